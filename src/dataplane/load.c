@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "dataplane/load.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/addr.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "bpf/match_stub.h"
+#include "dataplane/caps.h"
+
+#ifndef BPF_F_XDP_HAS_FRAGS
+#define BPF_F_XDP_HAS_FRAGS (1U << 5)
+#endif
+
+/* Instructions around a compiled match: a branch that is never taken leads to
+ * the unused rest of the stub, since the verifier rejects what no path reaches
+ * and removes what only a false condition reaches. */
+#define STUB_PROLOGUE 2
+
+/* What is being loaded; libbpf's callbacks carry no pointer of ours. Loading
+ * happens on one thread at a time (load_lock). */
+static struct {
+	const struct bpf_insn *code;
+	size_t len;
+	bool patched;
+} current;
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* The last complaint of libbpf, the most telling line when a load fails. */
+static char last_line[256];
+
+static int on_libbpf_print(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	va_list again;
+
+	va_copy(again, args);
+	if (level == LIBBPF_WARN) {
+		vsnprintf(last_line, sizeof(last_line), fmt, args);
+		last_line[strcspn(last_line, "\n")] = '\0';
+	}
+	/* A verifier's log may have a million characters. */
+	if (weir_log_enabled() && level != LIBBPF_DEBUG)
+		vfprintf(stderr, fmt, again);
+	va_end(again);
+	return 0;
+}
+
+/* Overwrite the stub at @at with the compiled match. */
+static void write_stub(struct bpf_insn *at, const struct bpf_insn *code, size_t len)
+{
+	const struct bpf_insn nop = {.code = BPF_ALU64 | BPF_MOV | BPF_X};
+	size_t rest = WEIR_MATCH_STUB_INSNS - 1 - STUB_PROLOGUE - len;
+
+	at[0] = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K};
+	at[1] = (struct bpf_insn){.code = BPF_JMP | BPF_JNE | BPF_K, .off = (__s16)len};
+	memcpy(at + STUB_PROLOGUE, code, len * sizeof(*code));
+	for (size_t i = 0; i < rest; i++)
+		at[STUB_PROLOGUE + len + i] = nop;
+}
+
+static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
+{
+	size_t n = bpf_program__insn_cnt(prog);
+	const struct bpf_insn *insns = bpf_program__insns(prog);
+
+	opts->prog_flags |= (__u32)cookie;
+	if (!current.code)
+		return 0;
+	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++) {
+		if (insns[i].code != (BPF_ALU64 | BPF_MOV | BPF_K) ||
+		    insns[i].imm != WEIR_MATCH_STUB_MAGIC)
+			continue;
+		weir_autofree struct bpf_insn *copy = malloc(n * sizeof(*copy));
+
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, insns, n * sizeof(*copy));
+		write_stub(copy + i, current.code, current.len);
+		current.patched = true;
+		return bpf_program__set_insns(prog, copy, n);
+	}
+	return 0;
+}
+
+static void register_section(const char *sec, enum bpf_prog_type type, long flags)
+{
+	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .cookie = flags,
+		    .prog_prepare_load_fn = on_prepare_load);
+
+	if (libbpf_register_prog_handler(sec, type, 0, &opts) < 0)
+		weir_debug("cannot register the section %s", sec);
+}
+
+static void setup_once(void)
+{
+	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL & ~LIBBPF_STRICT_AUTO_RLIMIT_MEMLOCK);
+	libbpf_set_print(on_libbpf_print);
+	/* Kernels before 5.11 charge maps to this limit; failing to raise it
+	 * (root without CAP_SYS_RESOURCE) matters to none that weir supports. */
+	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
+		weir_debug("RLIMIT_MEMLOCK stays as it is");
+	register_section("xdp.frags", BPF_PROG_TYPE_XDP, BPF_F_XDP_HAS_FRAGS);
+	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0);
+	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0);
+}
+
+void weir_load_setup(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, setup_once);
+}
+
+/* Large address lists live in tries; the key is the parsed packet's address. */
+static int fill_set(const struct weir_match *match, size_t i, struct weir_error *err)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	struct {
+		__u32 len;
+		__u8 addr[16];
+	} key;
+	const struct weir_prefix *list;
+	size_t n = weir_match_set(match, i, &list);
+	__u8 one = 1;
+	weir_autoclose int fd = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "weir_match_set", sizeof(key),
+					       sizeof(one), (__u32)n, &opts);
+
+	if (fd < 0)
+		return weir_load_explain(err, -errno, "create an address set");
+	for (size_t j = 0; j < n; j++) {
+		key.len = list[j].len;
+		memcpy(key.addr, list[j].addr.b, sizeof(key.addr));
+		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY))
+			return weir_load_explain(err, -errno, "fill an address set");
+	}
+	return WEIR_TAKE_FD(fd);
+}
+
+static void close_sets(int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+}
+
+int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
+{
+	weir_autofree struct bpf_insn *code = NULL;
+	size_t n_sets = match ? weir_match_sets(match) : 0, open_sets = 0, len = 0;
+	int *fds = calloc(n_sets + 1, sizeof(*fds));
+	int ret = fds ? 0 : -ENOMEM;
+
+	for (; !ret && open_sets < n_sets; open_sets++) {
+		fds[open_sets] = fill_set(match, open_sets, err);
+		if (fds[open_sets] < 0) {
+			ret = fds[open_sets];
+			break;
+		}
+	}
+	if (!ret && match && !weir_match_is_all(match))
+		ret = weir_match_codegen(match, fds, &code, &len, err);
+	if (!ret && len > WEIR_MATCH_INSNS_MAX)
+		ret = weir_fail(err, -E2BIG, "the match is too large for the kernel: shorten it, "
+					     "or use --filter-at user");
+	if (!ret) {
+		pthread_mutex_lock(&load_lock);
+		current.code = code;
+		current.len = len;
+		last_line[0] = '\0';
+		ret = bpf_object__load(obj);
+		memset(&current, 0, sizeof(current));
+		pthread_mutex_unlock(&load_lock);
+		if (ret)
+			ret = weir_load_explain(err, ret, "load the programs");
+	}
+	close_sets(fds, open_sets); /* the loaded programs hold the maps */
+	return ret;
+}
+
+int weir_load_explain(struct weir_error *err, int code, const char *what)
+{
+	static const struct {
+		int code;
+		const char *text;
+	} remedies[] = {
+		{-EACCES, "the verifier refused the program: run again with WEIR_DEBUG=1 and report "
+			  "the log"},
+		{-EINVAL, "this kernel does not know the program or map type: see `weir doctor`"},
+		{-ENOMEM, "out of memory: ask for smaller buffers or tables (-B, --flows-max)"},
+		{-E2BIG, "too large for this kernel: shorten the expression, or use --filter-at "
+			 "user"},
+		{-ENODEV, "the interface is gone: check `ip link`"},
+		{-EBUSY, "something else is attached there: see `bpftool net`"},
+		{-EOPNOTSUPP, "the device or kernel does not support it: see `weir doctor`"},
+	};
+	int missing;
+
+	if (code == -EPERM || code == -EACCES) {
+		missing = weir_caps_need(WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_PERFMON,
+					 what, err);
+		if (missing)
+			return missing;
+	}
+	if (last_line[0])
+		weir_debug("%s", last_line);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(remedies); i++)
+		if (remedies[i].code == code)
+			return weir_fail(err, code, "cannot %s (%s): %s", what, strerror(-code),
+					 remedies[i].text);
+	return weir_fail(err, code, "cannot %s: %s: see `weir doctor`", what, strerror(-code));
+}

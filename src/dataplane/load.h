@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Loading BPF objects: libbpf set up once, a match written into the program's
+ * stub before load, and failures turned into cause and remedy.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "match/match.h"
+
+struct bpf_object;
+
+/* Call before opening any skeleton: library version checks, quiet logging
+ * (kept for weir_load_explain), the memlock limit raised where it can be. */
+void weir_load_setup(void);
+
+/* Load @obj. Every program of it that contains the match stub
+ * (bpf/match_stub.bpf.h) gets @match compiled into it; NULL matches all. */
+int weir_load(struct bpf_object *obj, const struct weir_match *match,
+	      struct weir_error *err);
+
+/* A libbpf or bpf() failure as a message: @what "load the XDP gate",
+ * @code negative errno. Names a missing capability and its setcap line. */
+int weir_load_explain(struct weir_error *err, int code, const char *what);

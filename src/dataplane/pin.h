@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel as the database: what lasts is pinned under
+ *   <bpffs>/weir/<netns cookie, 16 hex digits>/<verb>/
+ * with a lock on the directory, and a `meta` map that says whose it is.
+ * bpffs refuses names with a dot; interfaces are written by index.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "bpf/store.h"
+
+#define WEIR_PIN_ABI 1
+
+/* Where bpffs is mounted (from /proc/mounts, else /sys/fs/bpf). @mount: mount
+ * it on /sys/fs/bpf when it is nowhere. */
+int weir_pin_bpffs(bool mount, char *buf, unsigned int size, struct weir_error *err);
+
+struct weir_pin_dir {
+	char path[256]; /* <bpffs>/weir/<cookie>/<verb> */
+	int fd;		/* held with flock while open */
+};
+
+/* Open (@create: make) the verb's directory of this namespace and take its
+ * lock; waits up to 5 s for another weir command, then -EBUSY.
+ * -ENOENT when it does not exist and !@create. */
+int weir_pin_open(struct weir_pin_dir *d, const char *verb, bool create,
+		  struct weir_error *err);
+void weir_pin_close(struct weir_pin_dir *d);
+
+/* Pin or fetch an object by name inside the directory. */
+int weir_pin_put(const struct weir_pin_dir *d, const char *name, int fd,
+		 struct weir_error *err);
+int weir_pin_get(const struct weir_pin_dir *d, const char *name);
+
+/* Write or check the `meta` map of the directory (struct weir_pin_meta). */
+int weir_pin_put_meta(const struct weir_pin_dir *d, const char *verb,
+		      uint32_t verb_abi, const char *options, struct weir_error *err);
+/* -EPROTO when made by an incompatible version: the message says which, and
+ * `weir unload VERB` as the remedy. */
+int weir_pin_check_meta(const struct weir_pin_dir *d, uint32_t verb_abi,
+			struct weir_error *err);
+
+/* Remove everything of one verb (NULL: of every verb) in this namespace.
+ * Returns the number of objects removed, or a negative errno. Only names below
+ * <bpffs>/weir are ever touched. */
+int weir_pin_unload(const char *verb, struct weir_error *err);
+/* Remove the directories of namespaces that are gone: no live namespace has
+ * the cookie, and no link in it has a device. Returns how many. */
+int weir_pin_sweep(void);
+
+/* One pinned object, for `weir status`. */
+struct weir_pin_entry {
+	uint64_t netns;
+	char verb[16], name[64];
+	const char *type; /* "prog", "map", "link" */
+	uint32_t id;
+	char detail[96];  /* "xdp on eth0", "detached: interface gone" ... */
+};
+int weir_pin_list(int (*fn)(void *arg, const struct weir_pin_entry *e), void *arg,
+		  struct weir_error *err);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "dataplane/ring.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "dataplane/load.h"
+#include "dataplane/sys.h"
+
+/* Records read from one ring before the next one has its turn, so that one
+ * flooded CPU starves neither the others nor the signals. */
+#define RING_BUDGET 16384
+#define RING_STOP (-ECANCELED) /* what on_record returns when the budget is spent */
+
+/* Perf wakes its reader for every event unless told otherwise; the reader's
+ * timer finds what a batch leaves over. */
+#define PERF_WAKE_EVENTS 256
+
+struct weir_ring {
+	enum weir_transport transport;
+	weir_ring_fn fn;
+	void *arg;
+	int epoll_fd;
+	struct perf_buffer *perf;
+	struct ring_buffer **rings; /* one a CPU */
+	int n_rings;
+	int budget; /* of the ring being read */
+	int count;
+	int stopped; /* what the callback returned when it stopped the reading */
+};
+
+static size_t round_up_pow2(size_t n)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+
+	while (size < n && size < (1UL << 30))
+		size <<= 1;
+	return size;
+}
+
+static int on_record(void *ctx, void *data, size_t size)
+{
+	struct weir_ring *r = ctx;
+
+	r->count++;
+	r->stopped = r->fn(r->arg, data, size);
+	if (r->stopped)
+		return r->stopped;
+	return --r->budget > 0 ? 0 : RING_STOP;
+}
+
+static enum bpf_perf_event_ret on_perf(void *ctx, int cpu, struct perf_event_header *event)
+{
+	struct weir_ring *r = ctx;
+	struct {
+		struct perf_event_header header;
+		__u32 size;
+		char data[];
+	} *sample = (void *)event;
+
+	(void)cpu;
+	/* PERF_RECORD_LOST says nothing that the kernel's own counters do not. */
+	if (event->type != PERF_RECORD_SAMPLE)
+		return LIBBPF_PERF_EVENT_CONT;
+	r->count++;
+	r->stopped = r->fn(r->arg, sample->data, sample->size);
+	return r->stopped ? LIBBPF_PERF_EVENT_ERROR : LIBBPF_PERF_EVENT_CONT;
+}
+
+static int watch_fd(struct weir_ring *r, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int open_rings(struct weir_ring *r, int map_fd, size_t bytes, struct weir_error *err)
+{
+	int cpus = weir_sys_cpus(), ret;
+
+	r->rings = calloc((size_t)cpus, sizeof(struct ring_buffer *));
+	if (!r->rings)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	for (__u32 cpu = 0; cpu < (__u32)cpus; cpu++) {
+		weir_autoclose int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "weir_ring", 0, 0,
+						       (__u32)bytes, NULL);
+
+		if (fd < 0 || bpf_map_update_elem(map_fd, &cpu, &fd, BPF_ANY))
+			return weir_load_explain(err, -errno, "create the ring buffers");
+		r->rings[cpu] = ring_buffer__new(fd, on_record, r, NULL);
+		if (!r->rings[cpu])
+			return weir_load_explain(err, -errno, "map the ring buffers");
+		r->n_rings++;
+		ret = watch_fd(r, ring_buffer__epoll_fd(r->rings[cpu]));
+		if (ret)
+			return weir_fail(err, ret, "cannot wait for the rings: %s", strerror(-ret));
+	}
+	return 0;
+}
+
+static int open_perf(struct weir_ring *r, int map_fd, size_t bytes, struct weir_error *err)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_BPF_OUTPUT,
+		.sample_type = PERF_SAMPLE_RAW,
+		.sample_period = 1,
+		.wakeup_events = PERF_WAKE_EVENTS,
+	};
+	size_t pages = bytes / (size_t)sysconf(_SC_PAGESIZE);
+	int ret;
+
+	r->perf = perf_buffer__new_raw(map_fd, pages, &attr, on_perf, r, NULL);
+	if (!r->perf)
+		return weir_load_explain(err, -errno, "open the perf buffers");
+	ret = watch_fd(r, perf_buffer__epoll_fd(r->perf));
+	return ret ? weir_fail(err, ret, "cannot wait for perf: %s", strerror(-ret)) : 0;
+}
+
+int weir_ring_open(struct weir_ring **ret, enum weir_transport transport, int map_fd, size_t bytes,
+		   weir_ring_fn fn, void *arg, struct weir_error *err)
+{
+	struct weir_ring *r = calloc(1, sizeof(*r));
+	int code;
+
+	if (!r)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	r->transport = transport;
+	r->fn = fn;
+	r->arg = arg;
+	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	bytes = round_up_pow2(bytes);
+	if (r->epoll_fd < 0)
+		code = weir_fail(err, -errno, "cannot create an epoll descriptor: %s", strerror(errno));
+	else if (transport == WEIR_TRANSPORT_RING)
+		code = open_rings(r, map_fd, bytes, err);
+	else
+		code = open_perf(r, map_fd, bytes, err);
+	if (code) {
+		weir_ring_close(r);
+		return code;
+	}
+	*ret = r;
+	return 0;
+}
+
+void weir_ring_close(struct weir_ring *r)
+{
+	if (!r)
+		return;
+	for (int i = 0; i < r->n_rings; i++)
+		ring_buffer__free(r->rings[i]);
+	free(r->rings);
+	perf_buffer__free(r->perf);
+	if (r->epoll_fd >= 0)
+		close(r->epoll_fd);
+	free(r);
+}
+
+int weir_ring_fd(const struct weir_ring *r)
+{
+	return r->epoll_fd;
+}
+
+int weir_ring_consume(struct weir_ring *r)
+{
+	int ret;
+
+	r->count = 0;
+	r->stopped = 0;
+	if (r->perf) {
+		ret = perf_buffer__consume(r->perf);
+		return r->stopped ? r->stopped : ret < 0 ? ret : r->count;
+	}
+	for (int i = 0; i < r->n_rings; i++) {
+		r->budget = RING_BUDGET;
+		ret = ring_buffer__consume(r->rings[i]);
+		if (r->stopped)
+			return r->stopped;
+		if (ret < 0 && ret != RING_STOP)
+			return ret;
+	}
+	return r->count;
+}
