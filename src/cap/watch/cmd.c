@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * `weir watch`: from the words of the command line to a run.
+ */
+#include "cap/watch/cmd.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/engines.h"
+#include "base/term.h"
+#include "base/units.h"
+#include "cap/watch/session.h"
+#include "dataplane/gate.h"
+#include "dataplane/load.h"
+#include "dataplane/probe.h"
+
+#define EXPRESSION_FILE_MAX (1 << 20)
+#define DEFAULT_BUFFER (8ULL << 20)
+#define LINE_SNAPLEN 320 /* headers with room to spare */
+#define ROUTE_UP 0x1
+#define ROUTE_REJECT 0x200
+#define TCPDUMP_MB 1000000ULL /* the unit of -C without a suffix */
+
+static const char *const directions[] = {"in", "out", "inout", NULL};
+static const char *const places[] = {"kernel", "user", NULL};
+static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
+static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
+static const char *const verdicts[] = {"all", "pass", "drop", NULL};
+static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
+static const char *const sockets[] = {"raw", "dgram", NULL};
+static const char *const transports[] = {"ring", "perf", "mmap", NULL};
+static const char *const formats[] = {"line", "hex", "text", "proto", "json", NULL};
+static const char *const bys[] = {"flow", "host", "port", "protocol", NULL};
+static const char *const stats[] = {"text", "json", NULL};
+static const char *const colours[] = {"auto", "always", "never", NULL};
+
+#define AT(field) offsetof(struct weir_watch_options, field)
+
+static const struct weir_opt options[] = {
+	{"interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
+	 .help = "capture here; repeatable (default: the default route's interface)",
+	 .complete = "iface"},
+	{"direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
+	 .help = "packets coming in, going out, or both (default: inout; in on lo)"},
+	{"promisc", 0, WEIR_OPT_FLAG, AT(promisc),
+	 .help = "put the interface into promiscuous mode for the time of the run"},
+	{"read-file", 'r', WEIR_OPT_STR, AT(read_file), "FILE",
+	 .help = "read a pcap or pcapng file instead", .complete = "file"},
+
+	{"protocol", 0, WEIR_OPT_STR, AT(spec.protocol), "LIST", .group = "What",
+	 .help = "tcp, udp, icmp, icmpv6, arp, sctp, ip, ip6, ..., a number, or all"},
+	{"src-ip", 0, WEIR_OPT_STR, AT(spec.src_ip), "LIST",
+	 .help = "source address or prefix; commas separate alternatives"},
+	{"dst-ip", 0, WEIR_OPT_STR, AT(spec.dst_ip), "LIST", .help = "destination likewise"},
+	{"src-port", 0, WEIR_OPT_STR, AT(spec.src_port), "LIST",
+	 .help = "source port, range (8000-8999) or service name"},
+	{"dst-port", 0, WEIR_OPT_STR, AT(spec.dst_port), "LIST", .help = "destination likewise"},
+	{NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
+	 .help = "read the expression from a file", .complete = "file"},
+	{"strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
+	 .help = "give the expression libpcap's own meaning; runs in user space"},
+	{"filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
+	 .help = "where the match runs (default: kernel)"},
+	{"sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
+	 .help = "keep one flow in N, whole flows"},
+	{"verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
+	 .help = "at XDP: only packets that pass, or that a filter drops (default: all)"},
+
+	{"capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
+	 .help = "see the table below (default: auto = tc, else a socket filter)"},
+	{"xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
+	 .help = "how to attach at XDP (default: auto)"},
+	{"transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
+	 .help = "how packets reach user space (default: ring; with af_packet mmap)"},
+	{"fanout", 0, WEIR_OPT_U64, AT(fanout), "N", .min = 1, .max = 64,
+	 .help = "af_packet: share the packets among N threads"},
+	{"fanout-mode", 0, WEIR_OPT_CHOICE, AT(fanout_mode), "MODE", fanouts,
+	 .help = "by flow hash, by CPU, or in turn (default: hash)"},
+	{"socket", 0, WEIR_OPT_CHOICE, AT(socket), "TYPE", sockets,
+	 .help = "af_packet: with or without the link-level header (default: raw)"},
+	{"buffer-size", 'B', WEIR_OPT_SIZE, AT(buffer), "SIZE", .min = 4096, .max = 1ULL << 30,
+	 .help = "buffer for each CPU or socket (default: 8m)"},
+	{"snapshot-length", 's', WEIR_OPT_U64, AT(snaplen), "BYTES", .max = WEIR_WATCH_SNAPLEN,
+	 .help = "capture at most so many bytes of a packet (default: what the format shows)"},
+
+	{"format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
+	 .help = "one line, + hex, + payload text, every field, JSON (default: line)"},
+	{"json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json"},
+	{NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports"},
+	{NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines"},
+	{NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header"},
+	{NULL, 'x', WEIR_OPT_COUNT, AT(hex), .help = "hex dump (-xx: with the link-level header)"},
+	{NULL, 'X', WEIR_OPT_COUNT, AT(hex_ascii), .help = "hex and ASCII dump (-XX likewise)"},
+	{NULL, 'A', WEIR_OPT_COUNT, AT(ascii), .help = "ASCII dump (-AA likewise)"},
+	{NULL, 't', WEIR_OPT_COUNT, AT(time),
+	 .help = "time: -t none, -tt epoch, -ttt delta, -tttt date, -ttttt since the first"},
+	{"self", 0, WEIR_OPT_FLAG, AT(show_self),
+	 .help = "also show this terminal's own SSH connection"},
+	{"color", 0, WEIR_OPT_CHOICE, AT(colour), "WHEN", colours,
+	 .help = "colour (default: auto: on a terminal, unless NO_COLOR is set)"},
+
+	{NULL, 'w', WEIR_OPT_STR, AT(write_file), "FILE", .group = "Files",
+	 .help = "write pcapng instead; - is standard output", .complete = "file"},
+	{NULL, 'C', WEIR_OPT_STR, AT(rotate_size_text), "SIZE",
+	 .help = "begin a new file after so many million bytes (or 64k, 16m, 1g)"},
+	{NULL, 'G', WEIR_OPT_U64, AT(rotate_seconds), "SECONDS", .min = 1, .max = 31536000,
+	 .help = "begin a new file after so long; the name may hold strftime(3) formats"},
+	{NULL, 'W', WEIR_OPT_U64, AT(rotate_files), "N", .min = 1, .max = 1000000,
+	 .help = "with -C: a ring of N files; with -G: stop after N files"},
+
+	{"flows", 0, WEIR_OPT_FLAG, AT(flows), .group = "Sums",
+	 .help = "add up flows in the kernel instead of showing packets"},
+	{"flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
+	 .help = "flows that the kernel's table holds (default: 65536)"},
+	{"by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	 .help = "with --flows: top talkers by flow, host, port or protocol"},
+	{"count", 0, WEIR_OPT_FLAG, AT(count_only), .help = "only count; print the number at the end"},
+	{"stats", 0, WEIR_OPT_CHOICE, AT(stats), "FORM", stats,
+	 .help = "form of the account on standard error (default: text)"},
+	{"fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
+	 .help = "exit with status 3 if a packet was lost"},
+
+	{NULL, 'c', WEIR_OPT_U64, AT(count), "N", .min = 1, .group = "End",
+	 .help = "stop after N packets"},
+	{"for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .min = 1, .help = "stop after so long (10s, 5m)"},
+	{"once", 0, WEIR_OPT_FLAG, AT(once), .help = "with --flows: one picture, after --for or 1 s"},
+	{NULL, 'd', WEIR_OPT_FLAG, AT(dump_code),
+	 .help = "print the match as eBPF instructions and stop"},
+	{0},
+};
+
+static int bad(struct weir_error *err, const char *what)
+{
+	return weir_fail(err, -EINVAL, "%s", what);
+}
+
+static int parse_sample(struct weir_watch_options *o, struct weir_error *err)
+{
+	uint64_t n;
+
+	if (!o->sample_text)
+		return 0;
+	if (strncmp(o->sample_text, "1/", 2) || weir_parse_u64(o->sample_text + 2, 1, UINT32_MAX, &n))
+		return weir_fail(err, -EINVAL, "--sample %s: write 1/N, for example 1/100",
+				 o->sample_text);
+	o->sample = (uint32_t)n;
+	return 0;
+}
+
+static int parse_rotation(struct weir_watch_options *o, struct weir_error *err)
+{
+	const char *s = o->rotate_size_text;
+	uint64_t v;
+
+	if ((s || o->rotate_seconds || o->rotate_files) && !o->write_file)
+		return bad(err, "-C, -G and -W need -w FILE: say where to write");
+	if ((s || o->rotate_seconds) && !strcmp(o->write_file, "-"))
+		return bad(err, "standard output cannot be rotated: give -w a file name");
+	if (o->rotate_files && !s && !o->rotate_seconds)
+		return bad(err, "-W needs -C or -G: say when to begin a new file");
+	if (!s)
+		return 0;
+	if (!weir_parse_u64(s, 1, UINT64_MAX / TCPDUMP_MB, &v))
+		o->rotate_size = v * TCPDUMP_MB;
+	else if (!weir_parse_size(s, &v) && v)
+		o->rotate_size = v;
+	else
+		return weir_fail(err, -EINVAL, "-C %s: give millions of bytes, or a size such as 64k, "
+					       "16m, 1g", s);
+	return 0;
+}
+
+/* The expression is what is left of the command line, or a file's text. */
+static int read_expression(struct weir_watch_options *o, const struct weir_strv *words,
+			   struct weir_buf *text, struct weir_error *err)
+{
+	weir_autofclose FILE *f = NULL;
+	char line[4096];
+
+	for (unsigned int i = 0; i < words->n; i++) {
+		if (i)
+			weir_buf_addc(text, ' ');
+		weir_buf_adds(text, words->v[i]);
+	}
+	if (o->filter_file && words->n)
+		return bad(err, "an expression and -F: give one of them");
+	if (o->filter_file) {
+		f = fopen(o->filter_file, "re");
+		if (!f)
+			return weir_fail(err, -EINVAL, "cannot read %s: %s: give a file with an "
+						       "expression",
+					 o->filter_file, strerror(errno));
+		while (fgets(line, sizeof(line), f) && text->len < EXPRESSION_FILE_MAX) {
+			line[strcspn(line, "#")] = '\0'; /* a comment, as in rule files */
+			weir_buf_adds(text, line);
+			weir_buf_addc(text, ' ');
+		}
+		if (ferror(f))
+			return weir_fail(err, -EINVAL, "cannot read %s: %s", o->filter_file,
+					 strerror(errno));
+	}
+	if (text->failed)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	o->spec.expression = text->len ? text->data : NULL;
+	return 0;
+}
+
+/* The interface of the default route with the lowest metric. */
+static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
+{
+	weir_autofclose FILE *f = fopen(path, "re");
+	unsigned int dest, flags, metric, best = ~0U;
+	char line[256], name[IF_NAMESIZE];
+	bool found;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (ipv6)
+			found = sscanf(line, "%*32s %x %*32s %*x %*32s %x %*x %*x %x %15s", &dest,
+				       &metric, &flags, name) == 4 && !dest &&
+				!strncmp(line, "00000000000000000000000000000000 00 ", 36);
+		else
+			found = sscanf(line, "%15s %x %*x %x %*d %*d %u", name, &dest, &flags,
+				       &metric) == 4 && !dest;
+		if (found && flags & ROUTE_UP && !(flags & ROUTE_REJECT) && metric < best) {
+			best = metric;
+			snprintf(buf, size, "%s", name);
+		}
+	}
+}
+
+static int default_interface(char *buf, size_t size, struct weir_error *err)
+{
+	buf[0] = '\0';
+	scan_routes("/proc/net/route", false, buf, size);
+	if (!buf[0])
+		scan_routes("/proc/net/ipv6_route", true, buf, size);
+	return buf[0] ? 0 : weir_fail(err, -ENODEV, "there is no default route: say where with -i");
+}
+
+static int add_interface(struct weir_watch *w, const char *name, struct weir_error *err)
+{
+	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
+	struct ifreq ifr = {0};
+	weir_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	for (unsigned int j = 0; j < w->n_ifaces; j++)
+		if (!strcmp(w->ifaces[j].name, name))
+			return weir_fail(err, -EINVAL, "%s is given twice: name each interface once",
+					 name);
+	if (w->n_ifaces == WEIR_WATCH_IFACES)
+		return weir_fail(err, -E2BIG, "too many interfaces: at most %d in one run",
+				 WEIR_WATCH_IFACES);
+	i->ifindex = if_nametoindex(name);
+	if (!i->ifindex || strlen(name) >= IF_NAMESIZE)
+		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
+	snprintf(i->name, sizeof(i->name), "%s", name);
+	memcpy(ifr.ifr_name, name, strlen(name) + 1);
+	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
+		int type = ifr.ifr_hwaddr.sa_family;
+
+		i->loopback = type == ARPHRD_LOOPBACK;
+		i->no_l2 = type == ARPHRD_NONE || type == ARPHRD_RAWIP || type == ARPHRD_PPP ||
+			   type == ARPHRD_TUNNEL || type == ARPHRD_TUNNEL6 || type == ARPHRD_SIT;
+	}
+	w->n_ifaces++;
+	return 0;
+}
+
+static int find_interfaces(struct weir_watch *w, struct weir_error *err)
+{
+	struct weir_watch_options *o = &w->opt;
+	char name[IF_NAMESIZE];
+	const char *base;
+	int ret = 0;
+
+	if (o->read_file) {
+		if (o->interfaces.n)
+			return bad(err, "-r reads a file, not an interface: leave -i out");
+		base = strrchr(o->read_file, '/');
+		snprintf(w->ifaces[0].name, sizeof(w->ifaces[0].name), "%s",
+			 base && base[1] ? base + 1 : o->read_file);
+		w->n_ifaces = 1;
+		return 0;
+	}
+	if (!o->interfaces.n) {
+		ret = default_interface(name, sizeof(name), err);
+		return ret ? ret : add_interface(w, name, err);
+	}
+	for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
+		ret = add_interface(w, o->interfaces.v[i], err);
+	return ret;
+}
+
+static int choose_hook(struct weir_watch *w, struct weir_error *err)
+{
+	struct weir_watch_options *o = &w->opt;
+	bool mmap = o->transport == -1 || o->transport == 2, ships = !o->flows && !o->count_only;
+
+	if (o->read_file) {
+		if (o->capture != WEIR_CAPTURE_AUTO && o->capture != WEIR_CAPTURE_PCAP)
+			return bad(err, "-r goes with --capture pcap: leave --capture out");
+		o->capture = WEIR_CAPTURE_PCAP;
+	}
+	switch ((enum weir_capture)o->capture) {
+	case WEIR_CAPTURE_AUTO:
+		w->hook = weir_has(WEIR_FEATURE_TCX) ? WEIR_HOOK_TCX : WEIR_HOOK_TAP;
+		break;
+	case WEIR_CAPTURE_TC:
+		if (!weir_has(WEIR_FEATURE_TCX))
+			return bad(err, "this kernel has no tcx (6.6 and later have it), or it is "
+					"refused: use --capture auto, or see `weir doctor`");
+		w->hook = WEIR_HOOK_TCX;
+		break;
+	case WEIR_CAPTURE_XDP:
+		w->hook = WEIR_HOOK_XDP;
+		break;
+	case WEIR_CAPTURE_AF_PACKET:
+	case WEIR_CAPTURE_PACKET:
+		w->hook = mmap && ships ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
+		break;
+	case WEIR_CAPTURE_PCAP:
+		w->hook = WEIR_HOOK_PCAP;
+		break;
+	}
+	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
+		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
+	return 0;
+}
+
+/* Options that the chosen engine cannot honour are refused, never ignored. */
+static int check_engine_options(const struct weir_watch *w, struct weir_error *err)
+{
+	const struct weir_watch_options *o = &w->opt;
+	const struct {
+		bool wrong;
+		const char *message;
+	} checks[] = {
+		{w->hook == WEIR_HOOK_XDP && o->direction > 0,
+		 "XDP sees only packets coming in: use -Q in, or --capture tc"},
+		{w->hook != WEIR_HOOK_XDP && o->verdict,
+		 "--verdict needs --capture xdp: only there is a verdict known"},
+		{w->hook != WEIR_HOOK_XDP && o->xdp_mode, "--xdp-mode needs --capture xdp"},
+		{w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
+		 "--fanout, --fanout-mode and --socket need --capture af_packet with packets shown"},
+		{o->fanout_mode && !o->fanout, "--fanout-mode needs --fanout N"},
+		{o->transport == 2 && w->hook != WEIR_HOOK_MMAP,
+		 "--transport mmap needs --capture af_packet with packets shown"},
+		{w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
+		 "--transport does not apply to --capture pcap"},
+		{o->read_file && o->direction >= 0, "a file has no direction: leave -Q out"},
+		{o->read_file && o->promisc, "--promisc does not apply to files"},
+		{o->fanout > 1 && o->flows, "--fanout does not go with --flows"},
+		{o->flows && o->write_file, "--flows writes no packets: leave -w out"},
+		{o->count_only && (o->write_file || o->flows),
+		 "--count shows only a number: leave -w and --flows out"},
+		{o->by && !o->flows, "--by needs --flows"},
+		{o->once && !o->flows, "--once needs --flows"},
+		{o->write_file && o->json, "-w writes pcapng: leave --json out"},
+		{o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
+			 o->format != WEIR_FORMAT_LINE,
+		 "--flows shows a table or JSON: use --format line or json"},
+		{(o->flows || (o->count_only && w->hook != WEIR_HOOK_PCAP)) && o->count,
+		 "-c counts packets that are shown: use --for with --flows and --count"},
+	};
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
+		if (checks[i].wrong)
+			return bad(err, checks[i].message);
+	return 0;
+}
+
+static void choose_direction(struct weir_watch *w)
+{
+	int d = w->opt.direction;
+
+	if (d < 0) /* on lo each packet goes out and comes in: show it once */
+		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+	w->want_in = d != 1;
+	w->want_out = d != 0;
+}
+
+/* The defaults that depend on other options. */
+static void settle(struct weir_watch *w)
+{
+	struct weir_watch_options *o = &w->opt;
+	bool tty = isatty(STDOUT_FILENO), whole;
+
+	if (o->json) {
+		o->format = WEIR_FORMAT_JSON;
+		o->stats = 1;
+	}
+	if (o->format < 0)
+		o->format = o->flows && !tty ? WEIR_FORMAT_JSON : WEIR_FORMAT_LINE;
+	o->colour = o->colour == 1 || (o->colour == 0 && weir_term_colour(STDOUT_FILENO));
+	if (o->once && !o->for_ns)
+		o->for_ns = WEIR_NSEC_PER_SEC;
+	whole = o->write_file || o->format != WEIR_FORMAT_LINE || o->hex || o->hex_ascii || o->ascii;
+	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen : whole ? WEIR_WATCH_SNAPLEN : LINE_SNAPLEN;
+	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
+	/* The match must see in user space what it would see in the kernel. */
+	w->snaplen = w->out_snaplen;
+	if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
+		w->snaplen = o->strict_pcap ? WEIR_WATCH_SNAPLEN : WEIR_PKT_HDR_MAX;
+	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
+		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen : WEIR_PKT_HDR_MAX;
+	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
+		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
+		  o->flows ? WEIR_WATCH_FLOWS :
+		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
+		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
+}
+
+/* A match on a field that this hook lacks is a usage error. */
+static int check_fields(const struct weir_watch *w, struct weir_error *err)
+{
+	bool no_l2 = w->hook == WEIR_HOOK_MMAP && w->opt.socket;
+	uint32_t used = weir_match_fields(w->match);
+
+	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		no_l2 = no_l2 || w->ifaces[i].no_l2;
+	if (no_l2 && used & 1U << WEIR_FIELD_ETHER)
+		return weir_fail(err, -EINVAL, "the match reads the %s header, which %s does not have "
+					       "here: leave that part out",
+				 weir_match_field_name(WEIR_FIELD_ETHER),
+				 w->opt.socket ? "a datagram socket" : w->ifaces[0].name);
+	return 0;
+}
+
+static int parse_match(struct weir_watch *w, struct weir_error *err)
+{
+	struct weir_match_spec all = {0};
+	int ret;
+
+	if (!w->opt.strict_pcap) {
+		ret = weir_match_parse(&w->opt.spec, &w->match, err);
+		return ret ? ret : check_fields(w, err);
+	}
+	if (w->opt.spec.protocol || w->opt.spec.src_ip || w->opt.spec.dst_ip ||
+	    w->opt.spec.src_port || w->opt.spec.dst_port)
+		return bad(err, "--strict-pcap takes an expression only: write the flags as one");
+	ret = weir_match_parse(&all, &w->match, err);
+	/* libpcap needs the link type, which a file tells only once it is open. */
+	if (!ret && w->hook != WEIR_HOOK_PCAP)
+		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
+				      w->ifaces[0].no_l2 || w->opt.socket, err);
+	return ret;
+}
+
+static int dump_code(struct weir_watch *w, struct weir_error *err)
+{
+	weir_autofree struct bpf_insn *code = NULL;
+	weir_autobuf struct weir_buf out = {0};
+	size_t n, sets = weir_match_sets(w->match);
+	weir_autofree int *fds = calloc(sets + 1, sizeof(*fds));
+	int ret;
+
+	if (w->opt.strict_pcap)
+		return bad(err, "-d shows weir's own code: use tcpdump -d with --strict-pcap");
+	if (!fds)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	ret = weir_match_codegen(w->match, fds, &code, &n, err);
+	if (ret)
+		return ret;
+	weir_match_disasm(code, n, &out);
+	return weir_buf_flush(&out, STDOUT_FILENO);
+}
+
+static int prepare(struct weir_watch *w, const struct weir_strv *words, struct weir_buf *text,
+		   struct weir_error *err)
+{
+	int ret = read_expression(&w->opt, words, text, err);
+
+	if (!ret)
+		ret = parse_sample(&w->opt, err);
+	if (!ret)
+		ret = parse_rotation(&w->opt, err);
+	if (!ret)
+		ret = choose_hook(w, err);
+	if (!ret)
+		ret = check_engine_options(w, err);
+	if (ret)
+		return ret;
+	settle(w);
+	ret = find_interfaces(w, err);
+	choose_direction(w);
+	return ret ? ret : parse_match(w, err);
+}
+
+static int run(int argc, char **argv)
+{
+	struct weir_watch w = {.opt = {.direction = -1, .transport = -1, .format = -1,
+				       .buffer = DEFAULT_BUFFER, .flows_max = 65536}};
+	weir_autobuf struct weir_buf text = {0};
+	struct weir_strv words = {0};
+	struct weir_error err = {""};
+	int ret;
+
+	ret = weir_verb_parse(&weir_watch_verb, argc, argv, &w.opt, &words, WEIR_STRV_MAX);
+	if (ret)
+		return ret;
+	weir_load_setup();
+	ret = prepare(&w, &words, &text, &err);
+	if (ret) {
+		weir_match_free(w.match);
+		return weir_verb_fail("watch", &err, ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
+	}
+	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
+	weir_strict_free(w.strict);
+	weir_match_free(w.match);
+	if (ret)
+		return weir_verb_fail("watch", &err, WEIR_EXIT_FAILED);
+	return w.status;
+}
+
+static void help_more(struct weir_buf *out)
+{
+	weir_buf_adds(out, "What each engine sees:\n");
+	weir_engines_table(out);
+}
+
+const struct weir_verb weir_watch_verb = {
+	.name = "watch",
+	.group = "See",
+	.summary = "show, write and add up the packets of this host",
+	.synopsis = "[OPTIONS] [EXPRESSION]",
+	.options = options,
+	.details = "EXPRESSION is tcpdump-like: host, net, port, portrange, tcp, udp, icmp, vlan, ...\n"
+		   "see weir-match(7). Without one every packet is shown.\n",
+	.run = run,
+	.help_more = help_more,
+};

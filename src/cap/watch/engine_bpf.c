@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Capture by weir's own programs: tcx links, a guest stage of the XDP gate, or
+ * a socket filter on AF_PACKET. What they ship comes through per-CPU rings or
+ * the perf event array; with --flows and --count nothing is shipped at all.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "bpf/flow.bpf.h"
+#include "cap/watch/session.h"
+#include "cap/watch/watch.h"
+#include "cap/watch/programs.h"
+#include "dataplane/gate.h"
+#include "dataplane/load.h"
+#include "dataplane/ring.h"
+#include "dataplane/sys.h"
+
+/* Flow records read by one system call. */
+#define DRAIN_BATCH 4096
+#define DRAIN_BYTES (8u << 20)
+
+struct port { /* what one interface holds */
+	struct weir_programs *programs; /* XDP: one each; else only the first's */
+	struct weir_gate gate;
+	int guest;
+	int link[2];
+	int sock;
+};
+
+struct bpf_state {
+	struct port port[WEIR_WATCH_IFACES];
+	struct weir_ring *ring;
+	int flow_fd[2];
+	int flow_active;
+};
+
+static struct bpf_state *state_of(struct weir_watch *w)
+{
+	return w->engine_state;
+}
+
+static int on_event(void *arg, const void *data, size_t size)
+{
+	struct weir_watch *w = arg;
+	struct weir_watch_event ev;
+
+	if (size < sizeof(ev))
+		return 0;
+	memcpy(&ev, data, sizeof(ev));
+	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
+		return 0;
+	ev.ts += (uint64_t)w->clock_offset;
+	return weir_sink_packet(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev));
+}
+
+static int attach_tcx(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	const bool wanted[2] = {w->want_in, w->want_out};
+
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		struct port *p = &st->port[i];
+
+		/* First on the way in, last on the way out: next to the wire. */
+		for (int out = 0; out < 2; out++) {
+			if (!wanted[out])
+				continue;
+			p->link[out] = weir_sys_tcx_link(
+				weir_programs_fd(st->port[0].programs,
+						 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
+				w->ifaces[i].ifindex, out, !out);
+			if (p->link[out] == -EINVAL)
+				return weir_fail(err, -EINVAL,
+						 "this kernel has no tcx (6.6 and later have it): "
+						 "use --capture auto or af_packet");
+			if (p->link[out] < 0)
+				return weir_load_explain(err, p->link[out], "attach at tc");
+		}
+	}
+	return 0;
+}
+
+/* A packet socket that only runs the filter: it queues nothing. */
+static int attach_tap(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	int prog = weir_programs_fd(st->port[0].programs, WEIR_PROGRAM_TAP);
+
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
+					   .sll_protocol = htons(ETH_P_ALL),
+					   .sll_ifindex = (int)w->ifaces[i].ifindex};
+		int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			return weir_fail(err, -errno, "cannot open a packet socket: %s: run as "
+						      "root or with CAP_NET_RAW",
+					 strerror(errno));
+		st->port[i].sock = fd;
+		if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof(prog)) ||
+		    bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+			return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",
+					 w->ifaces[i].name, strerror(errno));
+	}
+	return 0;
+}
+
+static void tell_offloads(const char *ifname, const struct weir_gate_offloads *before)
+{
+	struct weir_gate_offloads after;
+	char text[256];
+
+	if (weir_gate_offloads(ifname, &after))
+		return;
+	weir_gate_offloads_diff(before, &after, text, sizeof(text));
+	if (text[0])
+		fprintf(stderr, "weir watch: native XDP on %s turned off: %s (back when it ends)\n",
+			ifname, text);
+}
+
+/* The gate and the stage; it sees packets only once it has entered its slot. */
+static int prepare_xdp(struct weir_watch *w, unsigned int i, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	struct port *p = &st->port[i];
+	struct weir_gate_offloads before;
+	bool known = !weir_gate_offloads(w->ifaces[i].name, &before);
+	int ret = weir_gate_open(&p->gate, w->ifaces[i].name, (enum weir_xdp_mode)w->opt.xdp_mode,
+				 err);
+
+	if (ret)
+		return ret;
+	if (known && !p->gate.joined && p->gate.mode == WEIR_XDP_NATIVE)
+		tell_offloads(w->ifaces[i].name, &before);
+	p->guest = weir_gate_claim_guest(&p->gate, err);
+	if (p->guest < 0)
+		return p->guest;
+	return weir_programs_load(w, &p->gate, p->guest, i ? st->port[0].programs : NULL,
+				  &p->programs, err);
+}
+
+/* Two maps, so that one can be read while the other counts. */
+static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	const struct weir_programs *p = st->port[0].programs;
+	uint32_t zero = 0;
+
+	for (int i = 0; i < 2; i++) {
+		st->flow_fd[i] = weir_programs_flow_table(p, (uint32_t)w->opt.flows_max);
+		if (st->flow_fd[i] < 0)
+			return weir_load_explain(err, st->flow_fd[i], "create the flow table");
+	}
+	if (bpf_map_update_elem(weir_programs_map(p, WEIR_MAP_FLOWS), &zero, &st->flow_fd[0],
+				BPF_ANY))
+		return weir_load_explain(err, -errno, "install the flow table");
+	return 0;
+}
+
+/* Rings and flow tables are there before anything is attached, so that the
+ * first packet finds them. */
+static int open_transport(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	const struct weir_programs *p = st->port[0].programs;
+
+	if (w->mode == WEIR_WATCH_FLOWS)
+		return create_flow_maps(w, err);
+	if (w->mode == WEIR_WATCH_RING)
+		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
+				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer, on_event,
+				      w, err);
+	if (w->mode == WEIR_WATCH_PERF)
+		return weir_ring_open(&st->ring, WEIR_TRANSPORT_PERF,
+				      weir_programs_map(p, WEIR_MAP_PERF), w->opt.buffer, on_event,
+				      w, err);
+	return 0;
+}
+
+static int attach_xdp(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++) {
+		struct port *p = &st->port[i];
+
+		ret = weir_gate_enter_guest(&p->gate, p->guest,
+					    weir_programs_fd(p->programs, WEIR_PROGRAM_XDP), err);
+	}
+	return ret;
+}
+
+static int prepare(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	int ret = 0;
+
+	if (w->hook != WEIR_HOOK_XDP)
+		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].programs, err);
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
+		ret = prepare_xdp(w, i, err);
+	return ret;
+}
+
+static int attach(struct weir_watch *w, struct weir_error *err)
+{
+	if (w->hook == WEIR_HOOK_XDP)
+		return attach_xdp(w, err);
+	return w->hook == WEIR_HOOK_TCX ? attach_tcx(w, err) : attach_tap(w, err);
+}
+
+static int bpf_engine_open(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = calloc(1, sizeof(*st));
+	int ret;
+
+	if (!st)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	w->engine_state = st;
+	st->flow_fd[0] = st->flow_fd[1] = -1;
+	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++) {
+		st->port[i].sock = st->port[i].link[0] = st->port[i].link[1] = -1;
+		st->port[i].guest = -1;
+		weir_gate_init(&st->port[i].gate);
+	}
+	weir_load_setup();
+	ret = prepare(w, err);
+	if (!ret)
+		ret = open_transport(w, err);
+	return ret ? ret : attach(w, err);
+}
+
+static int bpf_engine_fd(struct weir_watch *w)
+{
+	struct bpf_state *st = state_of(w);
+
+	return st->ring ? weir_ring_fd(st->ring) : -1;
+}
+
+static int bpf_engine_poll(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	int ret = st->ring ? weir_ring_consume(st->ring) : 0;
+
+	if (ret < 0 && ret != WEIR_STOP)
+		weir_fail(err, ret, "cannot read the rings: %s: report this", strerror(-ret));
+	return ret;
+}
+
+/* Wait until no CPU can still be inside a program that was just detached. */
+static void wait_for_programs(void)
+{
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		usleep(20 * 1000);
+}
+
+static void bpf_engine_detach(struct weir_watch *w)
+{
+	struct bpf_state *st = state_of(w);
+
+	if (!st)
+		return;
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		struct port *p = &st->port[i];
+
+		for (int out = 0; out < 2; out++)
+			if (p->link[out] >= 0)
+				close(WEIR_TAKE_FD(p->link[out]));
+		if (p->sock >= 0)
+			close(WEIR_TAKE_FD(p->sock));
+		if (p->guest >= 0)
+			weir_gate_leave_guest(&p->gate, p->guest);
+		p->guest = -1;
+		weir_gate_close(&p->gate);
+	}
+	wait_for_programs();
+}
+
+static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
+				struct weir_watch_counters *ret)
+{
+	struct bpf_state *st = state_of(w);
+
+	memset(ret, 0, sizeof(*ret));
+	if (st && st->port[0].programs)
+		weir_programs_counters(st->port[0].programs, slot, ret);
+}
+
+static void bpf_engine_close(struct weir_watch *w)
+{
+	struct bpf_state *st = WEIR_TAKE_PTR(w->engine_state);
+
+	if (!st)
+		return;
+	weir_ring_close(st->ring);
+	for (int i = 0; i < 2; i++)
+		if (st->flow_fd[i] >= 0)
+			close(st->flow_fd[i]);
+	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		weir_programs_free(st->port[i].programs);
+	free(st);
+}
+
+/* The per-CPU parts of one flow become one record in wall-clock time. */
+static void merge_cpus(struct weir_watch *w, const struct weir_flow_key *k, const char *vals,
+		       size_t cpus, size_t stride)
+{
+	struct weir_flow_val v;
+
+	for (size_t cpu = 0; cpu < cpus; cpu++) {
+		memcpy(&v, vals + cpu * stride, sizeof(v));
+		if (!v.first)
+			continue;
+		v.first += (uint64_t)w->clock_offset;
+		v.last += (uint64_t)w->clock_offset;
+		weir_flows_merge(w->flows, k, &v);
+	}
+}
+
+int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
+{
+	struct bpf_state *st = state_of(w);
+	int flows = weir_programs_map(st->port[0].programs, WEIR_MAP_FLOWS);
+	int old = st->flow_fd[st->flow_active];
+	size_t cpus = (size_t)weir_sys_cpus(), stride = (sizeof(struct weir_flow_val) + 7) & ~7UL;
+	uint32_t zero = 0, max = DRAIN_BATCH, token = 0, n;
+	bool first = true;
+	int ret;
+
+	while (max > 64 && max * cpus * stride > DRAIN_BYTES)
+		max /= 2;
+	weir_autofree struct weir_flow_key *keys = calloc(max, sizeof(*keys));
+	weir_autofree char *vals = calloc(max, cpus * stride);
+
+	if (!keys || !vals)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	st->flow_active ^= 1;
+	/* For a map in a map the kernel itself waits here until no program can
+	 * still be using the old one. */
+	if (bpf_map_update_elem(flows, &zero, &st->flow_fd[st->flow_active], BPF_ANY))
+		return weir_load_explain(err, -errno, "swap the flow table");
+	do {
+		n = max;
+		ret = bpf_map_lookup_and_delete_batch(old, first ? NULL : &token, &token, keys,
+						      vals, &n, NULL);
+		if (ret && errno != ENOENT)
+			return weir_load_explain(err, -errno, "read the flow table");
+		for (uint32_t i = 0; i < n; i++)
+			merge_cpus(w, &keys[i], vals + i * cpus * stride, cpus, stride);
+		first = false;
+	} while (!ret);
+	return 0;
+}
+
+const struct weir_engine weir_engine_bpf = {
+	.name = "bpf",
+	.open = bpf_engine_open,
+	.fd = bpf_engine_fd,
+	.poll = bpf_engine_poll,
+	.detach = bpf_engine_detach,
+	.counters = bpf_engine_counters,
+	.close = bpf_engine_close,
+};

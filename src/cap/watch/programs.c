@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cap/watch/programs.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "bpf/flow.bpf.h"
+#include "dataplane/load.h"
+#include "dataplane/sys.h"
+
+#include "watch.skel.h"
+
+/* A wake-up costs a microsecond, an event some tens of nanoseconds. */
+#define WAKE_EVENTS 1024
+#define WAKE_NS (5 * 1000 * 1000ULL)
+
+struct weir_programs {
+	struct watch_bpf *skel;
+};
+
+static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
+{
+	*cfg = (struct weir_watch_config){
+		.mode = w->mode,
+		.ifaces = w->n_ifaces,
+		.snaplen = w->snaplen,
+		.sample = w->user_stage ? 0 : w->opt.sample,
+		.seed = w->seed,
+		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
+			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
+		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
+			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
+						  ~0U,
+		.wake_events = WAKE_EVENTS,
+		.wake_ns = WAKE_NS,
+	};
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		cfg->ifindex[i] = w->ifaces[i].ifindex;
+		cfg->no_l2 |= (uint32_t)w->ifaces[i].no_l2 << i;
+	}
+	/* A datagram socket shows the filter what it will show the reader. */
+	if (w->hook == WEIR_HOOK_MMAP && w->opt.socket)
+		cfg->no_l2 = ~0U;
+}
+
+/* Only what this run uses is created and loaded. */
+static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
+{
+	const struct {
+		struct bpf_program *prog;
+		bool wanted;
+	} progs[] = {
+		{s->progs.weir_watch_in, w->hook == WEIR_HOOK_TCX && w->want_in},
+		{s->progs.weir_watch_out, w->hook == WEIR_HOOK_TCX && w->want_out},
+		{s->progs.weir_watch_tap, w->hook == WEIR_HOOK_TAP || w->hook == WEIR_HOOK_MMAP},
+		{s->progs.weir_watch_xdp, w->hook == WEIR_HOOK_XDP},
+	};
+	struct bpf_map *map;
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(progs); i++)
+		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
+	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
+	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
+	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
+	if (w->hook == WEIR_HOOK_XDP)
+		return;
+	bpf_object__for_each_map(map, s->obj) {
+		const char *name = bpf_map__name(map);
+
+		if (!strcmp(name, "weir_scratch") || !strncmp(name, "weir_guest", 10) ||
+		    !strcmp(name, "weir_resident"))
+			bpf_map__set_autocreate(map, false);
+	}
+}
+
+static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
+{
+	struct {
+		struct bpf_map *to, *from;
+	} shared[] = {
+		{s->maps.weir_rings, first->maps.weir_rings},
+		{s->maps.weir_perf, first->maps.weir_perf},
+		{s->maps.weir_flows, first->maps.weir_flows},
+		{s->maps.weir_counters, first->maps.weir_counters},
+	};
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
+		int fd = bpf_map__fd(shared[i].from);
+
+		if (fd >= 0 && bpf_map__reuse_fd(shared[i].to, fd))
+			return -errno;
+	}
+	return 0;
+}
+
+int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
+		       const struct weir_programs *first, struct weir_programs **ret,
+		       struct weir_error *err)
+{
+	struct weir_programs *p = calloc(1, sizeof(*p));
+	struct weir_watch_config cfg;
+	int code = 0;
+
+	if (!p)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	*ret = p;
+	p->skel = watch_bpf__open();
+	if (!p->skel)
+		return weir_load_explain(err, -errno, "open the programs");
+	fill_config(w, &cfg);
+	memcpy((void *)&p->skel->rodata->cfg, &cfg, sizeof(cfg));
+	select_parts(w, p->skel);
+	bpf_map__set_max_entries(p->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
+	if (first && share_maps(p->skel, first->skel))
+		return weir_load_explain(err, -errno, "share the maps");
+	if (gate)
+		code = weir_gate_bind(gate, p->skel->obj, guest, err);
+	if (code)
+		return code;
+	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+}
+
+void weir_programs_free(struct weir_programs *p)
+{
+	if (!p)
+		return;
+	watch_bpf__destroy(p->skel);
+	free(p);
+}
+
+int weir_programs_fd(const struct weir_programs *p, enum weir_program which)
+{
+	switch (which) {
+	case WEIR_PROGRAM_IN:
+		return bpf_program__fd(p->skel->progs.weir_watch_in);
+	case WEIR_PROGRAM_OUT:
+		return bpf_program__fd(p->skel->progs.weir_watch_out);
+	case WEIR_PROGRAM_TAP:
+		return bpf_program__fd(p->skel->progs.weir_watch_tap);
+	case WEIR_PROGRAM_XDP:
+		return bpf_program__fd(p->skel->progs.weir_watch_xdp);
+	}
+	return -EINVAL;
+}
+
+int weir_programs_map(const struct weir_programs *p, enum weir_program_map which)
+{
+	switch (which) {
+	case WEIR_MAP_RINGS:
+		return bpf_map__fd(p->skel->maps.weir_rings);
+	case WEIR_MAP_PERF:
+		return bpf_map__fd(p->skel->maps.weir_perf);
+	case WEIR_MAP_FLOWS:
+		return bpf_map__fd(p->skel->maps.weir_flows);
+	case WEIR_MAP_COUNTERS:
+		return bpf_map__fd(p->skel->maps.weir_counters);
+	}
+	return -EINVAL;
+}
+
+static uint32_t struct_id(const struct btf *btf, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+
+	return id > 0 ? (uint32_t)id : 0;
+}
+
+int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
+{
+	const struct btf *btf = bpf_object__btf(p->skel->obj);
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
+		    .btf_key_type_id = struct_id(btf, "weir_flow_key"),
+		    .btf_value_type_id = struct_id(btf, "weir_flow_val"));
+	int fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "weir_flow_table",
+				sizeof(struct weir_flow_key), sizeof(struct weir_flow_val), entries,
+				&opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret)
+{
+	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
+	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
+
+	memset(ret, 0, sizeof(*ret));
+	if (!v || bpf_map_lookup_elem(weir_programs_map(p, WEIR_MAP_COUNTERS), &slot, v))
+		return;
+	for (size_t cpu = 0; cpu < cpus; cpu++)
+		for (size_t i = 0; i < words; i++)
+			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+}

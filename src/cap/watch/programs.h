@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The programs of watch.bpf.c, configured for one run and loaded. The only
+ * user of their skeleton.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "cap/watch/session.h"
+#include "dataplane/gate.h"
+
+struct weir_programs;
+
+enum weir_program { WEIR_PROGRAM_IN, WEIR_PROGRAM_OUT, WEIR_PROGRAM_TAP, WEIR_PROGRAM_XDP };
+enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS };
+
+/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP
+ * only, else NULL): the gate and the slot of it that the stage will take.
+ * @first: share this one's maps, or NULL. */
+int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
+		       const struct weir_programs *first, struct weir_programs **ret,
+		       struct weir_error *err);
+void weir_programs_free(struct weir_programs *p);
+int weir_programs_fd(const struct weir_programs *p, enum weir_program which);
+int weir_programs_map(const struct weir_programs *p, enum weir_program_map which);
+/* One flow table of @entries flows, described by BTF. A descriptor or -errno. */
+int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
+/* The counters of interface @slot, summed over CPUs. */
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret);

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cap/watch/session.h"
+
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/verb.h"
+#include "dataplane/caps.h"
+#include "dataplane/rules.h"
+
+#include "cap/watch/self.h"
+
+/* After packets were read, look again this soon: what a batch left unwoken. */
+#define LINGER_MS 20
+/* Perf buffers and several libpcap sources wake nobody for a few events. */
+#define POLLED_MS 20
+/* A detached engine is read out for at most this long. */
+#define DRAIN_NS (5 * WEIR_NSEC_PER_SEC)
+#define TICK_NS WEIR_NSEC_PER_SEC
+#define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
+
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE };
+
+struct loop {
+	int epoll, signals, timer;
+	sigset_t old_mask;
+	uint64_t deadline; /* of --for; 0 = none */
+	int promisc[WEIR_WATCH_IFACES];
+	bool interrupted;
+	bool ended; /* the source has no more */
+};
+
+void weir_watch_stop(struct weir_watch *w)
+{
+	uint64_t one = 1;
+
+	if (!atomic_exchange(&w->stop, true) && write(w->stop_fd, &one, sizeof(one)) < 0)
+		weir_debug("cannot wake the main loop: %s", strerror(errno));
+}
+
+bool weir_watch_interrupted(struct weir_watch *w)
+{
+	sigset_t pending;
+
+	(void)w;
+	/* The signals are blocked everywhere, so one that asks us to stop waits. */
+	sigpending(&pending);
+	return sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+	       sigismember(&pending, SIGHUP);
+}
+
+const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size)
+{
+	struct weir_rule rule;
+
+	if (w->rules && !weir_rules_get(w->rules, id, &rule))
+		snprintf(buf, size, "%s/%s", rule.verb, rule.name);
+	else
+		snprintf(buf, size, "rule/%u", id);
+	return buf;
+}
+
+/* Promiscuous mode by a packet socket's membership: the kernel counts the users
+ * and takes the flag back when the descriptor closes, however we end. */
+static int open_promisc(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		struct packet_mreq mreq = {.mr_ifindex = (int)w->ifaces[i].ifindex,
+					   .mr_type = PACKET_MR_PROMISC};
+
+		l->promisc[i] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+		if (l->promisc[i] < 0)
+			return weir_fail(err, -errno, "--promisc needs CAP_NET_RAW: run as root");
+		if (setsockopt(l->promisc[i], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq,
+			       sizeof(mreq)))
+			return weir_fail(err, -errno, "cannot make %s promiscuous: %s: leave "
+						      "--promisc out",
+					 w->ifaces[i].name, strerror(errno));
+	}
+	return 0;
+}
+
+static int add_fd(struct loop *l, int fd, uint32_t what)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u32 = what};
+
+	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+/* Signals are blocked before anything is attached and read from a descriptor:
+ * none can come between a test and a wait. */
+static int open_loop(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	uint64_t tick = w->flows ? TICK_FLOWS_NS : TICK_NS;
+	struct itimerspec every = {
+		.it_interval = {.tv_sec = (time_t)(tick / WEIR_NSEC_PER_SEC),
+				.tv_nsec = (long)(tick % WEIR_NSEC_PER_SEC)},
+	};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, &l->old_mask);
+	signal(SIGPIPE, SIG_IGN);
+	every.it_value = every.it_interval;
+	l->epoll = epoll_create1(EPOLL_CLOEXEC);
+	l->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->epoll < 0 || l->signals < 0 || l->timer < 0 || w->stop_fd < 0 ||
+	    timerfd_settime(l->timer, 0, &every, NULL) || add_fd(l, l->signals, EV_SIGNAL) ||
+	    add_fd(l, l->timer, EV_TIMER) || add_fd(l, w->stop_fd, EV_STOP))
+		return weir_fail(err, -errno, "cannot set up the event loop: %s: check `ulimit -n`",
+				 strerror(errno));
+	return 0;
+}
+
+static void close_loop(struct weir_watch *w, struct loop *l)
+{
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++)
+		if (l->promisc[i] >= 0)
+			close(l->promisc[i]);
+	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
+}
+
+static int open_sinks(struct weir_watch *w, struct weir_error *err)
+{
+	bool threads = w->hook == WEIR_HOOK_MMAP;
+	unsigned int per = w->opt.fanout ? (unsigned int)w->opt.fanout : 1;
+
+	w->n_sinks = threads ? per * w->n_ifaces : 1;
+	w->sinks = calloc(w->n_sinks, sizeof(*w->sinks));
+	if (!w->sinks)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	for (unsigned int i = 0; i < w->n_sinks; i++)
+		if (weir_sink_init(&w->sinks[i], w))
+			return weir_fail(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* What only makes sense for eyes: the bar, the top talkers. */
+static void open_screen(struct weir_watch *w)
+{
+	bool text = !w->opt.write_file && w->opt.format != WEIR_FORMAT_JSON && !w->flows;
+
+	if (text && !w->opt.read_file && w->n_sinks == 1 && isatty(STDERR_FILENO))
+		w->sinks[0].talkers = weir_talkers_new();
+	if (text && !w->opt.read_file && w->n_sinks == 1 && isatty(STDOUT_FILENO))
+		weir_bar_new(w);
+	if (text && !w->opt.show_self && isatty(STDOUT_FILENO))
+		weir_self_find(&w->self);
+}
+
+static void announce(const struct weir_watch *w)
+{
+	static const char *const hooks[] = {
+		[WEIR_HOOK_TCX] = "tc (tcx link)",
+		[WEIR_HOOK_XDP] = "xdp (guest of the gate)",
+		[WEIR_HOOK_TAP] = "af_packet (socket filter)",
+		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
+		[WEIR_HOOK_PCAP] = "pcap",
+	};
+
+	if (w->opt.read_file)
+		return;
+	fprintf(stderr, "weir watch: listening on %s", w->ifaces[0].name);
+	for (unsigned int i = 1; i < w->n_ifaces; i++)
+		fprintf(stderr, ", %s", w->ifaces[i].name);
+	fprintf(stderr, ", capture %s, direction %s", hooks[w->hook],
+		w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out");
+	if (w->mode == WEIR_WATCH_FLOWS)
+		fprintf(stderr, ", counting flows in the kernel\n");
+	else if (w->mode == WEIR_WATCH_COUNT)
+		fprintf(stderr, ", counting in the kernel\n");
+	else
+		fprintf(stderr, ", snaplen %u\n", w->out_snaplen);
+}
+
+static void drop_privileges(const struct weir_watch *w)
+{
+	weir_caps_drop(weir_writer_needs_override(w) ? WEIR_CAP_DAC_OVERRIDE : 0);
+}
+
+static int flush_with_bar(struct weir_watch *w)
+{
+	weir_autobuf struct weir_buf show = {0};
+	int ret;
+
+	if (w->n_sinks != 1 || !w->sinks[0].out.len)
+		return 0;
+	if (w->bar) {
+		weir_bar_hide(w->bar, &show);
+		weir_buf_flush(&show, STDOUT_FILENO);
+	}
+	ret = weir_sink_flush(&w->sinks[0]);
+	if (w->bar) {
+		weir_bar_show(w->bar, &show);
+		weir_buf_flush(&show, STDOUT_FILENO);
+	}
+	return ret;
+}
+
+static void on_signals(struct weir_watch *w, struct loop *l)
+{
+	struct signalfd_siginfo si;
+
+	while (read(l->signals, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGUSR1) {
+			weir_account_print(w);
+			continue;
+		}
+		l->interrupted = true;
+		weir_watch_stop(w);
+	}
+}
+
+static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	uint64_t times;
+	int ret = 0;
+
+	if (read(l->timer, &times, sizeof(times)) != sizeof(times))
+		return 0;
+	w->clock_offset = weir_clock_offset();
+	if (l->deadline && weir_clock_mono() >= l->deadline)
+		weir_watch_stop(w);
+	if (w->mode == WEIR_WATCH_FLOWS)
+		ret = weir_bpf_drain_flows(w, err);
+	if (!ret && w->flows && weir_flows_show(w, false))
+		weir_watch_stop(w);
+	if (w->opt.write_file)
+		weir_writer_tick(w);
+	if (w->bar)
+		weir_bar_tick(w);
+	return ret;
+}
+
+static int poll_engine(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	int n = w->engine->poll ? w->engine->poll(w, err) : 0;
+
+	if (n == -ENODATA) {
+		l->ended = true;
+		weir_watch_stop(w);
+		n = 0;
+	}
+	if (flush_with_bar(w) || n == WEIR_STOP)
+		return 0;
+	return n;
+}
+
+/* How long may the next wait be, in ms? */
+static int patience(const struct weir_watch *w, const struct loop *l, int read_last)
+{
+	int ms = read_last > 0 ? LINGER_MS : -1;
+	uint64_t now;
+
+	if (w->opt.read_file)
+		return 0;
+	if (w->mode == WEIR_WATCH_PERF || (w->hook == WEIR_HOOK_PCAP && w->n_ifaces > 1))
+		ms = POLLED_MS;
+	if (l->deadline) {
+		now = weir_clock_mono();
+		int left = now >= l->deadline ? 0 : (int)((l->deadline - now) / 1000000) + 1;
+
+		if (ms < 0 || left < ms)
+			ms = left;
+	}
+	return ms;
+}
+
+static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	struct epoll_event ev[4];
+	int n, read_last = 0, ret = 0;
+
+	while (!ret && !atomic_load(&w->stop)) {
+		n = epoll_wait(l->epoll, ev, 4, patience(w, l, read_last));
+		if (n < 0 && errno != EINTR)
+			return weir_fail(err, -errno, "cannot wait: %s: report this",
+					 strerror(errno));
+		for (int i = 0; i < n && !ret; i++) {
+			if (ev[i].data.u32 == EV_SIGNAL)
+				on_signals(w, l);
+			else if (ev[i].data.u32 == EV_TIMER)
+				ret = on_timer(w, l, err);
+		}
+		if (l->deadline && weir_clock_mono() >= l->deadline)
+			weir_watch_stop(w);
+		if (ret || atomic_load(&w->stop))
+			break;
+		read_last = poll_engine(w, l, err);
+		if (read_last < 0)
+			ret = read_last;
+	}
+	return ret;
+}
+
+/* Nothing new comes now; what is in the rings is still delivered. After -c the
+ * rest stays where it is and is called queued. */
+static int drain(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	uint64_t deadline = weir_clock_mono() + DRAIN_NS;
+	bool enough = w->opt.count && atomic_load(&w->left) <= 0;
+	int ret = 0, n;
+
+	w->engine->detach(w);
+	w->detached = true;
+	if (w->mode == WEIR_WATCH_FLOWS)
+		ret = weir_bpf_drain_flows(w, err);
+	while (!ret && !enough && !l->ended && weir_clock_mono() < deadline) {
+		n = poll_engine(w, l, err);
+		if (n <= 0)
+			return n;
+	}
+	for (unsigned int i = 0; i < w->n_sinks; i++)
+		if (w->sinks[i].out.len)
+			weir_sink_flush(&w->sinks[i]);
+	return ret;
+}
+
+static void tell_count(struct weir_watch *w)
+{
+	struct weir_watch_account a;
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		weir_account_get(w, i, &a);
+		n += a.delivered;
+	}
+	if (w->opt.format == WEIR_FORMAT_JSON)
+		printf("{\"v\":1,\"packets\":%llu}\n", (unsigned long long)n);
+	else
+		printf("%llu packets\n", (unsigned long long)n);
+	fflush(stdout);
+}
+
+/* The end of the output: the last picture, the account, the exit status. */
+static void conclude(struct weir_watch *w, const struct loop *l)
+{
+	weir_bar_free(WEIR_TAKE_PTR(w->bar));
+	if (w->flows)
+		weir_flows_show(w, true);
+	if (w->opt.count_only)
+		tell_count(w);
+	weir_account_print(w);
+	if (l->interrupted)
+		weir_talkers_print(w);
+	if (!w->status && w->opt.fail_on_loss && weir_account_lost(w))
+		w->status = WEIR_EXIT_LOSS;
+}
+
+static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	int ret, fd;
+
+	ret = weir_writer_open(w, err);
+	if (ret)
+		return ret;
+	drop_privileges(w);
+	announce(w);
+	if (w->opt.for_ns)
+		l->deadline = weir_clock_mono() + w->opt.for_ns;
+	ret = w->engine->start ? w->engine->start(w, err) : 0;
+	if (ret)
+		return ret;
+	fd = w->engine->fd ? w->engine->fd(w) : -1;
+	if (fd >= 0 && add_fd(l, fd, EV_ENGINE))
+		return weir_fail(err, -errno, "cannot wait for packets: %s: report this",
+				 strerror(errno));
+	return run_loop(w, l, err);
+}
+
+static void open_rules(struct weir_watch *w, struct weir_rules *store)
+{
+	if (w->hook == WEIR_HOOK_XDP && !weir_rules_open(store, false, NULL))
+		w->rules = store;
+}
+
+int weir_watch_run(struct weir_watch *w, struct weir_error *err)
+{
+	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
+	struct weir_rules store = {.rules_fd = -1};
+	struct weir_error later;
+	bool opened = false;
+	int ret;
+
+	memset(l.promisc, -1, sizeof(l.promisc));
+	w->stop_fd = -1;
+	w->clock_offset = weir_clock_offset();
+	w->started = weir_clock_real();
+	atomic_store(&w->left, (int_fast64_t)w->opt.count);
+	if (getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed))
+		w->seed = (uint32_t)w->started;
+	ret = w->opt.flows ? weir_flows_new(w, err) : 0;
+	if (!ret)
+		ret = open_loop(w, &l, err);
+	if (!ret)
+		ret = open_sinks(w, err);
+	if (!ret && w->opt.promisc && w->hook != WEIR_HOOK_PCAP)
+		ret = open_promisc(w, &l, err);
+	if (!ret) {
+		open_rules(w, &store);
+		open_screen(w);
+		ret = w->engine->open(w, err);
+	}
+	if (!ret) {
+		opened = true;
+		ret = capture(w, &l, err);
+	}
+	if (opened && !(ret && !w->writer)) {
+		int drained = drain(w, &l, ret ? &later : err);
+
+		ret = ret ? ret : drained;
+		conclude(w, &l);
+	} else {
+		w->engine->detach(w);
+	}
+	if (weir_writer_close(w) && !w->status)
+		w->status = WEIR_EXIT_FAILED;
+	w->engine->close(w);
+	for (unsigned int i = 0; i < w->n_sinks; i++)
+		weir_sink_free(&w->sinks[i]);
+	free(w->sinks);
+	weir_flows_free(w->flows);
+	if (w->rules)
+		weir_rules_close(w->rules);
+	close_loop(w, &l);
+	return ret;
+}

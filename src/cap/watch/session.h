@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One run of `weir watch`, in user space.
+ *
+ *   cmd.c       options -> struct weir_watch_options, usage errors
+ *   session.c   opens everything, waits, ends, tells the account
+ *   engine_*.c  where packets come from (one struct weir_engine each)
+ *   sink.c      what happens to a packet: user-space match, format, count
+ *   writer.c    where the bytes go: standard output or rotated files
+ *   flows.c     the flow table and its pictures
+ *   strict.c    --strict-pcap
+ *   account.c   the law: nothing vanishes silently
+ *   bar.c       the status bar and the top talkers
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/opt.h"
+#include "cap/watch/format.h"
+#include "cap/watch/packet.h"
+#include "cap/watch/watch.h"
+#include "match/match.h"
+
+enum weir_capture { /* order of the --capture choices */
+	WEIR_CAPTURE_AUTO,
+	WEIR_CAPTURE_TC,
+	WEIR_CAPTURE_XDP,
+	WEIR_CAPTURE_AF_PACKET,
+	WEIR_CAPTURE_PACKET, /* alias of af_packet */
+	WEIR_CAPTURE_PCAP,
+};
+
+enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
+
+struct weir_watch_options {
+	struct weir_strv interfaces;
+	int direction; /* index of in|out|inout, -1 = not given */
+	struct weir_match_spec spec;
+	bool strict_pcap;
+	int filter_at; /* 0 kernel, 1 user */
+	const char *sample_text;
+	uint32_t sample;
+	int capture; /* enum weir_capture */
+	int xdp_mode; /* enum weir_xdp_mode */
+	int verdict; /* 0 all, 1 pass, 2 drop */
+	uint64_t fanout;
+	int fanout_mode; /* hash, cpu, lb */
+	int socket; /* 0 raw, 1 dgram */
+	const char *read_file;
+	bool promisc;
+	int transport; /* index of ring|perf|mmap, -1 = not given */
+	uint64_t buffer; /* bytes a CPU or socket */
+	int format; /* enum weir_format, -1 = not given */
+	bool json;
+	const char *write_file;
+	const char *rotate_size_text;
+	uint64_t rotate_size; /* bytes, 0 = never */
+	uint64_t rotate_seconds;
+	uint64_t rotate_files;
+	uint64_t count;
+	uint64_t snaplen; /* 0 = what the format needs */
+	bool numeric, quiet, link;
+	unsigned int hex, hex_ascii, ascii, time;
+	const char *filter_file;
+	bool dump_code;
+	bool count_only;
+	bool show_self;
+	bool flows;
+	uint64_t flows_max;
+	int by; /* enum weir_by */
+	int stats; /* 0 text, 1 json */
+	bool fail_on_loss;
+	uint64_t for_ns;
+	bool once;
+	int colour; /* auto, always, never */
+};
+
+struct weir_watch_iface {
+	char name[64]; /* of a file's interface it may be longer than IFNAMSIZ */
+	uint32_t ifindex;
+	bool no_l2;
+	bool loopback;
+};
+
+struct weir_watch;
+
+/* A capture engine. All functions run on the main thread; those with threads
+ * of their own join them in detach(). */
+struct weir_engine {
+	const char *name;
+	/* Begin to capture. Everything that needs privileges happens here. */
+	int (*open)(struct weir_watch *w, struct weir_error *err);
+	/* After the privileges were dropped: start threads. May be NULL. */
+	int (*start)(struct weir_watch *w, struct weir_error *err);
+	/* A descriptor to wait on, or -1. NULL, like poll: threads read. */
+	int (*fd)(struct weir_watch *w);
+	/* Read what is there. >= 0: packets read; -ENODATA: the source has ended;
+	 * WEIR_STOP: the sink wants no more; else an errno with a message. */
+	int (*poll)(struct weir_watch *w, struct weir_error *err);
+	/* No new packets after this; what is queued can still be polled. */
+	void (*detach)(struct weir_watch *w);
+	/* The source's own counters, summed over CPUs, for interface @slot. */
+	void (*counters)(struct weir_watch *w, unsigned int slot, struct weir_watch_counters *ret);
+	void (*close)(struct weir_watch *w);
+};
+
+#define WEIR_STOP (-125) /* -ECANCELED: -c reached, or the output has gone */
+
+extern const struct weir_engine weir_engine_bpf;
+extern const struct weir_engine weir_engine_mmap;
+extern const struct weir_engine weir_engine_pcap;
+
+/* How this run's capture was chosen, for the summary and the usage errors. */
+enum weir_hook { WEIR_HOOK_TCX, WEIR_HOOK_XDP, WEIR_HOOK_TAP, WEIR_HOOK_MMAP, WEIR_HOOK_PCAP };
+
+/* What user space did with the packets of one interface. */
+struct weir_sink_counts {
+	uint64_t consumed;    /* taken from the engine */
+	uint64_t unmatched;   /* by the match in user space */
+	uint64_t sampled_out;
+	uint64_t delivered;
+	uint64_t delivered_bytes;
+	uint64_t self;	      /* of delivered: this terminal's own, not shown */
+	uint64_t lost;	      /* the output could not take it */
+};
+
+struct weir_talkers;
+
+/* One per reading thread: formatting needs no lock, writing does. */
+struct weir_sink {
+	struct weir_watch *w;
+	struct weir_formatter formatter;
+	struct weir_buf out;
+	uint64_t pending[WEIR_WATCH_IFACES]; /* packets in `out`, by interface */
+	struct weir_sink_counts counts[WEIR_WATCH_IFACES];
+	uint64_t drops_told[WEIR_WATCH_IFACES]; /* lost, as far as pcapng has it */
+	struct weir_talkers *talkers; /* NULL: not asked for */
+	uint8_t *frame; /* a packet with its VLAN tag put back */
+};
+
+struct weir_self { /* this terminal's SSH connection */
+	bool known;
+	uint8_t addr[2][16];
+	uint16_t port[2];
+};
+
+struct weir_writer;
+struct weir_flows;
+struct weir_bar;
+struct weir_rules;
+
+struct weir_watch {
+	struct weir_watch_options opt;
+	struct weir_watch_iface ifaces[WEIR_WATCH_IFACES];
+	unsigned int n_ifaces;
+	enum weir_hook hook;
+	uint32_t mode; /* enum weir_watch_mode */
+	bool want_in, want_out;
+	uint32_t snaplen; /* of the events */
+	uint32_t out_snaplen; /* of what is written, <= snaplen */
+	uint32_t seed;
+	struct weir_match *match;
+	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
+	bool user_stage; /* match and sample in user space */
+	const struct weir_engine *engine;
+	void *engine_state;
+	struct weir_sink *sinks;
+	unsigned int n_sinks;
+	struct weir_writer *writer;
+	struct weir_flows *flows;
+	struct weir_bar *bar;
+	struct weir_self self;
+	atomic_int_fast64_t left; /* of -c; negative: enough */
+	atomic_bool stop;
+	int stop_fd; /* eventfd: readable once stop is set */
+	int64_t clock_offset;
+	uint64_t started; /* ns since the epoch */
+	bool detached; /* nothing comes any more: the counters are final */
+	struct weir_rules *rules; /* to name a rule; NULL: no store */
+	int status; /* exit status so far */
+};
+
+/* session.c */
+int weir_watch_run(struct weir_watch *w, struct weir_error *err);
+void weir_watch_stop(struct weir_watch *w);
+/* Has a signal asked to stop? Used where the output blocks. */
+bool weir_watch_interrupted(struct weir_watch *w);
+
+/* "filter/NAME" of rule @id in @buf, "rule/ID" when it is not in the store. */
+const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size);
+
+/* sink.c */
+int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
+void weir_sink_free(struct weir_sink *s);
+/* One packet. @ev->ts is in ns since the epoch. 0 or WEIR_STOP. */
+int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
+/* Write what is pending. 0 or WEIR_STOP. */
+int weir_sink_flush(struct weir_sink *s);
+
+/* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
+ * define the same names. @no_l2: for raw IP instead of Ethernet. */
+struct weir_strict;
+int weir_strict_new(struct weir_strict **ret, const char *expression, bool no_l2,
+		    struct weir_error *err);
+bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p);
+void weir_strict_free(struct weir_strict *s);
+
+/* writer.c */
+int weir_writer_open(struct weir_watch *w, struct weir_error *err);
+/* Thread-safe. Writes @b whole and resets it. 0 or a negative errno. */
+int weir_writer_write(struct weir_watch *w, struct weir_buf *b);
+/* Would @n more bytes reach the size limit of the present file? */
+bool weir_writer_full(const struct weir_watch *w, size_t n);
+/* --rotate-seconds; called each second. */
+void weir_writer_tick(struct weir_watch *w);
+/* Interface statistics, then close. */
+int weir_writer_close(struct weir_watch *w);
+/* Some directory of -w that only DAC_OVERRIDE lets us write to later on. */
+bool weir_writer_needs_override(const struct weir_watch *w);
+
+/* flows.c */
+int weir_flows_new(struct weir_watch *w, struct weir_error *err);
+void weir_flows_free(struct weir_flows *f);
+struct weir_flow_key;
+struct weir_flow_val;
+/* Merge what the kernel has counted (times already in ns since the epoch). */
+void weir_flows_merge(struct weir_flows *f, const struct weir_flow_key *k,
+		      const struct weir_flow_val *v);
+/* One packet seen in user space (pcap). */
+void weir_flows_packet(struct weir_flows *f, const struct weir_packet *p);
+/* Table on a terminal, JSON lines or a table otherwise. @last: the final one. */
+int weir_flows_show(struct weir_watch *w, bool last);
+/* engine_bpf.c: swap and read the kernel's flow map. */
+int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+
+/* account.c */
+struct weir_watch_account {
+	struct weir_watch_counters k; /* the source's */
+	struct weir_sink_counts u;
+	uint64_t unmatched, sampled_out, matched, delivered, queued, lost;
+	uint64_t lost_by[WEIR_WATCH_LOST_MAX];
+	int64_t imbalance; /* 0, or weir has a bug */
+};
+void weir_account_get(struct weir_watch *w, unsigned int slot, struct weir_watch_account *ret);
+/* To standard error, in the form of --stats. @final: queued is named. */
+void weir_account_print(struct weir_watch *w);
+uint64_t weir_account_lost(struct weir_watch *w);
+
+/* bar.c */
+int weir_bar_new(struct weir_watch *w);
+void weir_bar_free(struct weir_bar *b);
+void weir_bar_tick(struct weir_watch *w);
+/* Escape sequences that make room for other output, and bring the bar back. */
+void weir_bar_hide(struct weir_bar *b, struct weir_buf *out);
+void weir_bar_show(struct weir_bar *b, struct weir_buf *out);
+struct weir_talkers *weir_talkers_new(void);
+void weir_talkers_free(struct weir_talkers *t);
+void weir_talkers_add(struct weir_talkers *t, const struct weir_packet *p);
+void weir_talkers_print(struct weir_watch *w);

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * weir watch, the kernel's half: see a packet, decide whether it is wanted,
+ * count it, and ship it (an event in a ring) or add it up (a flow record).
+ *
+ * Three ways in lead to one road: a guest stage of the XDP gate, which finds
+ * the packet parsed already; the tcx programs; and a socket filter on
+ * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
+ */
+#include <linux/bpf.h>
+#include <linux/if_packet.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/flow.bpf.h"
+#include "bpf/gate.bpf.h"
+#include "bpf/hash.bpf.h"
+#include "bpf/match_stub.bpf.h"
+#include "bpf/parse.bpf.h"
+#include "cap/watch/watch.h"
+
+#define TCX_NEXT (-1) /* = TC_ACT_UNSPEC: the next program, or the default, decides */
+
+const volatile struct weir_watch_config cfg = {.mode = WEIR_WATCH_RING, .snaplen = 256};
+
+/* One ring a CPU: producers on different CPUs never meet on a lock. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1); /* set to the number of CPUs before load */
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_RINGBUF);
+		__uint(max_entries, 4096);
+	});
+} weir_rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} weir_perf SEC(".maps");
+
+/* The flow map in use. User space swaps it for an empty one, waits until no
+ * program can still hold the old one, and reads that at leisure: so no update
+ * is lost between reading and deleting. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+		__uint(max_entries, 1);
+		__type(key, struct weir_flow_key);
+		__type(value, struct weir_flow_val);
+	});
+} weir_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEIR_WATCH_IFACES);
+	__type(key, __u32);
+	__type(value, struct weir_watch_counters);
+} weir_counters SEC(".maps");
+
+/* Room that would not fit on the stack. Two entries, one for each direction,
+ * since a hook on the way out never interrupts itself but may be interrupted
+ * by one on the way in. */
+struct work {
+	struct weir_pkt pkt;
+	struct weir_watch_event ev;
+	struct weir_flow_key key;
+	__u32 pad;
+	struct weir_flow_val flow;
+	__u64 last_wake;
+	__u64 pending;
+	__u8 head[WEIR_PKT_HDR_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct work);
+} weir_work SEC(".maps");
+
+/* The packet at hand, whatever the hook. */
+struct seen {
+	void *ctx;
+	const struct weir_pkt *pkt;
+	struct work *work;
+	struct weir_watch_counters *count;
+	__u32 len;	/* frame bytes, without a stripped tag */
+	__u32 rule;
+	__u32 slot;
+	__u32 ifindex;
+	__u32 vlan_meta;
+	__u16 queue;
+	__u16 gso_size;
+	__u8 dir;
+	__u8 verdict;
+	__u8 flags;
+	bool xdp;
+};
+
+static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
+{
+	__u32 slot = 0;
+
+	/* The usual single interface costs no comparison at all. */
+	if (cfg.ifaces > 1) {
+		for (slot = 0; slot < WEIR_WATCH_IFACES; slot++)
+			if (cfg.ifindex[slot] == ifindex)
+				break;
+		if (slot == WEIR_WATCH_IFACES)
+			return NULL;
+	}
+	*ret_slot = slot;
+	return bpf_map_lookup_elem(&weir_counters, &slot);
+}
+
+static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
+{
+	s->count->lost[why]++;
+	s->count->lost_bytes[why] += s->len;
+}
+
+static __always_inline void fill_event(const struct seen *s, struct weir_watch_event *ev,
+				       __u64 now, __u32 caplen)
+{
+	ev->ts = now;
+	ev->len = s->len;
+	ev->caplen = caplen;
+	ev->ifindex = s->ifindex;
+	ev->rule = s->rule;
+	ev->queue = s->queue;
+	ev->vlan_tci = s->vlan_meta;
+	ev->vlan_proto = s->vlan_meta >> 16;
+	ev->gso_size = s->gso_size;
+	ev->dir = s->dir;
+	ev->verdict = s->verdict;
+	ev->flags = s->flags;
+	ev->slot = s->slot;
+	ev->eth_type = s->pkt->eth_type;
+	ev->pad = 0;
+}
+
+static __always_inline long copy_bytes(const struct seen *s, void *to, __u32 n)
+{
+	if (s->xdp)
+		return bpf_xdp_load_bytes(s->ctx, 0, to, n);
+	return bpf_skb_load_bytes(s->ctx, 0, to, n);
+}
+
+/* Waking the reader costs more than the event: do it for a batch, or at once
+ * when the line was quiet. What is left unwoken the reader finds by its timer. */
+static __always_inline __u64 wake_flags(struct work *w, __u64 now)
+{
+	if (++w->pending < cfg.wake_events && now - w->last_wake < cfg.wake_ns)
+		return BPF_RB_NO_WAKEUP;
+	w->pending = 0;
+	w->last_wake = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* A record's size must be a constant, so packets go into the smallest of a few
+ * sizes that holds them; `caplen` says how much of it is real. */
+#define SHIP(room)                                                                  \
+	do {                                                                        \
+		struct weir_watch_event *ev_ =                                      \
+			bpf_ringbuf_reserve(ring, sizeof(*ev_) + (room), 0);        \
+		if (!ev_) {                                                         \
+			lose(s, WEIR_WATCH_LOST_RING_FULL);                         \
+			return;                                                     \
+		}                                                                   \
+		if (copy_bytes(s, ev_ + 1, caplen)) {                               \
+			bpf_ringbuf_discard(ev_, BPF_RB_NO_WAKEUP);                 \
+			lose(s, WEIR_WATCH_LOST_COPY);                              \
+			return;                                                     \
+		}                                                                   \
+		fill_event(s, ev_, now, caplen);                                    \
+		bpf_ringbuf_submit(ev_, wake_flags(s->work, now));                  \
+		s->count->sent++;                                                   \
+		return;                                                             \
+	} while (0)
+
+static __always_inline void ship_ring(const struct seen *s)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	__u64 now = bpf_ktime_get_ns();
+	__u32 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
+	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu);
+
+	if (!ring || !caplen) {
+		lose(s, WEIR_WATCH_LOST_COPY);
+		return;
+	}
+	if (caplen <= 88)
+		SHIP(88);
+	if (caplen <= 216)
+		SHIP(216);
+	if (caplen <= 512)
+		SHIP(512);
+	if (caplen <= 1560)
+		SHIP(1560);
+	if (caplen <= 4120)
+		SHIP(4120);
+	if (caplen <= 16408)
+		SHIP(16408);
+	if (caplen <= 65624)
+		SHIP(65624);
+	if (caplen <= WEIR_WATCH_SNAPLEN)
+		SHIP(WEIR_WATCH_SNAPLEN);
+	lose(s, WEIR_WATCH_LOST_TOO_BIG);
+}
+
+static __always_inline void ship_perf(const struct seen *s)
+{
+	struct weir_watch_event *ev = &s->work->ev;
+	__u64 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
+
+	/* A perf record's size is a 16-bit number. */
+	if (caplen > 65000)
+		caplen = 65000;
+	fill_event(s, ev, bpf_ktime_get_ns(), caplen);
+	if (bpf_perf_event_output(s->ctx, &weir_perf, BPF_F_CURRENT_CPU | caplen << 32, ev,
+				  sizeof(*ev)))
+		lose(s, WEIR_WATCH_LOST_RING_FULL);
+	else
+		s->count->sent++;
+}
+
+static __always_inline void add_flow(const struct seen *s)
+{
+	struct weir_flow_key *key = &s->work->key;
+	int src_a = weir_flow_src_is_a(s->pkt);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct weir_flow_val *v;
+	__u32 zero = 0;
+	void *flows = bpf_map_lookup_elem(&weir_flows, &zero);
+
+	if (!flows) {
+		lose(s, WEIR_WATCH_LOST_MAP_FULL);
+		return;
+	}
+	weir_flow_key_of(s->pkt, s->ifindex, src_a, key);
+	v = bpf_map_lookup_elem(flows, key);
+	if (!v) {
+		__builtin_memset(&s->work->flow, 0, sizeof(s->work->flow));
+		/* Another CPU may have inserted it meanwhile: that is fine. */
+		bpf_map_update_elem(flows, key, &s->work->flow, BPF_NOEXIST);
+		v = bpf_map_lookup_elem(flows, key);
+		if (!v) {
+			lose(s, WEIR_WATCH_LOST_MAP_FULL);
+			return;
+		}
+	}
+	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->len, s->gso_size, now);
+	s->count->sent++;
+}
+
+/* The road: seen, matched, sampled, shipped. Returns whether it matched. */
+static __always_inline bool observe(const struct seen *s)
+{
+	struct weir_watch_counters *c = s->count;
+
+	c->seen++;
+	c->seen_bytes += s->len;
+	if (!weir_match(s->pkt) || !(cfg.verdicts & 1U << s->verdict)) {
+		c->unmatched++;
+		return false;
+	}
+	if (cfg.sample > 1 && weir_pkt_hash(s->pkt, cfg.seed) % cfg.sample) {
+		c->sampled_out++;
+		return false;
+	}
+	c->matched++;
+	c->matched_bytes += s->len;
+	if (cfg.mode == WEIR_WATCH_RING)
+		ship_ring(s);
+	else if (cfg.mode == WEIR_WATCH_PERF)
+		ship_perf(s);
+	else if (cfg.mode == WEIR_WATCH_FLOWS)
+		add_flow(s);
+	else
+		c->sent++;
+	return true;
+}
+
+static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
+{
+	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len;
+	struct seen s = {.ctx = skb, .len = n, .ifindex = skb->ifindex, .dir = dir};
+	enum weir_l2 l2 = WEIR_L2_ETHER;
+
+	s.work = bpf_map_lookup_elem(&weir_work, &which);
+	s.count = counters_of(s.ifindex, &s.slot);
+	if (!s.work || !s.count)
+		return false;
+	if (cfg.no_l2 >> s.slot & 1) {
+		l2 = WEIR_L2_NONE;
+		s.flags = WEIR_WATCH_NO_L2;
+	}
+	if (skb->vlan_present) {
+		s.vlan_meta = bpf_ntohs(skb->vlan_proto) << 16 | (skb->vlan_tci & 0xffff);
+		s.flags |= WEIR_WATCH_VLAN_META;
+	}
+	s.gso_size = skb->gso_size;
+	s.queue = skb->queue_mapping;
+	if (dir == WEIR_WATCH_IN && s.queue) {
+		s.queue--; /* at receive the stack stores the queue plus one */
+		s.flags |= WEIR_WATCH_QUEUE;
+	}
+	if (n > WEIR_PKT_HDR_MAX)
+		n = WEIR_PKT_HDR_MAX;
+	asm volatile("" : "+r"(n)); /* keep the bound where the verifier sees it */
+	if (n < 1 || n > WEIR_PKT_HDR_MAX || bpf_skb_load_bytes(skb, 0, s.work->head, n)) {
+		s.count->seen++;
+		s.count->seen_bytes += s.len;
+		s.count->matched++;
+		lose(&s, WEIR_WATCH_LOST_COPY);
+		return false;
+	}
+	s.pkt = &s.work->pkt;
+	weir_parse(&s.work->pkt, s.work->head, s.work->head + n, l2, s.vlan_meta, s.len);
+	return observe(&s);
+}
+
+SEC("tcx/ingress")
+int weir_watch_in(struct __sk_buff *skb)
+{
+	observe_skb(skb, WEIR_WATCH_IN);
+	return TCX_NEXT;
+}
+
+SEC("tcx/egress")
+int weir_watch_out(struct __sk_buff *skb)
+{
+	observe_skb(skb, WEIR_WATCH_OUT);
+	return TCX_NEXT;
+}
+
+/* The return value is the number of bytes that go into the socket's own queue:
+ * none, unless that queue is the transport. */
+SEC("socket")
+int weir_watch_tap(struct __sk_buff *skb)
+{
+	__u8 dir = skb->pkt_type == PACKET_OUTGOING ? WEIR_WATCH_OUT : WEIR_WATCH_IN;
+
+	if (!(cfg.directions & 1U << dir))
+		return 0;
+	if (!observe_skb(skb, dir))
+		return 0;
+	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
+}
+
+SEC("xdp.frags")
+int weir_watch_xdp(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
+	struct seen s = {.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true};
+	__u32 zero = 0;
+
+	if (!scratch)
+		return XDP_PASS;
+	if (scratch->flags & WEIR_SCRATCH_TEST)
+		return weir_gate_next_guest(ctx, scratch);
+	s.ifindex = ctx->ingress_ifindex;
+	s.work = bpf_map_lookup_elem(&weir_work, &zero);
+	s.count = counters_of(s.ifindex, &s.slot);
+	if (s.work && s.count) {
+		s.pkt = &scratch->pkt;
+		s.len = scratch->pkt.len;
+		s.rule = scratch->rule;
+		s.queue = ctx->rx_queue_index;
+		s.flags = WEIR_WATCH_QUEUE;
+		if (cfg.no_l2 >> s.slot & 1)
+			s.flags |= WEIR_WATCH_NO_L2;
+		s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
+			    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
+							   WEIR_WATCH_TX;
+		observe(&s);
+	}
+	return weir_gate_next_guest(ctx, scratch);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ABI between watch.bpf.c and user space.
+ *
+ * A packet that matches becomes one event: this header and the frame's first
+ * `caplen` bytes. Every capture engine, also those without BPF (TPACKET_V3,
+ * libpcap), fills the same header, so that there is one output path.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define WEIR_WATCH_IFACES 16	/* interfaces watched by one process */
+#define WEIR_WATCH_SNAPLEN 262144 /* the largest --snaplen, as tcpdump's */
+#define WEIR_WATCH_CPUS 1024
+
+enum weir_watch_dir {
+	WEIR_WATCH_UNKNOWN = 0, /* a file without direction */
+	WEIR_WATCH_IN = 1,
+	WEIR_WATCH_OUT = 2,
+};
+
+enum weir_watch_verdict {
+	WEIR_WATCH_NO_VERDICT = 0, /* the hook gives none (everything but XDP) */
+	WEIR_WATCH_PASS = 1,
+	WEIR_WATCH_DROP = 2,
+	WEIR_WATCH_TX = 3,	   /* answered or sent back by a stage */
+};
+
+/* struct weir_watch_event.flags */
+#define WEIR_WATCH_VLAN_META (1U << 0) /* vlan_tci/vlan_proto hold a stripped tag */
+#define WEIR_WATCH_NO_L2     (1U << 1) /* data begins at the IP header (tun) */
+#define WEIR_WATCH_CSUM_UNDONE (1U << 2) /* known: the L4 checksum is left to the device */
+#define WEIR_WATCH_CSUM_OK   (1U << 3) /* known: the device has verified it */
+#define WEIR_WATCH_QUEUE     (1U << 4) /* queue is known */
+
+struct weir_watch_event {
+	__u64 ts;	  /* ns since the epoch once user space has it; CLOCK_MONOTONIC in a ring */
+	__u32 len;	  /* bytes of the frame; without the stripped tag */
+	__u32 caplen;	  /* bytes that follow this header */
+	__u32 ifindex;	  /* or the pcapng interface number for files */
+	__u32 rule;	  /* id of the rule that gave the verdict; 0 = none */
+	__u16 queue;
+	__u16 vlan_tci;
+	__u16 vlan_proto; /* host order: 0x8100, 0x88a8 */
+	__u16 gso_size;	  /* payload bytes a segment; 0 = not segmented */
+	__u8  dir;	  /* enum weir_watch_dir */
+	__u8  verdict;	  /* enum weir_watch_verdict */
+	__u8  flags;	  /* WEIR_WATCH_* */
+	__u8  slot;	  /* index of the interface among those watched */
+	__u16 eth_type;	  /* with NO_L2: the type behind the tags, 0 = by the IP version */
+	__u16 pad;	  /* 0; keeps the data 8-byte aligned */
+};
+
+_Static_assert(sizeof(struct weir_watch_event) == 40, "ABI: weir_watch_event");
+
+/* What the programs do with a packet that matches. */
+enum weir_watch_mode {
+	WEIR_WATCH_RING,  /* write an event to this CPU's ring buffer */
+	WEIR_WATCH_PERF,  /* write an event to the perf event array */
+	WEIR_WATCH_FLOWS, /* add it to the flow map */
+	WEIR_WATCH_COUNT, /* only count */
+	WEIR_WATCH_MMAP,  /* socket filter: let it into the socket's own ring */
+};
+
+/* Read-only data of the programs, written before load: the verifier removes
+ * what it switches off. */
+struct weir_watch_config {
+	__u32 mode;		/* enum weir_watch_mode */
+	__u32 ifaces;		/* entries used in ifindex[] */
+	__u32 ifindex[WEIR_WATCH_IFACES];
+	__u32 no_l2;		/* bit set by slot: devices without a link-level header */
+	__u32 snaplen;		/* bytes of each packet to ship, >= 1 */
+	__u32 sample;		/* keep one flow in so many; 0 or 1 = all */
+	__u32 seed;		/* of the sampling hash */
+	__u32 directions;	/* bit set: 1 << enum weir_watch_dir (socket filter) */
+	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
+	__u32 wake_events;	/* wake the reader after so many events ... */
+	__u32 pad;
+	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
+};
+
+/*
+ * Counters: per CPU and interface slot. The law, checked at exit:
+ *   seen = unmatched + sampled_out + matched
+ *   matched = sent + sum(lost)        (sent: handed to a ring or a flow map)
+ * and in user space  sent = delivered + queued.
+ */
+#define WEIR_WATCH_LOST(X)                                             \
+	X(RING_FULL, ring_full, "no room in the ring: the reader is too slow") \
+	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
+	X(TOO_BIG, too_big, "larger than the largest record")                  \
+	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(WRITER, writer, "the output could not take it")
+
+enum weir_watch_lost {
+#define X(id, name, text) WEIR_WATCH_LOST_##id,
+	WEIR_WATCH_LOST(X)
+#undef X
+	WEIR_WATCH_LOST_MAX
+};
+
+struct weir_watch_counters {
+	__u64 seen;
+	__u64 seen_bytes;
+	__u64 unmatched;
+	__u64 sampled_out;
+	__u64 matched;
+	__u64 matched_bytes;
+	__u64 sent;
+	__u64 lost[WEIR_WATCH_LOST_MAX];
+	__u64 lost_bytes[WEIR_WATCH_LOST_MAX];
+};
