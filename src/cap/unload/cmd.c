@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * weir unload: remove what weir has pinned in this network namespace, and what
+ * is left of namespaces that are gone. What a running command holds goes with
+ * that command.
+ */
+#include "cap/unload/cmd.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/json.h"
+#include "dataplane/load.h"
+#include "dataplane/pinned.h"
+
+struct options {
+	bool json;
+};
+
+static const struct weir_opt options[] = {
+	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
+	  .help = "print one JSON document" },
+	{ 0 },
+};
+
+struct report {
+	struct weir_pinned removed;
+	int swept; /* directories of namespaces that are gone */
+};
+
+/* What was there before and is not there afterwards has been removed: told from
+ * the kernel's state, not from what was meant to be done. */
+static int unload(struct report *r, const char *verb, struct weir_error *e)
+{
+	weir_autopinned struct weir_pinned left = { 0 };
+	int err = weir_pinned_get(&r->removed, verb, e);
+	int failed = 0;
+
+	if (err < 0)
+		return err;
+	if (r->removed.n)
+		failed = weir_pin_unload(verb, e);
+	if (failed == -ENOENT)
+		failed = 0;
+	r->swept = weir_pin_sweep();
+	if (r->swept < 0)
+		r->swept = 0;
+	err = weir_pinned_get(&left, verb, failed < 0 ? NULL : e);
+	if (err < 0)
+		return err;
+	weir_pinned_subtract(&r->removed, &left);
+	return failed < 0 ? failed : 0;
+}
+
+static void render_text(const struct report *r, struct weir_buf *out)
+{
+	if (r->removed.n) {
+		weir_buf_adds(out, "Removed from this network namespace:\n");
+		weir_pinned_table(&r->removed, out);
+	} else {
+		weir_buf_adds(out, "Nothing was pinned in this network namespace.\n");
+	}
+	if (r->swept)
+		weir_buf_addf(out, "Removed what was left of %d network namespace%s.\n", r->swept,
+			      r->swept == 1 ? " that is gone" : "s that are gone");
+}
+
+static void render_json(const struct report *r, struct weir_buf *out)
+{
+	struct weir_json j;
+
+	weir_json_init(&j, out);
+	weir_json_object(&j, NULL);
+	weir_json_uint(&j, "v", 1);
+	if (r->removed.netns)
+		weir_json_uint(&j, "netns", r->removed.netns);
+	weir_pinned_json(&r->removed, &j, "removed");
+	weir_json_uint(&j, "namespaces_swept", (uint64_t)r->swept);
+	weir_json_end_object(&j);
+	weir_buf_addc(out, '\n');
+}
+
+static int run(int argc, char **argv)
+{
+	weir_autobuf struct weir_buf out = { 0 };
+	struct options opts = { 0 };
+	struct weir_strv words = { 0 };
+	struct report report = { 0 };
+	struct weir_error e;
+	int status = weir_verb_parse(&weir_unload_verb, argc, argv, &opts, &words, 1);
+	int err;
+
+	if (status == 0)
+		status = weir_verb_check("unload", words.n ? words.v[0] : NULL);
+	if (status)
+		return status;
+	weir_load_setup();
+	err = unload(&report, words.n ? words.v[0] : NULL, &e);
+	/* Also after a failure half-way: what went is told. */
+	if (err == 0 || report.removed.n) {
+		if (opts.json)
+			render_json(&report, &out);
+		else
+			render_text(&report, &out);
+	}
+	weir_pinned_free(&report.removed);
+	status = weir_verb_print("unload", &out, WEIR_EXIT_DONE);
+	return err < 0 ? weir_verb_fail("unload", &e, WEIR_EXIT_FAILED) : status;
+}
+
+const struct weir_verb weir_unload_verb = {
+	.name = "unload",
+	.group = "Undo",
+	.summary = "remove what weir has pinned in this network namespace",
+	.synopsis = "[OPTIONS] [VERB]",
+	.options = options,
+	.details = "Only what weir made is removed. What is left of network namespaces that are gone\n"
+		   "is removed too. A running command keeps what it holds until it ends.",
+	.run = run,
+};

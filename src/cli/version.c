@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cli/version.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include <bpf/libbpf.h>
+/* Its struct bpf_insn is another one than the kernel's, which is here already. */
+#define PCAP_DONT_INCLUDE_PCAP_BPF_H
+#include <pcap/pcap.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+
+struct options {
+	bool json;
+};
+
+static const struct weir_opt options[] = {
+	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
+	  .help = "print one JSON document" },
+	{ 0 },
+};
+
+struct component {
+	const char *key; /* in JSON */
+	const char *label;
+	char version[128];
+};
+
+/* "libpcap version 1.10.3 (with TPACKET_V3)" -> "1.10.3 (with TPACKET_V3)" */
+static const char *libpcap_version(void)
+{
+	const char *text = pcap_lib_version(), *word = "version ";
+	const char *at = strstr(text, word);
+
+	return at ? at + strlen(word) : text;
+}
+
+static int run(int argc, char **argv)
+{
+	weir_autobuf struct weir_buf out = { 0 };
+	struct options opts = { 0 };
+	struct weir_strv words = { 0 };
+	struct utsname host = { 0 };
+	struct weir_json j;
+	int status = weir_verb_parse(&weir_version_verb, argc, argv, &opts, &words, 0);
+
+	if (status)
+		return status;
+	uname(&host);
+
+	struct component components[] = {
+		{ "weir", "weir", WEIR_VERSION },
+		{ "libbpf", "libbpf", "" },
+		{ "libpcap", "libpcap", "" },
+		{ "kernel", "Linux", "" },
+		{ "machine", "machine", "" },
+	};
+	snprintf(components[1].version, sizeof(components[1].version), "%u.%u",
+		 libbpf_major_version(), libbpf_minor_version());
+	snprintf(components[2].version, sizeof(components[2].version), "%s", libpcap_version());
+	snprintf(components[3].version, sizeof(components[3].version), "%s", host.release);
+	snprintf(components[4].version, sizeof(components[4].version), "%s", host.machine);
+
+	weir_json_init(&j, &out);
+	if (opts.json) {
+		weir_json_object(&j, NULL);
+		weir_json_uint(&j, "v", 1);
+	}
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(components); i++) {
+		if (opts.json)
+			weir_json_str(&j, components[i].key, components[i].version);
+		else
+			weir_buf_addf(&out, "%-8s %s\n", components[i].label,
+				      components[i].version);
+	}
+	if (opts.json) {
+		weir_json_end_object(&j);
+		weir_buf_addc(&out, '\n');
+	}
+	return weir_verb_print("version", &out, WEIR_EXIT_DONE);
+}
+
+const struct weir_verb weir_version_verb = {
+	.name = "version",
+	.group = "Ask",
+	.summary = "tell the versions of weir, its libraries and the kernel",
+	.synopsis = "[--json]",
+	.options = options,
+	.run = run,
+};
