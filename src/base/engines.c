@@ -73,7 +73,7 @@ static const struct {
 	ROW(sees_xdp_drops, "in: sees what a filter at XDP dropped"),
 	ROW(sees_nft_in, "in: sees what nft will drop"),
 	ROW(sees_nft_out, "out: sees what nft dropped"),
-	ROW(loopback_copies, "copies of a packet on lo"),
+	ROW(loopback_copies, "copies of a packet on lo, -Q inout"),
 	ROW(match, "the match is decided in"),
 	ROW(needs, "needs CAP_..."),
 	ROW(kernel, "needs kernel"),

@@ -31,3 +31,24 @@ void weir_term_size(int fd, int *ret_cols, int *ret_rows)
 	*ret_cols = ws.ws_col ? ws.ws_col : DEFAULT_COLS;
 	*ret_rows = ws.ws_row ? ws.ws_row : DEFAULT_ROWS;
 }
+
+void weir_keys_open(struct weir_keys *k)
+{
+	struct termios t;
+
+	k->on = false;
+	if (tcgetpgrp(STDIN_FILENO) != getpgrp() || tcgetattr(STDIN_FILENO, &k->saved))
+		return;
+	t = k->saved;
+	t.c_lflag &= (tcflag_t) ~(ICANON | ECHO);
+	t.c_cc[VMIN] = 0; /* a read never blocks */
+	t.c_cc[VTIME] = 0;
+	k->on = !tcsetattr(STDIN_FILENO, TCSANOW, &t);
+}
+
+void weir_keys_close(struct weir_keys *k)
+{
+	if (k->on)
+		tcsetattr(STDIN_FILENO, TCSANOW, &k->saved);
+	k->on = false;
+}

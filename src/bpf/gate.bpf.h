@@ -3,7 +3,7 @@
  * The BPF side of the gate: the maps through which the gate and its stages meet,
  * and the way from one stage to the next. Included by the gate itself and by
  * every stage; weir_gate_bind() (dataplane/gate.h) puts the gate's maps in place of
- * a stage's own before load, and sets weir_gate_slot.
+ * a stage's own before load, and sets the two constants.
  *
  * A stage looks like this:
  *
@@ -13,7 +13,8 @@
  *
  *		if (!s)
  *			return XDP_PASS;
- *		...look at s->pkt...
+ *		if (weir_gate_is_mine(ctx))
+ *			...look at s->pkt...
  *		return weir_gate_next_guest(ctx, s);
  *	}
  */
@@ -26,6 +27,8 @@
 
 /* Which guest this program is; -1: the gate or a resident stage. */
 const volatile __s32 weir_gate_slot = -1;
+/* The interface that a guest is for; 0 = every one (a resident stage). */
+const volatile __u32 weir_gate_ifindex = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -64,6 +67,12 @@ static __always_inline struct weir_scratch *weir_gate_scratch(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&weir_scratch, &zero);
+}
+
+/* Is this a packet of the interface that the stage is for? */
+static __always_inline int weir_gate_is_mine(const struct xdp_md *ctx)
+{
+	return !weir_gate_ifindex || ctx->ingress_ifindex == weir_gate_ifindex;
 }
 
 /* Go on with the guests behind this one, and behind the last return the verdict.

@@ -7,6 +7,9 @@
  *   guest stages (watch): WEIR_GATE_GUESTS one-slot prog arrays, never pinned,
  *     each kept alive by the descriptor of the guest that fills it
  *
+ * Every gate of a network namespace has the same slots, so a guest is called for
+ * packets of other gated interfaces too and must look (weir_gate_is_mine()).
+ *
  * Order: resident slots ascending, then guests ascending, so observers come
  * last and see the verdict. A stage returns by calling the next one (bpf/gate.bpf.h);
  * behind the last, the verdict is returned.

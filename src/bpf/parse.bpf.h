@@ -299,6 +299,7 @@ static WEIR_INLINE __u32 weir_parse_ext(struct weir_pkt *p, struct weir_cursor *
 	len = (h[1] + 1U) * 8;
 	if (c->proto == WEIR_IPPROTO_AH) {
 		len = (h[1] + 2U) * 4;
+		flags = WEIR_PKT_AH;
 	} else if (c->proto == WEIR_IPPROTO_FRAGMENT) {
 		len = WEIR_IP6_EXT_MIN;
 		frag = weir_load16(h + 2);

@@ -2,6 +2,7 @@
 /*
  * The XDP gate: parse the packet once, then let the stages look and decide.
  */
+#include "bpf/bound.bpf.h"
 #include "bpf/gate.bpf.h"
 #include "bpf/parse.bpf.h"
 
@@ -34,17 +35,13 @@ static __always_inline void parse_copy(struct xdp_md *ctx, struct weir_scratch *
 	const void *data = (const void *)(long)ctx->data;
 	const void *end = (const void *)(long)ctx->data_end;
 	struct weir_gate_head *head;
-	__u32 zero = 0, n = len;
+	__u32 zero = 0, n = len < sizeof(head->bytes) ? len : sizeof(head->bytes);
+	__u32 last = weir_last(n);
 
-	/* The verifier wants bounds for this very register: at least one byte,
-	 * at most the buffer. */
-	WEIR_OPAQUE(n);
-	if (n > sizeof(head->bytes))
-		n = sizeof(head->bytes);
-	if (n == 0 || data + n <= end)
+	if (last >= sizeof(head->bytes) || data + last < end)
 		return;
 	head = bpf_map_lookup_elem(&weir_gate_head, &zero);
-	if (!head || bpf_xdp_load_bytes(ctx, 0, head->bytes, n))
+	if (!head || bpf_xdp_load_bytes(ctx, 0, head->bytes, weir_size(last)))
 		return;
 	weir_parse(&s->pkt, head->bytes, head->bytes + n, weir_gate_l2, 0, len);
 }

@@ -27,6 +27,7 @@
 #include "dataplane/sys.h"
 #include "gate.skel.h"
 
+#define LOCK_NAME "weir.gate"
 #define LOCK_WAIT_MS 5000
 #define POLL_MS 10
 #define OPEN_TRIES 100 /* a gate that comes and goes is looked at again: 1 s */
@@ -47,56 +48,62 @@ static void drop_fd(int *fd)
 	*fd = -1;
 }
 
-/* ---- The lock: an abstract Unix address of this network namespace. It needs
- * no file and no privilege, and nothing of it outlives the process. */
+/* ---- Locks: abstract Unix addresses of this network namespace. They need no
+ * file and no privilege, and nothing of them outlives the process. */
 
-static socklen_t lock_address(uint32_t ifindex, struct sockaddr_un *addr)
+static socklen_t make_address(struct sockaddr_un *addr, const char *name)
 {
-	int n;
+	size_t n = strlen(name);
 
 	memset(addr, 0, sizeof(*addr));
 	addr->sun_family = AF_UNIX;
-	n = snprintf(addr->sun_path + 1, sizeof(addr->sun_path) - 1, "weir.gate.%u", ifindex);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+	memcpy(addr->sun_path + 1, name, n);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n);
 }
 
-/* Who listens on the lock's address; 0 = unknown. */
-static int lock_holder(const struct sockaddr_un *addr, socklen_t len)
+/* A descriptor that has the name until it is closed, or -EADDRINUSE. */
+static int take_name(const char *name)
 {
+	struct sockaddr_un addr;
+	socklen_t len = make_address(&addr, name);
+	weir_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	/* It listens only so that name_holder() can ask who it is. */
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, len) || listen(fd, 1))
+		return -errno;
+	return WEIR_TAKE_FD(fd);
+}
+
+/* The process that has the name; 0 = unknown. */
+static int name_holder(const char *name)
+{
+	struct sockaddr_un addr;
+	socklen_t len = make_address(&addr, name), size = sizeof(struct ucred);
 	weir_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct ucred cred;
-	socklen_t size = sizeof(cred);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)addr, len) ||
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, len) ||
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size))
 		return 0;
 	return cred.pid;
 }
 
-/* Lock one interface's gate, or with 0 the making of gates. Returns a
- * descriptor; closing it unlocks. */
-static int lock_gate(uint32_t ifindex, struct weir_error *err)
+/* The lock under which gates are made and joined. */
+static int lock_gates(struct weir_error *err)
 {
-	struct sockaddr_un addr;
-	socklen_t len = lock_address(ifindex, &addr);
-	weir_autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd;
 
-	if (fd < 0)
-		return weir_fail(err, -errno, "cannot open a socket: %m");
-	for (int waited = 0; bind(fd, (struct sockaddr *)&addr, len); waited += POLL_MS) {
-		if (errno != EADDRINUSE)
-			return weir_fail(err, -errno, "cannot lock the XDP gate: %m");
+	for (int waited = 0; (fd = take_name(LOCK_NAME)) == -EADDRINUSE; waited += POLL_MS) {
 		if (waited >= LOCK_WAIT_MS)
 			return weir_fail(err, -EBUSY,
 					 "process %d holds the lock of the XDP gate: wait until it "
 					 "is ready, or stop it",
-					 lock_holder(&addr, len));
+					 name_holder(LOCK_NAME));
 		sleep_ms(POLL_MS);
 	}
-	/* Listening only lets lock_holder() ask who it is. */
-	if (listen(fd, 1))
-		return weir_fail(err, -errno, "cannot lock the XDP gate: %m");
-	return WEIR_TAKE_FD(fd);
+	if (fd < 0)
+		return weir_fail(err, fd, "cannot lock the XDP gate: %s", strerror(-fd));
+	return fd;
 }
 
 /* ---- Descriptors */
@@ -104,7 +111,7 @@ static int lock_gate(uint32_t ifindex, struct weir_error *err)
 void weir_gate_init(struct weir_gate *g)
 {
 	memset(g, 0, sizeof(*g));
-	g->link_fd = g->prog_fd = g->scratch_fd = g->resident_fd = g->lock_fd = -1;
+	g->link_fd = g->prog_fd = g->scratch_fd = g->resident_fd = g->place_fd = -1;
 	for (int i = 0; i < WEIR_GATE_GUESTS; i++)
 		g->guest_fd[i] = -1;
 }
@@ -128,7 +135,7 @@ static void drop_objects(struct weir_gate *g)
 void weir_gate_close(struct weir_gate *g)
 {
 	drop_objects(g);
-	drop_fd(&g->lock_fd);
+	drop_fd(&g->place_fd);
 	g->stage = NULL;
 }
 
@@ -153,6 +160,35 @@ static bool has_all_maps(const struct weir_gate *g)
 		if (g->guest_fd[i] < 0)
 			return false;
 	return g->scratch_fd >= 0 && g->resident_fd >= 0;
+}
+
+static bool slot_taken(int fd, uint32_t key)
+{
+	uint32_t prog_id;
+
+	return !bpf_map_lookup_elem(fd, &key, &prog_id);
+}
+
+static bool has_resident(const struct weir_gate *g)
+{
+	for (uint32_t i = 0; i < WEIR_GATE_RESIDENTS; i++)
+		if (slot_taken(g->resident_fd, i))
+			return true;
+	return false;
+}
+
+static void move_fd(int *to, int *from)
+{
+	drop_fd(to);
+	*to = WEIR_TAKE_FD(*from);
+}
+
+static void move_maps(struct weir_gate *to, struct weir_gate *from)
+{
+	move_fd(&to->scratch_fd, &from->scratch_fd);
+	move_fd(&to->resident_fd, &from->resident_fd);
+	for (int i = 0; i < WEIR_GATE_GUESTS; i++)
+		move_fd(&to->guest_fd[i], &from->guest_fd[i]);
 }
 
 /* ---- Finding a gate by id */
@@ -232,10 +268,10 @@ static int link_of_prog(uint32_t prog_id)
 	return fd;
 }
 
-/* The resident array of another gate of this namespace, so that its interfaces
- * share their resident stages. -1 where there is none, or where objects by id
+/* The maps of another gate of this namespace into @g, which has none; rather of
+ * one with a resident stage. False where there is none, or where objects by id
  * are not for us. */
-static int find_resident(uint64_t netns)
+static bool find_family(struct weir_gate *g, uint64_t netns)
 {
 	struct bpf_link_info info;
 	uint32_t id = 0;
@@ -245,18 +281,20 @@ static int find_resident(uint64_t netns)
 		weir_autoclose int prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
 		struct weir_gate_meta meta;
 		struct weir_gate other;
-		int fd = -1;
 
-		weir_gate_init(&other);
-		if (prog_fd >= 0 && !take_maps(&other, prog_fd, &meta) && meta.netns == netns &&
-		    meta.abi == WEIR_GATE_ABI)
-			fd = WEIR_TAKE_FD(other.resident_fd);
-		weir_gate_close(&other);
 		close(link_fd);
-		if (fd >= 0)
-			return fd;
+		weir_gate_init(&other);
+		if (prog_fd < 0 || take_maps(&other, prog_fd, &meta) || meta.netns != netns ||
+		    meta.abi != WEIR_GATE_ABI || !has_all_maps(&other) ||
+		    (has_all_maps(g) && !has_resident(&other))) {
+			weir_gate_close(&other);
+			continue;
+		}
+		move_maps(g, &other);
+		if (has_resident(g))
+			break;
 	}
-	return -1;
+	return has_all_maps(g);
 }
 
 /* ---- Joining */
@@ -335,9 +373,9 @@ static int join(struct weir_gate *g, uint32_t prog_id, enum weir_xdp_mode mode,
 					     : weir_load_explain(err, g->link_fd,
 								 "join the XDP gate");
 	g->mode = meta.native ? WEIR_XDP_NATIVE : WEIR_XDP_GENERIC;
-	g->joined = true;
+	g->joined = g->shared = true;
 	/* An array that we hold is not emptied when its guest dies; they are
-	 * taken again under the lock, by one process at a time. */
+	 * taken again when a stage is about to enter. */
 	drop_guests(g, -1);
 	return 0;
 }
@@ -426,15 +464,51 @@ static int keep_maps(struct weir_gate *g, const struct gate_bpf *skel)
 	bpf_object__for_each_map(map, skel->obj) {
 		int *place = map_place(g, bpf_map__name(map));
 
-		if (place)
+		if (place && *place < 0)
 			*place = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
 	}
 	return g->prog_fd >= 0 && has_all_maps(g) ? 0 : -EMFILE;
 }
 
+/* Use the maps in @g in place of the gate's own. */
+static int reuse_maps(struct weir_gate *g, const struct gate_bpf *skel)
+{
+	struct bpf_map *map;
+	int ret = 0;
+
+	bpf_object__for_each_map(map, skel->obj) {
+		const int *place = map_place(g, bpf_map__name(map));
+
+		if (place && !ret)
+			ret = bpf_map__reuse_fd(map, *place);
+	}
+	return ret;
+}
+
+static int load_and_attach(struct weir_gate *g, struct gate_bpf *skel, uint64_t netns,
+			   enum weir_xdp_mode mode, struct weir_error *err)
+{
+	int ret;
+
+	g->shared = find_family(g, netns);
+	ret = g->shared ? reuse_maps(g, skel) : 0;
+	if (ret)
+		return weir_load_explain(err, ret, "share the XDP gate's maps");
+	ret = weir_load(skel->obj, NULL, err);
+	if (ret)
+		return ret;
+	ret = keep_maps(g, skel);
+	if (!ret && bpf_prog_bind_map(g->prog_fd, bpf_map__fd(skel->maps.weir_gate_meta), NULL))
+		ret = -errno;
+	if (ret)
+		return weir_load_explain(err, ret, "set up the XDP gate");
+	if (g->shared)
+		drop_guests(g, -1); /* as in join() */
+	return attach(g, bpf_map__fd(skel->maps.weir_gate_meta), netns, mode, err);
+}
+
 static int create(struct weir_gate *g, enum weir_xdp_mode mode, struct weir_error *err)
 {
-	weir_autoclose int resident_fd = -1;
 	struct gate_bpf *skel;
 	enum weir_l2 l2;
 	uint64_t netns;
@@ -450,21 +524,7 @@ static int create(struct weir_gate *g, enum weir_xdp_mode mode, struct weir_erro
 	if (!skel)
 		return weir_load_explain(err, -errno, "open the XDP gate");
 	skel->rodata->weir_gate_l2 = l2;
-	resident_fd = find_resident(netns);
-	if (resident_fd >= 0)
-		ret = bpf_map__reuse_fd(skel->maps.weir_resident, resident_fd);
-	if (!ret)
-		ret = weir_load(skel->obj, NULL, err);
-	if (ret)
-		goto out;
-	ret = keep_maps(g, skel);
-	if (!ret && bpf_prog_bind_map(g->prog_fd, bpf_map__fd(skel->maps.weir_gate_meta), NULL))
-		ret = -errno;
-	if (ret)
-		ret = weir_load_explain(err, ret, "set up the XDP gate");
-	else
-		ret = attach(g, bpf_map__fd(skel->maps.weir_gate_meta), netns, mode, err);
-out:
+	ret = load_and_attach(g, skel, netns, mode, err);
 	gate_bpf__destroy(skel);
 	return ret;
 }
@@ -496,8 +556,8 @@ int weir_gate_open(struct weir_gate *g, const char *ifname, enum weir_xdp_mode m
 		return weir_fail(err, -ENODEV, "no interface '%s': see `ip link`", ifname);
 	snprintf(g->ifname, sizeof(g->ifname), "%s", ifname);
 	/* One lock for all interfaces: two first gates of a namespace must not
-	 * each make a resident array. */
-	lock = lock_gate(0, err);
+	 * each make maps of their own. */
+	lock = lock_gates(err);
 	if (lock < 0)
 		return lock;
 	for (int i = 0; i < OPEN_TRIES && ret == -EAGAIN; i++) {
@@ -523,13 +583,6 @@ int weir_gate_open(struct weir_gate *g, const char *ifname, enum weir_xdp_mode m
 
 /* ---- Slots */
 
-static bool slot_taken(int fd, uint32_t key)
-{
-	uint32_t prog_id;
-
-	return !bpf_map_lookup_elem(fd, &key, &prog_id);
-}
-
 /* Put a program into a slot, and see that it stays there: the kernel empties a
  * prog array some moments after its last user descriptor is closed, also when
  * somebody has opened it again by id in between. */
@@ -547,52 +600,78 @@ static int fill_slot(int fd, uint32_t key, int prog_fd, bool settle)
 	return 0;
 }
 
-static int find_free_slot(const struct weir_gate *g)
+static int map_id(int fd, uint32_t *ret)
 {
-	for (int slot = 0; slot < WEIR_GATE_GUESTS; slot++)
-		if (!slot_taken(g->guest_fd[slot], 0))
-			return slot;
-	return -EBUSY;
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return -errno;
+	*ret = info.id;
+	return 0;
 }
 
-/* Take all guests' arrays and pick a slot. */
-static int pick_slot(struct weir_gate *g, struct weir_error *err)
+/* Take the guests' arrays, unless they are at hand. */
+static int take_guests(struct weir_gate *g)
 {
-	for (int i = 0; i < CLAIM_TRIES; i++) {
-		struct weir_gate_meta meta;
-		int slot, ret = g->joined ? take_maps(g, g->prog_fd, &meta) : 0;
+	struct weir_gate_meta meta;
 
-		if (ret)
-			return weir_load_explain(err, ret, "join the XDP gate");
-		slot = find_free_slot(g);
-		if (slot >= 0 || !g->joined)
+	return has_all_maps(g) ? 0 : take_maps(g, g->prog_fd, &meta);
+}
+
+/* Reserve an empty slot. The name comes before the look: who has the name is the
+ * only one to fill the slot. */
+static int reserve_slot(struct weir_gate *g)
+{
+	char name[64];
+	uint32_t family;
+	int ret = map_id(g->scratch_fd, &family);
+
+	for (int slot = 0; !ret && slot < WEIR_GATE_GUESTS; slot++) {
+		int fd;
+
+		snprintf(name, sizeof(name), "weir.gate.%u.%d", family, slot);
+		fd = take_name(name);
+		if (fd == -EADDRINUSE)
+			continue;
+		if (fd < 0)
+			return fd;
+		if (!slot_taken(g->guest_fd[slot], 0)) {
+			g->place_fd = fd;
 			return slot;
-		/* One may belong to a guest that has just died. */
-		drop_guests(g, -1);
-		sleep_ms(POLL_MS);
+		}
+		close(fd);
 	}
-	return weir_fail(err, -EBUSY,
-			 "all %d places for observers at XDP on %s are taken: stop one of them, or "
-			 "use another hook",
-			 WEIR_GATE_GUESTS, g->ifname);
+	return ret ? ret : -EBUSY;
 }
 
 int weir_gate_claim_guest(struct weir_gate *g, struct weir_error *err)
 {
-	int slot;
+	int ret = -EBUSY;
 
-	if (g->lock_fd < 0)
-		g->lock_fd = lock_gate(g->ifindex, err);
-	if (g->lock_fd < 0)
-		return g->lock_fd;
-	slot = pick_slot(g, err);
-	if (slot < 0)
-		drop_fd(&g->lock_fd);
-	return slot;
+	for (int i = 0; i < CLAIM_TRIES && ret == -EBUSY; i++) {
+		if (i) {
+			/* One may belong to a guest that has just died: let go,
+			 * so that the kernel can empty it. */
+			if (!g->shared)
+				break;
+			drop_guests(g, -1);
+			sleep_ms(POLL_MS);
+		}
+		ret = take_guests(g);
+		if (!ret)
+			ret = reserve_slot(g);
+	}
+	if (ret == -EBUSY)
+		return weir_fail(err, ret,
+				 "all %d places for observers at XDP are taken (%s): stop one of "
+				 "them, or use another hook",
+				 WEIR_GATE_GUESTS, g->ifname);
+	return ret < 0 ? weir_load_explain(err, ret, "enter the XDP gate") : ret;
 }
 
-/* Where the constant weir_gate_slot lies in .rodata, or a negative errno. */
-static int slot_offset(const struct btf *btf)
+/* Where a constant of 4 bytes lies in .rodata, or a negative errno. */
+static int constant_offset(const struct btf *btf, const char *name)
 {
 	const struct btf_type *section;
 	const struct btf_var_secinfo *var;
@@ -605,56 +684,51 @@ static int slot_offset(const struct btf *btf)
 	for (unsigned int i = 0; i < btf_vlen(section); i++, var++) {
 		const struct btf_type *t = btf__type_by_id(btf, var->type);
 
-		if (!strcmp(btf__name_by_offset(btf, t->name_off), "weir_gate_slot"))
+		if (!strcmp(btf__name_by_offset(btf, t->name_off), name))
 			return (int)var->offset;
 	}
 	return -ENOENT;
 }
 
-static int set_slot(const struct bpf_object *obj, struct bpf_map *rodata, int slot)
+static int set_constants(const struct weir_gate *g, const struct bpf_object *obj,
+			 struct bpf_map *rodata, int slot)
 {
-	int at = slot_offset(bpf_object__btf(obj));
+	int slot_at = constant_offset(bpf_object__btf(obj), "weir_gate_slot");
+	int ifindex_at = constant_offset(bpf_object__btf(obj), "weir_gate_ifindex");
+	uint32_t ifindex = slot < 0 ? 0 : g->ifindex;
 	weir_autofree char *copy = NULL;
 	const void *value;
 	size_t size;
 
-	if (at < 0)
-		return at;
+	if (slot_at < 0 || ifindex_at < 0)
+		return -ENOENT;
 	value = bpf_map__initial_value(rodata, &size);
-	if (!value || (size_t)at + sizeof(slot) > size)
+	if (!value || (size_t)slot_at + 4 > size || (size_t)ifindex_at + 4 > size)
 		return -EINVAL;
 	copy = malloc(size);
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, value, size);
-	memcpy(copy + at, &slot, sizeof(slot));
+	memcpy(copy + slot_at, &slot, 4);
+	memcpy(copy + ifindex_at, &ifindex, 4);
 	return bpf_map__set_initial_value(rodata, copy, size);
 }
 
 int weir_gate_bind(struct weir_gate *g, struct bpf_object *obj, int slot, struct weir_error *err)
 {
-	struct weir_gate_meta meta;
 	struct bpf_map *map;
-	int fresh = 0;
+	int ret = take_guests(g);
 
-	if (!has_all_maps(g)) { /* a resident stage that joins */
-		if (g->lock_fd < 0)
-			g->lock_fd = lock_gate(g->ifindex, err);
-		if (g->lock_fd < 0)
-			return g->lock_fd;
-		fresh = take_maps(g, g->prog_fd, &meta);
-	}
-	if (fresh)
-		return weir_load_explain(err, fresh, "join the XDP gate");
+	if (ret)
+		return weir_load_explain(err, ret, "join the XDP gate");
 	bpf_object__for_each_map(map, obj) {
 		const char *name = bpf_map__name(map), *dot = strrchr(name, '.');
 		const int *place = map_place(g, name);
-		int ret = 0;
 
 		if (place)
 			ret = bpf_map__reuse_fd(map, *place);
 		else if (dot && !strcmp(dot, ".rodata"))
-			ret = set_slot(obj, map, slot);
+			ret = set_constants(g, obj, map, slot);
 		if (ret)
 			return weir_load_explain(err, ret, "use the XDP gate's maps");
 	}
@@ -691,8 +765,7 @@ int weir_gate_enter_guest(struct weir_gate *g, int slot, int prog_fd, struct wei
 	drop_guests(g, slot);
 	drop_fd(&g->resident_fd);
 	if (!ret)
-		ret = fill_slot(g->guest_fd[slot], 0, prog_fd, g->joined);
-	drop_fd(&g->lock_fd);
+		ret = fill_slot(g->guest_fd[slot], 0, prog_fd, g->shared);
 	return ret ? weir_load_explain(err, ret, "enter the XDP gate") : 0;
 }
 
@@ -704,20 +777,42 @@ void weir_gate_leave_guest(struct weir_gate *g, int slot)
 		bpf_map_delete_elem(g->guest_fd[slot], &zero);
 }
 
+/* Does the program use this gate's scratch? */
+static int check_family(const struct weir_gate *g, int prog_fd, struct weir_error *err)
+{
+	uint32_t ids[GATE_MAPS_MAX], family;
+	struct bpf_prog_info info;
+	int ret = prog_info(prog_fd, &info, ids, GATE_MAPS_MAX);
+
+	if (!ret)
+		ret = map_id(g->scratch_fd, &family);
+	if (ret)
+		return weir_load_explain(err, ret, "enter the XDP gate");
+	for (uint32_t i = 0; i < info.nr_map_ids && i < GATE_MAPS_MAX; i++)
+		if (ids[i] == family)
+			return 0;
+	return weir_fail(err, -EBUSY,
+			 "the XDP gate on %s stands alone, since a weir without CAP_SYS_ADMIN made "
+			 "it: stop that one first",
+			 g->ifname);
+}
+
 int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which, int prog_fd,
 			     const char *dir, struct weir_error *err)
 {
 	struct weir_pin_dir d = { .fd = -1 };
 	char name[32];
-	int ret = release_stage(g);
+	int ret = check_family(g, prog_fd, err);
 
+	if (ret)
+		return ret;
+	ret = release_stage(g);
 	drop_guests(g, -1);
-	drop_fd(&g->lock_fd);
 	if (ret)
 		return weir_load_explain(err, ret, "enter the XDP gate");
 	snprintf(d.path, sizeof(d.path), "%s", dir);
 	/* The pin first: the slot of an array that nobody keeps is soon empty. */
-	snprintf(name, sizeof(name), "resident%d_%u", which, g->ifindex);
+	snprintf(name, sizeof(name), "resident%d", which);
 	ret = weir_pin_put(&d, name, g->resident_fd, err);
 	if (ret)
 		return ret;
@@ -731,8 +826,9 @@ int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
 
 void weir_gate_forget(const char *name, int fd)
 {
-	uint32_t which, ifindex;
+	uint32_t which;
+	char rest;
 
-	if (sscanf(name, "resident%u_%u", &which, &ifindex) == 2 && which < WEIR_GATE_RESIDENTS)
+	if (sscanf(name, "resident%u%c", &which, &rest) == 1 && which < WEIR_GATE_RESIDENTS)
 		bpf_map_delete_elem(fd, &which);
 }

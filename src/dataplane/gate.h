@@ -5,7 +5,9 @@
  * Whoever comes first loads and attaches the gate; whoever comes next joins it
  * (CAP_SYS_ADMIN: objects by id). The link has no owner: a resident verb pins
  * it under its own directory, a guest holds it by descriptor, and the gate goes
- * with the last of them.
+ * with the last of them. All gates of a namespace share scratch and slots, so
+ * that one resident stage serves every interface; only one that was made without
+ * CAP_SYS_ADMIN stands alone.
  */
 #pragma once
 
@@ -27,7 +29,8 @@ struct weir_gate {
 	int link_fd, prog_fd;
 	int scratch_fd, resident_fd;
 	int guest_fd[WEIR_GATE_GUESTS];
-	int lock_fd;		  /* between claim and enter */
+	bool shared;		  /* the maps are those of a gate found by id */
+	int place_fd;		  /* reserves the claimed slot */
 	struct bpf_object *stage; /* between bind and enter */
 };
 
@@ -44,13 +47,13 @@ void weir_gate_close(struct weir_gate *g);
 
 /* The way in for a guest: claim, bind, weir_load(), enter.
  *
- * Claim a free guest slot and keep the lock of this gate until
- * weir_gate_enter_guest() or weir_gate_close(). Returns the slot, or -EBUSY
- * when all are taken. */
+ * Claim a free guest slot, which is ours until weir_gate_close() or the death
+ * of the process. Returns the slot, or -EBUSY when all are taken. */
 int weir_gate_claim_guest(struct weir_gate *g, struct weir_error *err);
 /* Make @obj, opened and not loaded, use the gate's maps in place of its own
- * (those of bpf/gate.bpf.h) and tell it its guest @slot; a resident stage has
- * -1. @obj must live until the stage has entered. */
+ * (those of bpf/gate.bpf.h) and tell it its guest @slot and interface; a resident
+ * stage has -1 and serves all interfaces. @obj must live until the stage has
+ * entered. */
 int weir_gate_bind(struct weir_gate *g, struct bpf_object *obj, int slot,
 		   struct weir_error *err);
 /* Install @prog_fd in the claimed slot, and let go of every other array, in @g
@@ -61,9 +64,11 @@ int weir_gate_enter_guest(struct weir_gate *g, int slot, int prog_fd,
 /* Empty the slot; also happens by itself when the process dies. */
 void weir_gate_leave_guest(struct weir_gate *g, int slot);
 
-/* Put @prog_fd into resident slot @which and pin what keeps it in @dir, the
- * path of a pin directory of the verb: the gate's link as gate_IFINDEX and the
- * resident array as residentWHICH_IFINDEX. Lets go of the guests' arrays. */
+/* Put @prog_fd into resident slot @which, for all interfaces of the namespace,
+ * and pin what keeps it in @dir, the path of a pin directory of the verb: the
+ * resident array as residentWHICH, and this gate's link as gate_IFINDEX. The same
+ * program may enter by several gates; -EBUSY for one that shares nothing with
+ * the gate it was bound to. Lets go of the guests' arrays. */
 int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
 			     int prog_fd, const char *dir, struct weir_error *err);
 

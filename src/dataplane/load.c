@@ -157,6 +157,10 @@ static void close_sets(int *fds, size_t n)
 
 int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
 {
+	static const struct bpf_insn all[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
 	weir_autofree struct bpf_insn *code = NULL;
 	size_t n_sets = match ? weir_match_sets(match) : 0, open_sets = 0, len = 0;
 	int *fds = calloc(n_sets + 1, sizeof(*fds));
@@ -176,8 +180,9 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 					     "or use --filter-at user");
 	if (!ret) {
 		pthread_mutex_lock(&load_lock);
-		current.code = code;
-		current.len = len;
+		/* "Everything" is written too: the stub itself is 4096 instructions. */
+		current.code = code ? code : all;
+		current.len = code ? len : WEIR_ARRAY_SIZE(all);
 		last_line[0] = '\0';
 		ret = bpf_object__load(obj);
 		memset(&current, 0, sizeof(current));

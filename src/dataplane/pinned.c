@@ -34,19 +34,18 @@ int weir_pinned_get(struct weir_pinned *ret, const char *verb, struct weir_error
 {
 	weir_autopinned struct weir_pinned list = { 0 };
 	struct filter f = { .to = &list, .verb = verb };
-	char where[256];
+	struct weir_error e = { 0 };
 	int r;
 
-	/* An old kernel without cookies: then all namespaces look like one. */
+	/* Without a cookie all namespaces look like one. */
 	if (weir_sys_netns_cookie(&list.netns) < 0)
 		list.netns = 0;
-	r = weir_pin_bpffs(false, where, sizeof(where), err);
-	if (r == 0)
-		r = weir_pin_list(take, &f, err);
-	if (r == -ENOMEM)
-		return weir_fail(err, r, "out of memory: free some and try again");
-	if (r < 0 && r != -ENOENT)
-		return r;
+	r = weir_pin_list(take, &f, &e);
+	if (r < 0 && e.msg[0])
+		return weir_fail(err, r, "%s", e.msg);
+	if (r < 0)
+		return weir_fail(err, r, "cannot list what is pinned (%s): run as root",
+				 strerror(-r));
 	*ret = list;
 	list.v = NULL;
 	return 0;
@@ -56,6 +55,13 @@ void weir_pinned_free(struct weir_pinned *p)
 {
 	free(p->v);
 	*p = (struct weir_pinned){ 0 };
+}
+
+bool weir_pinned_any(const char *verb)
+{
+	weir_autopinned struct weir_pinned list = { 0 };
+
+	return weir_pinned_get(&list, verb, NULL) == 0 && list.n > 0;
 }
 
 bool weir_pinned_has(const struct weir_pinned *p, const struct weir_pin_entry *e)

@@ -23,6 +23,9 @@ struct weir_pinned {
 int weir_pinned_get(struct weir_pinned *ret, const char *verb, struct weir_error *err);
 void weir_pinned_free(struct weir_pinned *p);
 
+/* Is anything pinned under @verb, which need not be a verb of this version? */
+bool weir_pinned_any(const char *verb);
+
 bool weir_pinned_has(const struct weir_pinned *p, const struct weir_pin_entry *e);
 /* Take out of @p what @other has too. */
 void weir_pinned_subtract(struct weir_pinned *p, const struct weir_pinned *other);

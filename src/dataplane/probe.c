@@ -77,10 +77,15 @@ static int load_attach_type(enum bpf_prog_type type, enum bpf_attach_type attach
 static int try_bpf(struct weir_probe *p)
 {
 	weir_autoclose int fd = load_return(BPF_PROG_TYPE_SOCKET_FILTER, 0, NULL);
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
 
 	if (fd < 0)
 		return fd;
-	say(p, "programs load");
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
+		return -errno;
+	say(p, info.jited_prog_len ? "programs load, compiled (JIT)" :
+				     "programs load, interpreted: slow");
 	return 0;
 }
 
@@ -123,7 +128,7 @@ static int try_btf(struct weir_probe *p)
 	weir_autoclose int fd = bpf_btf_load(&blob, offsetof(typeof(blob), strings) + 5, NULL);
 	if (fd < 0)
 		return -errno;
-	say(p, "the kernel's types and own ones");
+	say(p, "the kernel's types, own ones load");
 	return 0;
 }
 

@@ -274,7 +274,7 @@ static void say_attached(struct weir_prog *p, const char *how, uint32_t ifindex)
 	bool here = p->n_owners && p->owners[0].same_netns;
 
 	if (!ifindex)
-		snprintf(p->attached, sizeof(p->attached), "%s, its interface is gone", how);
+		snprintf(p->attached, sizeof(p->attached), "detached: interface gone");
 	else if (here && if_indextoname(ifindex, name))
 		snprintf(p->attached, sizeof(p->attached), "%s on %s", how, name);
 	else
@@ -297,10 +297,11 @@ static int describe_link(struct list *l, uint32_t id)
 	if (!p)
 		return 0;
 	if (info.type == BPF_LINK_TYPE_XDP) {
-		say_attached(p, "XDP", info.xdp.ifindex);
+		say_attached(p, "xdp", info.xdp.ifindex);
 	} else if (info.type == LINK_TYPE_TCX) {
 		memcpy(&tcx, &info.raw_tracepoint, sizeof(tcx));
-		say_attached(p, tcx.attach_type == WEIR_BPF_TCX_EGRESS ? "tcx out" : "tcx in",
+		say_attached(p,
+			     tcx.attach_type == WEIR_BPF_TCX_EGRESS ? "tcx egress" : "tcx ingress",
 			     tcx.ifindex);
 	}
 	return 0;

@@ -43,6 +43,7 @@ struct gen {
 	struct bpf_insn *v;
 	int *targets; /* of each instruction, a label or -1 */
 	size_t n;
+	size_t placed; /* the last place that something jumps to */
 	struct label *labels;
 	int n_labels;
 	uint8_t pkt; /* the register that holds the packet */
@@ -61,11 +62,21 @@ static int new_label(struct gen *g)
 	return g->n_labels++;
 }
 
+static bool is_goto(const struct bpf_insn *insn)
+{
+	return insn->code == (BPF_JMP | BPF_JA);
+}
+
 static void place(struct gen *g, int label)
 {
-	g->labels[label].pos = g->n;
-	if (g->labels[label].used)
-		g->dead = false;
+	if (!g->labels[label].used)
+		return;
+	/* A jump to the next instruction is none. */
+	if (g->n && g->n != g->placed && is_goto(&g->v[g->n - 1]) &&
+	    g->targets[g->n - 1] == label)
+		g->n--;
+	g->labels[label].pos = g->placed = g->n;
+	g->dead = false;
 }
 
 static void emit(struct gen *g, struct bpf_insn insn, int target)
@@ -106,10 +117,33 @@ static void jump_if(struct gen *g, uint8_t op, uint8_t reg, uint32_t imm, int la
 	     label);
 }
 
+/* The opposite of a conditional jump's operator; 0: there is none. */
+static uint8_t opposite(uint8_t op)
+{
+	static const uint8_t opposites[16] = {
+		[BPF_JEQ >> 4] = BPF_JNE, [BPF_JNE >> 4] = BPF_JEQ, [BPF_JLT >> 4] = BPF_JGE,
+		[BPF_JLE >> 4] = BPF_JGT,
+	};
+
+	return opposites[op >> 4];
+}
+
+/* Go to @label, where @next comes right behind. */
 static void leave(struct gen *g, int label, int next)
 {
-	if (label == next)
+	struct bpf_insn *last = g->n ? &g->v[g->n - 1] : NULL;
+
+	if (label == next || g->dead || g->full)
 		return;
+	/* "if A goto next; goto label" is "if not A goto label". */
+	if (last && g->n != g->placed && g->targets[g->n - 1] == next &&
+	    opposite(BPF_OP(last->code))) {
+		last->code = BPF_CLASS(last->code) | opposite(BPF_OP(last->code)) |
+			     BPF_SRC(last->code);
+		g->targets[g->n - 1] = label;
+		g->labels[label].used = true;
+		return;
+	}
 	emit(g, (struct bpf_insn){ .code = BPF_JMP | BPF_JA }, label);
 	g->dead = true;
 }

@@ -67,7 +67,7 @@ static void add_operand(const struct bpf_insn *i, char reg, struct weir_buf *out
 	if (BPF_SRC(i->code) == BPF_X)
 		weir_buf_addf(out, "%c%u", reg, i->src_reg);
 	else
-		weir_buf_addf(out, "%#x", (unsigned int)i->imm);
+		weir_buf_addf(out, "0x%x", (unsigned int)i->imm);
 }
 
 static bool add_jump(const struct bpf_insn *i, char reg, struct weir_buf *out)
@@ -117,7 +117,7 @@ static bool add_insn(const struct bpf_insn *i, struct weir_buf *out)
 			      i->off, i->src_reg);
 		return true;
 	case BPF_ST:
-		weir_buf_addf(out, "*(%s *)(r%u %+d) = %#x", size_name(i->code), i->dst_reg,
+		weir_buf_addf(out, "*(%s *)(r%u %+d) = 0x%x", size_name(i->code), i->dst_reg,
 			      i->off, (unsigned int)i->imm);
 		return true;
 	case BPF_ALU:

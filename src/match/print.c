@@ -48,7 +48,7 @@ static void print_range(const struct weir_range *r, const struct weir_name *name
 			struct weir_buf *out)
 {
 	/* Ethernet types are known by their hexadecimal digits. */
-	const bool hex = names == weir_names_ether;
+	const bool hex = names == weir_words_ether;
 
 	if (all_named(names, r)) {
 		for (uint32_t n = r->lo; n <= r->hi; n++)

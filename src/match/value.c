@@ -147,11 +147,12 @@ static int fail_host_bits(const struct weir_word *w, const char *text, struct we
 	    weir_value_number(&(struct weir_word){ slash + 1, strlen(slash + 1), 0 }, ADDR_BITS,
 			      &len) < 0)
 		return weir_word_fail(err, -EINVAL, w, "not a network: write ADDRESS/LENGTH");
-	if (p.is_v4)
+	if (!strchr(text, ':'))
 		len += V4_BASE;
-	p.len = (uint8_t)len;
 	for (unsigned int i = len; i < ADDR_BITS; i++)
 		p.addr.b[i / 8] &= (uint8_t)~(0x80u >> i % 8);
+	p.len = (uint8_t)len;
+	p.is_v4 = len >= V4_BASE && weir_addr_is_v4(&p.addr);
 	return weir_word_fail(err, -EINVAL, w, "bits are set behind the prefix: write %s",
 			      weir_prefix_str(&p, fixed));
 }

@@ -179,11 +179,13 @@ static int run(int argc, char **argv)
 	struct report report = { 0 };
 	int status = weir_verb_parse(&weir_status_verb, argc, argv, &opts, &words, 1);
 
-	if (status == 0)
-		status = weir_verb_check("status", words.n ? words.v[0] : NULL);
+	const char *verb = words.n ? words.v[0] : NULL;
+
+	if (status == 0 && verb && !weir_pinned_any(verb))
+		status = weir_verb_check("status", verb);
 	if (status)
 		return status;
-	status = gather(&report, words.n ? words.v[0] : NULL);
+	status = gather(&report, verb);
 	if (status == 0 && opts.json)
 		render_json(&report, &out);
 	else if (status == 0)

@@ -6,7 +6,6 @@
  */
 #include "cap/unload/cmd.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,23 +33,21 @@ struct report {
 static int unload(struct report *r, const char *verb, struct weir_error *e)
 {
 	weir_autopinned struct weir_pinned left = { 0 };
+	struct weir_error ignored;
 	int err = weir_pinned_get(&r->removed, verb, e);
-	int failed = 0;
+	int failed;
 
 	if (err < 0)
 		return err;
-	if (r->removed.n)
-		failed = weir_pin_unload(verb, e);
-	if (failed == -ENOENT)
-		failed = 0;
+	/* First, so that unloading can remove the directory above both. */
 	r->swept = weir_pin_sweep();
 	if (r->swept < 0)
 		r->swept = 0;
-	err = weir_pinned_get(&left, verb, failed < 0 ? NULL : e);
-	if (err < 0)
-		return err;
-	weir_pinned_subtract(&r->removed, &left);
-	return failed < 0 ? failed : 0;
+	failed = weir_pin_unload(verb, e);
+	err = weir_pinned_get(&left, verb, failed < 0 ? &ignored : e);
+	if (err == 0)
+		weir_pinned_subtract(&r->removed, &left);
+	return failed < 0 ? failed : err;
 }
 
 static void render_text(const struct report *r, struct weir_buf *out)
@@ -87,17 +84,19 @@ static int run(int argc, char **argv)
 	struct options opts = { 0 };
 	struct weir_strv words = { 0 };
 	struct report report = { 0 };
-	struct weir_error e;
+	struct weir_error e = { 0 };
 	int status = weir_verb_parse(&weir_unload_verb, argc, argv, &opts, &words, 1);
 	int err;
 
-	if (status == 0)
-		status = weir_verb_check("unload", words.n ? words.v[0] : NULL);
+	const char *verb = words.n ? words.v[0] : NULL;
+
+	if (status == 0 && verb && !weir_pinned_any(verb))
+		status = weir_verb_check("unload", verb);
 	if (status)
 		return status;
 	weir_load_setup();
-	err = unload(&report, words.n ? words.v[0] : NULL, &e);
-	/* Also after a failure half-way: what went is told. */
+	err = unload(&report, verb, &e);
+	/* Also after a failure half-way what went is told. */
 	if (err == 0 || report.removed.n) {
 		if (opts.json)
 			render_json(&report, &out);

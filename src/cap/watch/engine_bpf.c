@@ -98,7 +98,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 static int attach_tap(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int prog = weir_programs_fd(st->port[0].programs, WEIR_PROGRAM_TAP);
+	int prog = weir_programs_fd(st->port[0].programs, WEIR_PROGRAM_TAP), ret;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
@@ -111,8 +111,10 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 						      "root or with CAP_NET_RAW",
 					 strerror(errno));
 		st->port[i].sock = fd;
-		if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof(prog)) ||
-		    bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		ret = weir_attach_filter(fd, prog, err);
+		if (ret)
+			return ret;
+		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
 			return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",
 					 w->ifaces[i].name, strerror(errno));
 	}

@@ -201,8 +201,10 @@ static int open_reader(struct reader *r, int prog, struct weir_error *err)
 	ret = setup_ring(r, err);
 	if (ret)
 		return ret;
-	if (setsockopt(r->fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof(prog)) ||
-	    bind(r->fd, (struct sockaddr *)&addr, sizeof(addr)))
+	ret = weir_attach_filter(r->fd, prog, err);
+	if (ret)
+		return ret;
+	if (bind(r->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",
 				 w->ifaces[r->slot].name, strerror(errno));
 	return join_fanout(r, err);

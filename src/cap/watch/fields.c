@@ -182,7 +182,8 @@ static const struct source {
 	uint8_t width;	    /* of the member, 0: an array */
 	uint8_t tcp_width;  /* of the number in the TCP header */
 } sources[WEIR_PACKET_FIELD_MAX] = {
-#define MEMBER(m) .at = offsetof(struct weir_packet, m), .width = sizeof(((struct weir_packet *)0)->m)
+#define MEMBER(m) \
+	.at = offsetof(struct weir_packet, m), .width = sizeof(((struct weir_packet *)0)->m)
 #define ARRAY(m) .at = offsetof(struct weir_packet, m)
 	[WEIR_PACKET_PROTOCOL] = { .get = get_protocol },
 	[WEIR_PACKET_SRC_IP] = { .get = get_src_ip },

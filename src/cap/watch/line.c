@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* One packet, one line, as a reader of tcpdump expects it. Sequence numbers are
  * absolute (tcpdump -S), because nothing is remembered between packets. */
+#include "cap/watch/line.h"
+
 #include <netinet/in.h>
 
 #include "bpf/parse.bpf.h"
 #include "cap/watch/bytes.h"
 #include "cap/watch/csum.h"
 #include "cap/watch/format_impl.h"
-#include "cap/watch/line.h"
 #include "cap/watch/names.h"
 
 static void add_end(const struct weir_line *l, const uint8_t addr[16], uint16_t port)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "bpf/flow.bpf.h"
@@ -195,4 +196,17 @@ void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 	for (size_t cpu = 0; cpu < cpus; cpu++)
 		for (size_t i = 0; i < words; i++)
 			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+}
+
+int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)
+{
+	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog_fd, sizeof(prog_fd)))
+		return 0;
+	/* A socket's filter is charged to a small budget of its own. */
+	if (errno == ENOMEM)
+		return weir_fail(err, -ENOMEM, "the match is too large for a socket filter here: "
+					       "raise net.core.optmem_max, shorten it, or use "
+					       "--filter-at user");
+	return weir_fail(err, -errno, "cannot attach the socket filter: %s: see `weir doctor`",
+			 strerror(errno));
 }

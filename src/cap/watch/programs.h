@@ -29,3 +29,6 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret);
+
+/* Make @prog_fd the filter of packet socket @fd. */
+int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);

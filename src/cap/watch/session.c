@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/term.h"
 #include "base/verb.h"
 #include "dataplane/caps.h"
 #include "dataplane/rules.h"
@@ -34,7 +35,7 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE };
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_KEY };
 
 struct loop {
 	int epoll, signals, timer;
@@ -43,6 +44,7 @@ struct loop {
 	int promisc[WEIR_WATCH_IFACES];
 	bool interrupted;
 	bool ended; /* the source has no more */
+	struct weir_keys keys; /* of the flow table on a terminal */
 };
 
 void weir_watch_stop(struct weir_watch *w)
@@ -137,6 +139,7 @@ static void close_loop(struct weir_watch *w, struct loop *l)
 {
 	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
 
+	weir_keys_close(&l->keys);
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
@@ -159,6 +162,23 @@ static int open_sinks(struct weir_watch *w, struct weir_error *err)
 		if (weir_sink_init(&w->sinks[i], w))
 			return weir_fail(err, -ENOMEM, "out of memory");
 	return 0;
+}
+
+/* A table that refreshes in place ends at the key q. */
+static void open_keys(struct weir_watch *w, struct loop *l)
+{
+	if (w->flows && !w->opt.read_file && isatty(STDOUT_FILENO))
+		weir_keys_open(&l->keys);
+	if (l->keys.on && add_fd(l, STDIN_FILENO, EV_KEY))
+		weir_keys_close(&l->keys);
+}
+
+static void on_key(struct weir_watch *w)
+{
+	char key;
+
+	if (read(STDIN_FILENO, &key, 1) == 1 && key == 'q')
+		weir_watch_stop(w);
 }
 
 /* What only makes sense for eyes: the bar, the top talkers. */
@@ -307,6 +327,8 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				on_signals(w, l);
 			else if (ev[i].data.u32 == EV_TIMER)
 				ret = on_timer(w, l, err);
+			else if (ev[i].data.u32 == EV_KEY)
+				on_key(w);
 		}
 		if (l->deadline && weir_clock_mono() >= l->deadline)
 			weir_watch_stop(w);
@@ -382,6 +404,7 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 		return ret;
 	drop_privileges(w);
 	announce(w);
+	open_keys(w, l);
 	if (w->opt.for_ns)
 		l->deadline = weir_clock_mono() + w->opt.for_ns;
 	ret = w->engine->start ? w->engine->start(w, err) : 0;

@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "bpf/bound.bpf.h"
 #include "bpf/flow.bpf.h"
 #include "bpf/gate.bpf.h"
 #include "bpf/hash.bpf.h"
@@ -173,7 +174,7 @@ static __always_inline __u64 wake_flags(struct work *w, __u64 now)
 			lose(s, WEIR_WATCH_LOST_RING_FULL);                         \
 			return;                                                     \
 		}                                                                   \
-		if (copy_bytes(s, ev_ + 1, caplen)) {                               \
+		if (copy_bytes(s, ev_ + 1, weir_size(last))) {                               \
 			bpf_ringbuf_discard(ev_, BPF_RB_NO_WAKEUP);                 \
 			lose(s, WEIR_WATCH_LOST_COPY);                              \
 			return;                                                     \
@@ -189,27 +190,28 @@ static __always_inline void ship_ring(const struct seen *s)
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 now = bpf_ktime_get_ns();
 	__u32 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
+	__u32 last = weir_last(caplen);
 	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu);
 
-	if (!ring || !caplen) {
-		lose(s, WEIR_WATCH_LOST_COPY);
+	if (!ring) {
+		lose(s, WEIR_WATCH_LOST_RING_FULL);
 		return;
 	}
-	if (caplen <= 88)
+	if (last < 88)
 		SHIP(88);
-	if (caplen <= 216)
+	if (last < 216)
 		SHIP(216);
-	if (caplen <= 512)
+	if (last < 512)
 		SHIP(512);
-	if (caplen <= 1560)
+	if (last < 1560)
 		SHIP(1560);
-	if (caplen <= 4120)
+	if (last < 4120)
 		SHIP(4120);
-	if (caplen <= 16408)
+	if (last < 16408)
 		SHIP(16408);
-	if (caplen <= 65624)
+	if (last < 65624)
 		SHIP(65624);
-	if (caplen <= WEIR_WATCH_SNAPLEN)
+	if (last < WEIR_WATCH_SNAPLEN)
 		SHIP(WEIR_WATCH_SNAPLEN);
 	lose(s, WEIR_WATCH_LOST_TOO_BIG);
 }
@@ -289,7 +291,7 @@ static __always_inline bool observe(const struct seen *s)
 
 static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 {
-	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len;
+	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .ifindex = skb->ifindex, .dir = dir};
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
@@ -313,8 +315,9 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 	}
 	if (n > WEIR_PKT_HDR_MAX)
 		n = WEIR_PKT_HDR_MAX;
-	asm volatile("" : "+r"(n)); /* keep the bound where the verifier sees it */
-	if (n < 1 || n > WEIR_PKT_HDR_MAX || bpf_skb_load_bytes(skb, 0, s.work->head, n)) {
+	last = weir_last(n);
+	if (last >= WEIR_PKT_HDR_MAX ||
+	    bpf_skb_load_bytes(skb, 0, s.work->head, weir_size(last))) {
 		s.count->seen++;
 		s.count->seen_bytes += s.len;
 		s.count->matched++;

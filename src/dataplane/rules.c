@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "dataplane/rules.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "dataplane/load.h"
+#include "dataplane/pin.h"
+#include "dataplane/sys.h"
+#include "store.skel.h"
+
+#define STORE_DIR "rules"
+#define STORE_ABI 1
+
+/* ---- Open */
+
+static const struct part {
+	const char *pin;
+	size_t offset;
+} parts[] = {
+	{ "rules", offsetof(struct weir_rules, rules_fd) },
+	{ "names", offsetof(struct weir_rules, names_fd) },
+	{ "hits", offsetof(struct weir_rules, hits_fd) },
+};
+
+static int *part_fd(struct weir_rules *r, const struct part *p)
+{
+	return (int *)(void *)((char *)r + p->offset);
+}
+
+static void init(struct weir_rules *r)
+{
+	r->rules_fd = r->names_fd = r->hits_fd = -1;
+}
+
+void weir_rules_close(struct weir_rules *r)
+{
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(parts); i++)
+		weir_closep(part_fd(r, &parts[i]));
+	init(r);
+}
+
+static int pin_maps(const struct weir_pin_dir *d, const struct store_bpf *skel,
+		    struct weir_error *err)
+{
+	const struct bpf_map *maps[] = {
+		skel->maps.weir_rules,
+		skel->maps.weir_rule_names,
+		skel->maps.weir_hits,
+	};
+	int ret = 0;
+
+	_Static_assert(WEIR_ARRAY_SIZE(maps) == WEIR_ARRAY_SIZE(parts), "in the same order");
+	for (size_t i = 0; !ret && i < WEIR_ARRAY_SIZE(parts); i++)
+		ret = weir_pin_put(d, parts[i].pin, bpf_map__fd(maps[i]), err);
+	/* The last, so that a directory with meta is whole. */
+	return ret ? ret : weir_pin_put_meta(d, STORE_DIR, STORE_ABI, NULL, err);
+}
+
+static int make_store(const struct weir_pin_dir *d, struct weir_error *err)
+{
+	struct store_bpf *skel;
+	int ret;
+
+	weir_load_setup();
+	skel = store_bpf__open();
+	if (!skel)
+		return weir_load_explain(err, -errno, "open the rule store");
+	bpf_map__set_autocreate(skel->maps.weir_meta, false);
+	ret = weir_load(skel->obj, NULL, err);
+	if (!ret)
+		ret = pin_maps(d, skel, err);
+	store_bpf__destroy(skel);
+	return ret;
+}
+
+int weir_rules_open(struct weir_rules *r, bool create, struct weir_error *err)
+{
+	struct weir_pin_dir d;
+	int ret;
+
+	init(r);
+	ret = weir_pin_open(&d, STORE_DIR, create, err);
+	if (ret)
+		return ret;
+	ret = weir_pin_check_meta(&d, STORE_ABI, err);
+	if (ret == -ENOENT && create)
+		ret = make_store(&d, err);
+	for (size_t i = 0; !ret && i < WEIR_ARRAY_SIZE(parts); i++) {
+		int fd = weir_pin_get(&d, parts[i].pin);
+
+		if (fd < 0)
+			ret = weir_load_explain(err, fd, "open the rule store");
+		else
+			*part_fd(r, &parts[i]) = fd;
+	}
+	weir_pin_close(&d);
+	if (ret)
+		weir_rules_close(r);
+	return ret;
+}
+
+/* The store's lock. The store was opened before: it is still the one that is
+ * pinned, or -ESTALE. */
+static int lock_store(const struct weir_rules *r, struct weir_pin_dir *d, struct weir_error *err)
+{
+	struct bpf_map_info ours = { 0 }, pinned = { 0 };
+	uint32_t len = sizeof(ours), pinned_len = sizeof(pinned);
+	weir_autoclose int fd = -1;
+	int ret = weir_pin_open(d, STORE_DIR, false, NULL);
+
+	if (!ret) {
+		fd = weir_pin_get(d, "rules");
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(r->rules_fd, &ours, &len) &&
+		    !bpf_obj_get_info_by_fd(fd, &pinned, &pinned_len) && ours.id == pinned.id)
+			return 0;
+		weir_pin_close(d);
+		ret = -ENOENT;
+	}
+	if (ret == -ENOENT)
+		return weir_fail(err, -ESTALE, "the rules were unloaded meanwhile: try again");
+	return weir_fail(err, ret, "cannot lock the rules (%s): wait for other weir commands",
+			 strerror(-ret));
+}
+
+/* ---- Change */
+
+static bool is_rule_name(const char *name)
+{
+	size_t n = strnlen(name, WEIR_RULE_NAME_MAX);
+
+	return n > 0 && n < WEIR_RULE_NAME_MAX &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			    "0123456789_.:-") == n;
+}
+
+static void make_key(struct weir_rule_key *key, const char *owner, const char *name)
+{
+	memset(key, 0, sizeof(*key));
+	snprintf(key->owner, sizeof(key->owner), "%s", owner);
+	snprintf(key->name, sizeof(key->name), "%s", name);
+}
+
+static bool id_is_used(const struct weir_rules *r, uint32_t id)
+{
+	struct weir_rule rule;
+
+	return !bpf_map_lookup_elem(r->rules_fd, &id, &rule);
+}
+
+static int clear_hits(const struct weir_rules *r, uint32_t id)
+{
+	weir_autofree struct weir_rule_hits *zero =
+		calloc((size_t)weir_sys_cpus(), sizeof(*zero));
+
+	if (!zero)
+		return -ENOMEM;
+	return bpf_map_update_elem(r->hits_fd, &id, zero, BPF_ANY) ? -errno : 0;
+}
+
+/* A free id, round and round: the id of a rule that was just removed, which
+ * events on their way may still carry, comes again as late as possible. */
+static int give_id(const struct weir_rules *r, uint32_t *ret)
+{
+	const struct weir_rule_key cursor = { 0 };
+	uint32_t id = 0;
+	int err;
+
+	bpf_map_lookup_elem(r->names_fd, &cursor, &id);
+	for (int i = 0; i < WEIR_RULES_MAX; i++) {
+		id = id % WEIR_RULES_MAX + 1;
+		if (id_is_used(r, id))
+			continue;
+		err = clear_hits(r, id);
+		if (!err && bpf_map_update_elem(r->names_fd, &cursor, &id, BPF_ANY))
+			err = -errno;
+		if (!err)
+			*ret = id;
+		return err;
+	}
+	return -E2BIG;
+}
+
+/* The rule of that owner and name. A command that was killed may have left a
+ * name without its rule, and the id may have another owner by now. */
+static int find(const struct weir_rules *r, const struct weir_rule_key *key,
+		struct weir_rule *ret)
+{
+	uint32_t id;
+
+	if (bpf_map_lookup_elem(r->names_fd, key, &id) ||
+	    bpf_map_lookup_elem(r->rules_fd, &id, ret))
+		return -errno;
+	return strcmp(ret->owner, key->owner) || strcmp(ret->name, key->name) ? -ENOENT : 0;
+}
+
+static int put_locked(struct weir_rules *r, struct weir_rule *rule)
+{
+	struct weir_rule_key key;
+	struct weir_rule old;
+	uint32_t id;
+	int ret;
+
+	make_key(&key, rule->owner, rule->name);
+	ret = find(r, &key, &old);
+	if (!ret) {
+		id = old.id;
+		rule->created = rule->created ? rule->created : old.created;
+	} else if (ret == -ENOENT) {
+		ret = give_id(r, &id);
+		rule->created = rule->created ? rule->created : weir_clock_real();
+		if (!ret && bpf_map_update_elem(r->names_fd, &key, &id, BPF_ANY))
+			ret = -errno;
+	}
+	if (ret)
+		return ret;
+	rule->id = id;
+	return bpf_map_update_elem(r->rules_fd, &id, rule, BPF_ANY) ? -errno : 0;
+}
+
+int weir_rules_put(struct weir_rules *r, struct weir_rule *rule, struct weir_error *err)
+{
+	struct weir_pin_dir d;
+	int ret;
+
+	if (!is_rule_name(rule->name))
+		return weir_fail(err, -EINVAL,
+				 "'%.*s' cannot be the name of a rule: use up to %d letters, "
+				 "digits and _.:-",
+				 WEIR_RULE_NAME_MAX, rule->name, WEIR_RULE_NAME_MAX - 1);
+	if (!rule->owner[0])
+		return weir_fail(err, -EINVAL, "rule '%s' has no owner: report this", rule->name);
+	rule->verb[sizeof(rule->verb) - 1] = '\0';
+	rule->owner[sizeof(rule->owner) - 1] = '\0';
+	rule->text[sizeof(rule->text) - 1] = '\0';
+	ret = lock_store(r, &d, err);
+	if (ret)
+		return ret;
+	ret = put_locked(r, rule);
+	weir_pin_close(&d);
+	if (ret == -E2BIG)
+		return weir_fail(err, ret, "there are %d rules, and no more fit: remove some",
+				 WEIR_RULES_MAX);
+	return ret ? weir_load_explain(err, ret, "store a rule") : 0;
+}
+
+/* ---- Read */
+
+static int compare(const void *a, const void *b)
+{
+	const struct weir_rule *x = a, *y = b;
+	int ret = strcmp(x->verb, y->verb);
+
+	if (!ret)
+		ret = strcmp(x->owner, y->owner);
+	if (!ret)
+		ret = (x->order > y->order) - (x->order < y->order);
+	if (!ret)
+		ret = (x->id > y->id) - (x->id < y->id);
+	return ret;
+}
+
+/* All rules, sorted, in *@ret (to be freed); returns how many. The ids are few
+ * and known, so they are asked for one by one: walking a hash table that changes
+ * may show a rule twice or start over. */
+static int read_all(const struct weir_rules *r, struct weir_rule **ret)
+{
+	struct weir_rule *all = NULL;
+	size_t n = 0, cap = 0;
+
+	for (uint32_t id = 1; id <= WEIR_RULES_MAX; id++) {
+		struct weir_rule rule;
+
+		if (bpf_map_lookup_elem(r->rules_fd, &id, &rule))
+			continue;
+		if (n == cap) {
+			void *grown = realloc(all, (cap * 2 + 64) * sizeof(*all));
+
+			if (!grown) {
+				free(all);
+				return -ENOMEM;
+			}
+			all = grown;
+			cap = cap * 2 + 64;
+		}
+		all[n++] = rule;
+	}
+	if (n)
+		qsort(all, n, sizeof(*all), compare);
+	*ret = all;
+	return (int)n;
+}
+
+int weir_rules_each(const struct weir_rules *r,
+		    int (*fn)(void *arg, const struct weir_rule *rule), void *arg)
+{
+	weir_autofree struct weir_rule *all = NULL;
+	int n = read_all(r, &all), ret = n < 0 ? n : 0;
+
+	for (int i = 0; !ret && i < n; i++)
+		ret = fn(arg, &all[i]);
+	return ret;
+}
+
+int weir_rules_get(const struct weir_rules *r, uint32_t id, struct weir_rule *ret)
+{
+	struct weir_rule rule;
+
+	if (bpf_map_lookup_elem(r->rules_fd, &id, &rule))
+		return -errno;
+	*ret = rule;
+	return 0;
+}
+
+int weir_rules_hits(const struct weir_rules *r, uint32_t id, struct weir_rule_hits *ret)
+{
+	size_t cpus = (size_t)weir_sys_cpus();
+	weir_autofree struct weir_rule_hits *per_cpu = calloc(cpus, sizeof(*per_cpu));
+	struct weir_rule_hits sum = { 0 };
+
+	if (!per_cpu)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(r->hits_fd, &id, per_cpu))
+		return -errno;
+	for (size_t i = 0; i < cpus; i++) {
+		sum.hits += per_cpu[i].hits;
+		sum.bytes += per_cpu[i].bytes;
+		if (per_cpu[i].last > sum.last)
+			sum.last = per_cpu[i].last;
+	}
+	*ret = sum;
+	return 0;
+}
+
+/* ---- Delete */
+
+struct search {
+	const char *name;
+	char owner[WEIR_RULE_OWNER_MAX];
+};
+
+static int match_name(void *arg, const struct weir_rule *rule)
+{
+	struct search *s = arg;
+
+	if (strcmp(rule->name, s->name) != 0)
+		return 0;
+	memcpy(s->owner, rule->owner, sizeof(s->owner));
+	return 1;
+}
+
+static int explain_missing(const struct weir_rules *r, const char *owner, const char *name,
+			   struct weir_error *err)
+{
+	struct search s = { .name = name };
+
+	if (weir_rules_each(r, match_name, &s) == 1)
+		return weir_fail(err, -EPERM,
+				 "rule '%s' belongs to %s, not to %s: remove it with `weir %s`",
+				 name, s.owner, owner, s.owner);
+	return weir_fail(err, -ENOENT, "%s has no rule '%s': see `weir %s list`", owner, name,
+			 owner);
+}
+
+int weir_rules_del(struct weir_rules *r, const char *owner, const char *name,
+		   struct weir_error *err)
+{
+	struct weir_rule_key key;
+	struct weir_pin_dir d;
+	struct weir_rule rule;
+	int ret;
+
+	if (!is_rule_name(name))
+		return explain_missing(r, owner, name, err);
+	make_key(&key, owner, name);
+	ret = lock_store(r, &d, err);
+	if (ret)
+		return ret;
+	ret = find(r, &key, &rule);
+	if (!ret && bpf_map_delete_elem(r->rules_fd, &rule.id))
+		ret = -errno;
+	if (!ret && bpf_map_delete_elem(r->names_fd, &key))
+		ret = -errno;
+	weir_pin_close(&d);
+	if (ret == -ENOENT)
+		return explain_missing(r, owner, name, err);
+	return ret ? weir_load_explain(err, ret, "remove a rule") : 0;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The shape of compiled matches; tests/bpf/match.c shows that the kernel takes
+ * them and answers as the evaluator does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "match/match.h"
+#include "vm.h"
+
+#define PACKETS 200
+
+static struct weir_match *parse(const char *text)
+{
+	const struct weir_match_spec spec = { .expression = text };
+	struct weir_error err = { 0 };
+	struct weir_match *m = NULL;
+
+	if (weir_match_parse(&spec, &m, &err) < 0)
+		fail_msg("%s: %s", text, err.msg);
+	return m;
+}
+
+/* Compile @text and run it on packets without sense; returns the length. */
+static size_t check(const char *text)
+{
+	weir_cleanup(weir_match_freep) struct weir_match *m = parse(text);
+	weir_autofree int *fds = vm_set_fds(m);
+	weir_autofree struct bpf_insn *v = NULL;
+	struct weir_error err = { 0 };
+	const char *wrong;
+	struct vm vm;
+	size_t n = 0;
+
+	assert_int_equal(weir_match_codegen(m, fds, &v, &n, &err), 0);
+	wrong = vm_check(v, n);
+	if (wrong)
+		fail_msg("%s: %s", text, wrong);
+	for (unsigned int i = 0; i < PACKETS; i++) {
+		struct weir_pkt p;
+		bool got;
+
+		for (size_t k = 0; k < sizeof(p); k++)
+			((uint8_t *)&p)[k] = (uint8_t)(rand() >> 7);
+		got = vm_run(&vm, m, v, n, &p);
+		if (vm.wrong || got != weir_match_eval(m, &p))
+			fail_msg("%s: %s", text, vm.wrong ? vm.wrong : "another answer");
+	}
+	return n;
+}
+
+static void is_sound(void **state)
+{
+	static const char *const texts[] = {
+		"", "tcp", "not tcp", "ip and tcp or udp", "host 10.0.0.1 or fe80::1",
+		"net 0.0.0.0/0 or ::/0", "src and dst net 10.0.0.0/8 or 11.0.0.0/8",
+		"portrange 0-65535", "src and dst portrange 0-65535 or vlan", "ttl >= 0",
+		"not ttl >= 0", "len >= 0", "tcp or len >= 0 or udp", "not (tcp or len >= 0)",
+		"vlan 5,6,7-4095", "ether multicast", "ether src and dst 2:0:0:0:0:1",
+		"tcp flags != syn,ack", "frag first", "proto 0-255", "ah",
+		"not (not (tcp and not (port 80 or vlan)) or ether broadcast)",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(texts); i++)
+		check(texts[i]);
+}
+
+static void looks_up_sets(void **state)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	(void)state;
+	weir_buf_adds(&text, "not net 0.0.0.0/4,128.0.0.0/3");
+	for (unsigned int i = 16; i < 64; i += 2)
+		weir_buf_addf(&text, ",%u.0.0.0/8,%x00::/8", i, i);
+	check(text.data);
+}
+
+/* No instruction more than a person would write. */
+static void is_short(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t insns;
+	} bounds[] = {
+		{ "", 2 },	{ "ip", 6 },	     { "tcp", 9 },
+		{ "vlan", 8 },	{ "tcp flags syn", 10 }, { "src host 10.0.0.1", 11 },
+		{ "len > 9", 6 }, { "frag", 7 },	     { "tcp dst port 80", 13 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(bounds); i++)
+		assert_in_range(check(bounds[i].text), 1, bounds[i].insns);
+}
+
+static void disassembles(void **state)
+{
+	static const struct {
+		const char *text, *listing;
+	} cases[] = {
+		{ "", "   0: r0 = 0x1\n"
+		      "   1: exit\n" },
+		{ "tcp dst port 80", "   0: r2 = *(u16 *)(r1 +46) ; flags\n"
+				     "   1: w2 &= 0x80\n"
+				     "   2: if w2 == 0x0 goto +6\n"
+				     "   3: r2 = *(u8 *)(r1 +67) ; proto\n"
+				     "   4: if w2 != 0x6 goto +4\n"
+				     "   5: r2 = *(u16 *)(r1 +50) ; dport\n"
+				     "   6: if w2 != 0x50 goto +2\n"
+				     "   7: r0 = 0x1\n"
+				     "   8: exit\n"
+				     "   9: r0 = 0x0\n"
+				     "  10: exit\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(cases); i++) {
+		weir_cleanup(weir_match_freep) struct weir_match *m = parse(cases[i].text);
+		weir_autofree struct bpf_insn *v = NULL;
+		weir_autobuf struct weir_buf out = { 0 };
+		struct weir_error err = { 0 };
+		size_t n;
+
+		assert_int_equal(weir_match_codegen(m, NULL, &v, &n, &err), 0);
+		weir_match_disasm(v, n, &out);
+		assert_string_equal(out.data, cases[i].listing);
+	}
+}
+
+/* Each form of instruction, and what is none. */
+static void disassembles_sets(void **state)
+{
+	static const struct bpf_insn v[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 6, .src_reg = 1 },
+		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -20, .imm = 128 },
+		{ .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 6, .off = 28 },
+		{ .code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = 10, .src_reg = 2, .off = -4 },
+		{ .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD,
+		  .imm = 5 },
+		{ .code = 0 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = 1 },
+		{ .code = BPF_JMP | BPF_JA, .off = 3 },
+		{ .code = 0xff },
+	};
+	weir_autobuf struct weir_buf out = { 0 };
+
+	(void)state;
+	weir_match_disasm(v, WEIR_ARRAY_SIZE(v), &out);
+	assert_string_equal(out.data, "   0: r6 = r1\n"
+				      "   1: *(u32 *)(r10 -20) = 0x80\n"
+				      "   2: r2 = *(u32 *)(r6 +28) ; dst+12\n"
+				      "   3: *(u32 *)(r10 -4) = r2\n"
+				      "   4: r1 = map[fd:5]\n"
+				      "   6: call 1\n"
+				      "   7: goto +3\n"
+				      "   8: .insn code 0xff\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(is_sound),	cmocka_unit_test(looks_up_sets),
+		cmocka_unit_test(is_short),	cmocka_unit_test(disassembles),
+		cmocka_unit_test(disassembles_sets),
+	};
+
+	return cmocka_run_group_tests_name("match.codegen", tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# tests/vm-smoke.sh [all]: every verb once, on whatever kernel this runs; with
+# `all` the programs of tests/bpf before it. Needs root, writes only to /tmp,
+# brings its own namespace. Prints `ok NAME`, `not ok NAME: why`, `skip NAME: why`.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+weir=$PWD/build/weir
+work=$(mktemp -d)
+peer=weir-vm-$$
+out=wv$$
+status=0
+
+cleanup() {
+	ip link del "$out" 2>/dev/null
+	ip netns del "$peer" 2>/dev/null
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+# check NAME COMMAND...: ok when COMMAND succeeds; its words are the reason when not.
+check() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		echo "ok $name"
+	else
+		echo "not ok $name: $(tail -n 3 <<<"$said" | tr '\n' ' ')"
+		status=1
+	fi
+}
+
+programs() {
+	local source name code
+	for source in tests/bpf/*.c; do
+		name=$(basename "$source" .c)
+		case $name in *.bpf) continue ;; esac
+		"build/tests/bpf.$name" >"$work/bpf" 2>&1
+		code=$?
+		sed -n "s#^\(ok\|not ok\|skip\) #&bpf/$name/#p" "$work/bpf"
+		case $code in
+		0 | 1) grep -q '^\(ok\|not ok\|skip\) ' "$work/bpf" || {
+			echo "not ok bpf/$name: told no result"
+			status=1
+		} ;;
+		77) grep -q '^skip ' "$work/bpf" || echo "skip bpf/$name: $(tail -n 1 "$work/bpf")" ;;
+		*)
+			echo "not ok bpf/$name: exit status $code: $(tail -n 1 "$work/bpf")"
+			status=1
+			;;
+		esac
+	done
+}
+
+network() {
+	ip netns add "$peer" &&
+		ip link add "$out" type veth peer name in0 netns "$peer" &&
+		ip addr add 192.0.2.1/24 dev "$out" && ip link set "$out" up &&
+		ip -n "$peer" addr add 192.0.2.2/24 dev in0 && ip -n "$peer" link set in0 up &&
+		ip -n "$peer" link set lo up
+}
+
+# Wait until ping gets through: links take a moment to come up.
+settled() {
+	local i
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		ping -c 1 -W 1 192.0.2.2 >/dev/null && return 0
+	done
+	echo "no answer from the peer after $i pings"
+	return 1
+}
+
+# What weir may have left: programs, maps, filters, promiscuity.
+state() {
+	bpftool prog list | sed -n 's/^[0-9]*: \([a-z_]*\)  name \(weir[a-z_]*\).*/prog \1 \2/p'
+	bpftool map list | sed -n 's/^[0-9]*: \([a-z_]*\)  name \(weir[a-z_]*\).*/map \1 \2/p'
+	ip -d link show dev "$out" | grep -o 'xdp[a-z/]*\|promiscuity [0-9]*'
+	tc qdisc show dev "$out" | grep -o 'clsact'
+	tc filter show dev "$out" ingress 2>/dev/null
+	tc filter show dev "$out" egress 2>/dev/null
+}
+
+# The kernel frees maps and programs a moment after their last user has gone.
+left_nothing() {
+	local i
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		state >"$work/after"
+		cmp -s "$work/before" "$work/after" && return 0
+		sleep 0.5
+	done
+	echo "after $i looks: $(diff "$work/before" "$work/after" | grep '^[<>]')"
+	return 1
+}
+
+# watch OPTION...: three pings to the peer must be seen, as JSON, and the account even.
+watch() {
+	ping -i 0.3 -c 40 192.0.2.2 >/dev/null &
+	local ping=$! code
+	timeout 60 "$weir" watch -i "$out" -c 3 --format json --protocol icmp "$@" \
+		>"$work/json" 2>"$work/err"
+	code=$?
+	kill $ping
+	wait $ping 2>/dev/null
+	if [ $code != 0 ]; then
+		echo "exit status $code: $(cat "$work/err")"
+		return 1
+	fi
+	jq -s -e 'length == 3 and all(.[]; .v == 1 and .protocol == "icmp" and
+		([.src_ip, .dst_ip] | sort) == ["192.0.2.1", "192.0.2.2"])' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 300 "$work/json")"; return 1; }
+}
+
+# killed SIGNAL: a running watch told to stop leaves nothing.
+killed() {
+	"$weir" watch -i "$out" --format json >/dev/null 2>"$work/err" &
+	local pid=$!
+	sleep 3
+	kill -0 $pid 2>/dev/null || { echo "ended early: $(cat "$work/err")"; return 1; }
+	kill "-$1" $pid
+	wait $pid 2>/dev/null
+	left_nothing
+}
+
+doctor() {
+	local code
+	"$weir" doctor --json >"$work/json" 2>"$work/err"
+	code=$?
+	# 4 says that something optional is missing, which is doctor's own business.
+	[ $code = 0 ] || [ $code = 4 ] || { echo "exit status $code: $(cat "$work/err")"; return 1; }
+	jq -e '.v == 1 and (.checks | length) > 5' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 300 "$work/json")"; return 1; }
+}
+
+[ "$(id -u)" = 0 ] || { echo "skip vm-smoke: needs root"; exit 77; }
+[ "${1:-}" != all ] || programs
+check network network
+check settled settled
+state >"$work/before"
+check version "$weir" version
+check doctor doctor
+check status "$weir" status
+check watch watch
+check watch-left-nothing left_nothing
+check watch-xdp watch --capture xdp
+check watch-xdp-left-nothing left_nothing
+if [ "${1:-}" = all ]; then
+	for capture in tc af_packet pcap; do
+		if [ $capture = tc ] && ! "$weir" doctor --json |
+			jq -e '.checks[] | select(.name == "tcx") | .ok' >/dev/null; then
+			echo "skip watch-tc: this kernel has no tcx"
+			continue
+		fi
+		check watch-$capture watch --capture $capture
+		check watch-$capture-left-nothing left_nothing
+	done
+	check watch-user watch --filter-at user
+	check watch-perf watch --transport perf
+	check watch-sigint killed INT
+	check watch-sigterm killed TERM
+	check watch-sigkill killed KILL
+fi
+check unload "$weir" unload
+exit $status
