@@ -116,6 +116,7 @@ killed() {
 	local pid=$!
 	sleep 3
 	kill -0 $pid 2>/dev/null || { echo "ended early: $(cat "$work/err")"; return 1; }
+	state | grep -q 'prog .*weir_watch' || { echo "runs without a program"; kill $pid; return 1; }
 	kill "-$1" $pid
 	wait $pid 2>/dev/null
 	left_nothing

@@ -75,31 +75,31 @@ static __always_inline int weir_gate_is_mine(const struct xdp_md *ctx)
 	return !weir_gate_ifindex || ctx->ingress_ifindex == weir_gate_ifindex;
 }
 
-/* Go on with the guests behind this one, and behind the last return the verdict.
- *
- * A tail call that finds its slot empty falls through to the next. Every one has
- * its own constant map and key, so that the JIT makes a direct jump of it, or a
- * no-op while the slot is empty; those of lower slots the verifier removes. */
+/* Guest @n, where it is behind this program and may be there. A tail call that
+ * finds its slot empty falls through. Every one has its own constant map and key,
+ * so that the JIT makes a direct jump of it; those of lower slots the verifier
+ * removes. */
+#define WEIR_GATE_TRY_GUEST(n)                                          \
+	do {                                                            \
+		if (weir_gate_slot < (n) && flags & WEIR_SCRATCH_GUEST(n)) \
+			bpf_tail_call_static(ctx, &weir_guest##n, 0);   \
+	} while (0)
+
+/* Go on with the guests behind this one, and behind the last return the verdict. */
 static __always_inline int weir_gate_next_guest(struct xdp_md *ctx, const struct weir_scratch *s)
 {
-	const __s32 slot = weir_gate_slot;
+	const __u32 flags = s->flags;
 
-	if (slot < 0)
-		bpf_tail_call_static(ctx, &weir_guest0, 0);
-	if (slot < 1)
-		bpf_tail_call_static(ctx, &weir_guest1, 0);
-	if (slot < 2)
-		bpf_tail_call_static(ctx, &weir_guest2, 0);
-	if (slot < 3)
-		bpf_tail_call_static(ctx, &weir_guest3, 0);
-	if (slot < 4)
-		bpf_tail_call_static(ctx, &weir_guest4, 0);
-	if (slot < 5)
-		bpf_tail_call_static(ctx, &weir_guest5, 0);
-	if (slot < 6)
-		bpf_tail_call_static(ctx, &weir_guest6, 0);
-	if (slot < 7)
-		bpf_tail_call_static(ctx, &weir_guest7, 0);
+	if (flags & WEIR_SCRATCH_GUESTS) {
+		WEIR_GATE_TRY_GUEST(0);
+		WEIR_GATE_TRY_GUEST(1);
+		WEIR_GATE_TRY_GUEST(2);
+		WEIR_GATE_TRY_GUEST(3);
+		WEIR_GATE_TRY_GUEST(4);
+		WEIR_GATE_TRY_GUEST(5);
+		WEIR_GATE_TRY_GUEST(6);
+		WEIR_GATE_TRY_GUEST(7);
+	}
 	return (int)s->verdict;
 }
 
@@ -107,9 +107,11 @@ static __always_inline int weir_gate_next_guest(struct xdp_md *ctx, const struct
 static __always_inline int weir_gate_next_resident(struct xdp_md *ctx,
 						   const struct weir_scratch *s, int which)
 {
-	if (which < WEIR_GATE_FILTER)
+	const __u32 flags = s->flags;
+
+	if (which < WEIR_GATE_FILTER && flags & WEIR_SCRATCH_RESIDENT(WEIR_GATE_FILTER))
 		bpf_tail_call_static(ctx, &weir_resident, WEIR_GATE_FILTER);
-	if (which < WEIR_GATE_DNS)
+	if (which < WEIR_GATE_DNS && flags & WEIR_SCRATCH_RESIDENT(WEIR_GATE_DNS))
 		bpf_tail_call_static(ctx, &weir_resident, WEIR_GATE_DNS);
 	return weir_gate_next_guest(ctx, s);
 }

@@ -31,6 +31,11 @@ enum weir_gate_resident {
 
 /* weir_scratch.flags */
 #define WEIR_SCRATCH_TEST (1U << 0) /* a test run: decide, but count, spend, learn, emit nothing */
+/* Slots that may be filled, as in the map weir_gate_used: the rest need not be
+ * tried. A guest that was killed leaves its bit behind, which costs a no-op. */
+#define WEIR_SCRATCH_GUEST(n) (1U << (8 + (n)))
+#define WEIR_SCRATCH_GUESTS (0xffU << 8)
+#define WEIR_SCRATCH_RESIDENT(n) (1U << (16 + (n)))
 
 /* Eight bytes of XDP metadata mark a test run; only PROG_TEST_RUN can place
  * them before the gate, nothing on the wire can. */
@@ -59,4 +64,4 @@ struct weir_gate_meta {
 #define WEIR_GATE_MAGIC 0x52494557U
 
 /* Map names inside the gate object, by which a joining stage finds them:
- * weir_gate_meta, weir_scratch, weir_resident, weir_guest0 .. weir_guest7. */
+ * weir_gate_meta, weir_gate_used, weir_scratch, weir_resident, weir_guest0 .. weir_guest7. */

@@ -87,7 +87,8 @@ static WEIR_INLINE __u32 weir_wire_payload(const struct weir_pkt *p)
 }
 
 /* Packets on the wire that a packet of @gso_size makes: the payload in pieces
- * of that size. 1 where it is 0. */
+ * of that size. 1 where it is 0. (In a tunnel the pieces are the inner payload's,
+ * whose headers are not parsed: the last piece may then be counted as two.) */
 static WEIR_INLINE __u32 weir_wire_packets(const struct weir_pkt *p, __u32 gso_size)
 {
 	__u32 payload, n;

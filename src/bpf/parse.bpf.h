@@ -41,6 +41,7 @@ typedef __u32 __attribute__((may_alias)) weir_una32;
 typedef __u64 __attribute__((may_alias)) weir_una64;
 /* Keeps the compiler from dropping a bound that only the verifier needs. */
 #define WEIR_OPAQUE(x) asm volatile("" : "+r"(x))
+/* Makes the compiler read memory again instead of what it wrote there. */
 #define WEIR_FORGET() asm volatile("" : : : "memory")
 #define WEIR_NATIVE 0
 #else
@@ -254,8 +255,7 @@ static WEIR_INLINE __u32 weir_parse_icmp(struct weir_pkt *p, const struct weir_c
 	return WEIR_PKT_ICMP;
 }
 
-static WEIR_INLINE __u32 weir_parse_l4(struct weir_pkt *p, const struct weir_cursor *c,
-				       __u32 flags)
+static WEIR_INLINE __u32 weir_parse_l4(struct weir_pkt *p, const struct weir_cursor *c, __u32 flags)
 {
 	p->l4_off = c->off;
 	if (c->proto == WEIR_IPPROTO_TCP)
@@ -543,13 +543,11 @@ static WEIR_INLINE __u32 weir_parse_bare(struct weir_pkt *p, struct weir_cursor 
 
 /* Four 16-bit fields, or two 8-bit ones, that follow each other in memory. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define WEIR_WORD(a, b, c, d) \
-	((__u64)(a) | (__u64)(b) << 16 | (__u64)(c) << 32 | (__u64)(d) << 48)
+#define WEIR_WORD(a, b, c, d) ((__u64)(a) | (__u64)(b) << 16 | (__u64)(c) << 32 | (__u64)(d) << 48)
 #define WEIR_WORD32(a, b) ((__u64)(a) | (__u64)(b) << 32)
 #define WEIR_PAIR(a, b) ((__u32)(a) | (__u32)(b) << 8)
 #else
-#define WEIR_WORD(a, b, c, d) \
-	((__u64)(a) << 48 | (__u64)(b) << 32 | (__u64)(c) << 16 | (__u64)(d))
+#define WEIR_WORD(a, b, c, d) ((__u64)(a) << 48 | (__u64)(b) << 32 | (__u64)(c) << 16 | (__u64)(d))
 #define WEIR_WORD32(a, b) ((__u64)(a) << 32 | (__u64)(b))
 #define WEIR_PAIR(a, b) ((__u32)(a) << 8 | (__u32)(b))
 #endif
@@ -557,18 +555,18 @@ static WEIR_INLINE __u32 weir_parse_bare(struct weir_pkt *p, struct weir_cursor 
 #define WEIR_QUICK_L4 (WEIR_ETH_HLEN + WEIR_IP4_HLEN)
 
 _Static_assert(__builtin_offsetof(struct weir_pkt, eth_dst) == 32 &&
-	       __builtin_offsetof(struct weir_pkt, eth_src) == 38 &&
-	       __builtin_offsetof(struct weir_pkt, eth_type) == 44 &&
-	       __builtin_offsetof(struct weir_pkt, sport) == 48 &&
-	       __builtin_offsetof(struct weir_pkt, vlan) == 52 &&
-	       __builtin_offsetof(struct weir_pkt, tcp_flags) == 56 &&
-	       __builtin_offsetof(struct weir_pkt, l3_off) == 60 &&
-	       __builtin_offsetof(struct weir_pkt, payload_off) == 64 &&
-	       __builtin_offsetof(struct weir_pkt, vlans) == 66 &&
-	       __builtin_offsetof(struct weir_pkt, ttl) == 68 &&
-	       __builtin_offsetof(struct weir_pkt, icmp_type) == 70 &&
-	       __builtin_offsetof(struct weir_pkt, len) == 72 &&
-	       __builtin_offsetof(struct weir_pkt, l3_len) == 76,
+		       __builtin_offsetof(struct weir_pkt, eth_src) == 38 &&
+		       __builtin_offsetof(struct weir_pkt, eth_type) == 44 &&
+		       __builtin_offsetof(struct weir_pkt, sport) == 48 &&
+		       __builtin_offsetof(struct weir_pkt, vlan) == 52 &&
+		       __builtin_offsetof(struct weir_pkt, tcp_flags) == 56 &&
+		       __builtin_offsetof(struct weir_pkt, l3_off) == 60 &&
+		       __builtin_offsetof(struct weir_pkt, payload_off) == 64 &&
+		       __builtin_offsetof(struct weir_pkt, vlans) == 66 &&
+		       __builtin_offsetof(struct weir_pkt, ttl) == 68 &&
+		       __builtin_offsetof(struct weir_pkt, icmp_type) == 70 &&
+		       __builtin_offsetof(struct weir_pkt, len) == 72 &&
+		       __builtin_offsetof(struct weir_pkt, l3_len) == 76,
 	       "weir_parse_quick writes these in words");
 
 /* The common packet in constant offsets and ten stores: Ethernet, IPv4 without
@@ -619,7 +617,8 @@ static WEIR_INLINE int weir_parse_quick(struct weir_pkt *p, const __u8 *h, const
 }
 
 /*
- * Fill @p from the frame at @data.
+ * Fill @p from the frame at @data. In BPF @p is (in) a map value: were it on the
+ * stack, the verifier would know what it holds and try every combination.
  *
  * @data..@end  the bytes at hand: a packet, or a map value of at least
  *              WEIR_PKT_HDR_MAX bytes with @end behind the valid ones
@@ -632,7 +631,10 @@ static WEIR_INLINE void weir_parse(struct weir_pkt *p, const void *data, const v
 				   enum weir_l2 l2, __u32 vlan_meta, __u32 wire_len)
 {
 	struct weir_cursor c = {
-		.data = data, .end = end, .limit = WEIR_PKT_HDR_MAX, .wire_len = wire_len,
+		.data = data,
+		.end = end,
+		.limit = WEIR_PKT_HDR_MAX,
+		.wire_len = wire_len,
 	};
 
 	if (l2 == WEIR_L2_ETHER && weir_parse_quick(p, data, end, vlan_meta, wire_len))

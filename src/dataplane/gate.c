@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -111,7 +113,7 @@ static int lock_gates(struct weir_error *err)
 void weir_gate_init(struct weir_gate *g)
 {
 	memset(g, 0, sizeof(*g));
-	g->link_fd = g->prog_fd = g->scratch_fd = g->resident_fd = g->place_fd = -1;
+	g->link_fd = g->prog_fd = g->scratch_fd = g->used_fd = g->resident_fd = g->place_fd = -1;
 	for (int i = 0; i < WEIR_GATE_GUESTS; i++)
 		g->guest_fd[i] = -1;
 }
@@ -128,6 +130,7 @@ static void drop_objects(struct weir_gate *g)
 	drop_fd(&g->link_fd);
 	drop_fd(&g->prog_fd);
 	drop_fd(&g->scratch_fd);
+	drop_fd(&g->used_fd);
 	drop_fd(&g->resident_fd);
 	drop_guests(g, -1);
 }
@@ -146,6 +149,8 @@ static int *map_place(struct weir_gate *g, const char *name)
 
 	if (!strcmp(name, "weir_scratch"))
 		return &g->scratch_fd;
+	if (!strcmp(name, "weir_gate_used"))
+		return &g->used_fd;
 	if (!strcmp(name, "weir_resident"))
 		return &g->resident_fd;
 	if (!strncmp(name, "weir_guest", guest) && name[guest] >= '0' &&
@@ -159,7 +164,7 @@ static bool has_all_maps(const struct weir_gate *g)
 	for (int i = 0; i < WEIR_GATE_GUESTS; i++)
 		if (g->guest_fd[i] < 0)
 			return false;
-	return g->scratch_fd >= 0 && g->resident_fd >= 0;
+	return g->scratch_fd >= 0 && g->used_fd >= 0 && g->resident_fd >= 0;
 }
 
 static bool slot_taken(int fd, uint32_t key)
@@ -186,6 +191,7 @@ static void move_fd(int *to, int *from)
 static void move_maps(struct weir_gate *to, struct weir_gate *from)
 {
 	move_fd(&to->scratch_fd, &from->scratch_fd);
+	move_fd(&to->used_fd, &from->used_fd);
 	move_fd(&to->resident_fd, &from->resident_fd);
 	for (int i = 0; i < WEIR_GATE_GUESTS; i++)
 		move_fd(&to->guest_fd[i], &from->guest_fd[i]);
@@ -600,6 +606,22 @@ static int fill_slot(int fd, uint32_t key, int prog_fd, bool settle)
 	return 0;
 }
 
+/* Tell the gate whether to try a slot: WEIR_SCRATCH_GUEST or _RESIDENT. */
+static int mark_used(const struct weir_gate *g, uint32_t bit, bool used)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	uint32_t *bits = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, g->used_fd, 0);
+
+	if (bits == MAP_FAILED)
+		return -errno;
+	if (used)
+		__atomic_fetch_or(bits, bit, __ATOMIC_SEQ_CST);
+	else
+		__atomic_fetch_and(bits, ~bit, __ATOMIC_SEQ_CST);
+	munmap(bits, size);
+	return 0;
+}
+
 static int map_id(int fd, uint32_t *ret)
 {
 	struct bpf_map_info info = { 0 };
@@ -765,6 +787,8 @@ int weir_gate_enter_guest(struct weir_gate *g, int slot, int prog_fd, struct wei
 	drop_guests(g, slot);
 	drop_fd(&g->resident_fd);
 	if (!ret)
+		ret = mark_used(g, WEIR_SCRATCH_GUEST(slot), true);
+	if (!ret)
 		ret = fill_slot(g->guest_fd[slot], 0, prog_fd, g->shared);
 	return ret ? weir_load_explain(err, ret, "enter the XDP gate") : 0;
 }
@@ -773,8 +797,10 @@ void weir_gate_leave_guest(struct weir_gate *g, int slot)
 {
 	uint32_t zero = 0;
 
-	if (slot >= 0 && slot < WEIR_GATE_GUESTS && g->guest_fd[slot] >= 0)
-		bpf_map_delete_elem(g->guest_fd[slot], &zero);
+	if (slot < 0 || slot >= WEIR_GATE_GUESTS || g->guest_fd[slot] < 0)
+		return;
+	bpf_map_delete_elem(g->guest_fd[slot], &zero);
+	mark_used(g, WEIR_SCRATCH_GUEST(slot), false);
 }
 
 /* Does the program use this gate's scratch? */
@@ -820,7 +846,9 @@ int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
 	ret = weir_pin_put(&d, name, g->link_fd, err);
 	if (ret)
 		return ret;
-	ret = fill_slot(g->resident_fd, which, prog_fd, true);
+	ret = mark_used(g, WEIR_SCRATCH_RESIDENT(which), true);
+	if (!ret)
+		ret = fill_slot(g->resident_fd, which, prog_fd, true);
 	return ret ? weir_load_explain(err, ret, "enter the XDP gate") : 0;
 }
 

@@ -27,7 +27,7 @@ struct weir_gate {
 	enum weir_xdp_mode mode;  /* what it really got */
 	bool joined;		  /* the gate was there before us */
 	int link_fd, prog_fd;
-	int scratch_fd, resident_fd;
+	int scratch_fd, used_fd, resident_fd;
 	int guest_fd[WEIR_GATE_GUESTS];
 	bool shared;		  /* the maps are those of a gate found by id */
 	int place_fd;		  /* reserves the claimed slot */

@@ -39,6 +39,7 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 /* The last complaint of libbpf, the most telling line when a load fails. */
 static char last_line[256];
 
+__attribute__((format(printf, 2, 0)))
 static int on_libbpf_print(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	va_list again;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "dataplane/netns.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,120 +9,78 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "dataplane/load.h"
 #include "dataplane/sys.h"
+#include "netns.skel.h"
 
 #define NAMESPACES_MAX 65536
 
 struct found {
-	struct namespace {
-		dev_t dev;
-		ino_t ino;
-		uint64_t cookie;
-	} *ns;
+	uint64_t *cookie;
 	size_t n, cap;
 	int error;
 };
 
-static void close_dir(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
-#define autodir weir_cleanup(close_dir)
-
-static bool is_known(const struct found *f, const struct stat *st)
+static void add(struct found *f, uint64_t cookie)
 {
 	for (size_t i = 0; i < f->n; i++)
-		if (f->ns[i].ino == st->st_ino && f->ns[i].dev == st->st_dev)
-			return true;
-	return false;
-}
-
-/* Enter the namespace behind @path, which only this thread does, and read its
- * cookie. What has gone meanwhile is no error. */
-static void look(struct found *f, const char *path)
-{
-	weir_autoclose int fd = -1;
-	struct stat st;
-	uint64_t cookie;
-
-	if (f->error)
-		return;
-	if (stat(path, &st)) {
-		if (errno == EACCES || errno == EPERM)
-			f->error = -errno;
-		return;
-	}
-	if (is_known(f, &st))
-		return;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		f->error = errno == ENOENT || errno == ESRCH ? 0 : -errno;
-		return;
-	}
+		if (f->cookie[i] == cookie)
+			return;
 	if (f->n == f->cap) {
 		size_t cap = f->cap ? f->cap * 2 : 16;
-		void *grown = cap <= NAMESPACES_MAX ? realloc(f->ns, cap * sizeof(*f->ns)) : NULL;
+		void *grown = cap <= NAMESPACES_MAX ? realloc(f->cookie, cap * sizeof(cookie)) :
+						      NULL;
 
 		if (!grown) {
 			f->error = -ENOMEM;
 			return;
 		}
-		f->ns = grown;
+		f->cookie = grown;
 		f->cap = cap;
 	}
-	if (setns(fd, CLONE_NEWNET)) {
+	f->cookie[f->n++] = cookie;
+}
+
+/* Read what the iterator @prog tells. */
+static void run_iterator(struct found *f, const struct bpf_program *prog)
+{
+	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
+	weir_autoclose int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
+	uint64_t cookies[512];
+	ssize_t n = 0;
+
+	if (fd < 0)
+		f->error = -errno;
+	while (!f->error && (n = read(fd, cookies, sizeof(cookies))) != 0) {
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			f->error = -errno;
+		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*cookies) && !f->error; i++)
+			add(f, cookies[i]);
+	}
+	bpf_link__destroy(link);
+}
+
+static void ask_kernel(struct found *f)
+{
+	struct netns_bpf *skel;
+
+	weir_load_setup();
+	skel = netns_bpf__open();
+	if (!skel) {
 		f->error = -errno;
 		return;
 	}
-	f->error = weir_sys_netns_cookie(&cookie);
-	f->ns[f->n++] = (struct namespace){ .dev = st.st_dev, .ino = st.st_ino, .cookie = cookie };
-}
-
-/* Descriptors of namespaces that a process holds without living in them. */
-static void look_at_files(struct found *f, const char *pid)
-{
-	char dir[64], path[384], target[32];
-	struct dirent *e;
-
-	snprintf(dir, sizeof(dir), "/proc/%.20s/fd", pid);
-	autodir DIR *d = opendir(dir);
-
-	if (!d) {
-		if (errno == EACCES || errno == EPERM)
-			f->error = -errno;
-		return;
-	}
-	while ((e = readdir(d))) {
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		n = readlink(path, target, sizeof(target) - 1);
-		if (n > 5 && !strncmp(target, "net:[", 5))
-			look(f, path);
-	}
-}
-
-/* Threads may live in different namespaces. */
-static void look_at_process(struct found *f, const char *pid)
-{
-	char dir[64], path[384];
-	struct dirent *e;
-
-	snprintf(dir, sizeof(dir), "/proc/%.20s/task", pid);
-	autodir DIR *d = opendir(dir);
-
-	while (d && (e = readdir(d))) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s/ns/net", dir, e->d_name);
-		look(f, path);
-	}
-	look_at_files(f, pid);
+	f->error = weir_load(skel->obj, NULL, NULL);
+	if (!f->error)
+		run_iterator(f, skel->progs.weir_netns_task);
+	if (!f->error)
+		run_iterator(f, skel->progs.weir_netns_file);
+	netns_bpf__destroy(skel);
 }
 
 /* Undo the octal escapes of mountinfo. */
@@ -144,41 +100,47 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-/* Namespaces with a name: files that a namespace is mounted on. */
-static void look_at_mounts(struct found *f)
+/* Enter the namespace that is mounted on @path, which only this thread does, and
+ * read its cookie. */
+static void look(struct found *f, const char *path)
 {
+	weir_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint64_t cookie;
+
+	if (fd < 0) {
+		/* Unmounted meanwhile, or hidden below another mount. */
+		f->error = errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+		return;
+	}
+	if (setns(fd, CLONE_NEWNET)) {
+		/* EINVAL: another mount lies over it. */
+		f->error = errno == EINVAL ? 0 : -errno;
+		return;
+	}
+	f->error = weir_sys_netns_cookie(&cookie);
+	if (!f->error)
+		add(f, cookie);
+}
+
+/* Namespaces that nothing but a mount holds, as `ip netns add` makes them. */
+static void *look_at_mounts(void *arg)
+{
+	struct found *f = arg;
 	weir_autofclose FILE *in = fopen("/proc/self/mountinfo", "re");
 	weir_autofree char *line = NULL;
 	size_t cap = 0;
 
-	if (!in) {
+	if (!in)
 		f->error = -errno;
-		return;
-	}
-	while (getline(&line, &cap, in) > 0) {
+	while (!f->error && getline(&line, &cap, in) > 0) {
 		char root[64], point[4096];
 
 		if (sscanf(line, "%*d %*d %*s %63s %4095s", root, point) != 2 ||
-		    strncmp(root, "net:[", 5))
+		    strncmp(root, "net:[", 5) != 0)
 			continue;
 		unescape(point);
 		look(f, point);
 	}
-}
-
-static void *look_everywhere(void *arg)
-{
-	struct found *f = arg;
-	struct dirent *e;
-	autodir DIR *d = opendir("/proc");
-
-	if (!d)
-		f->error = -errno;
-	while (d && !f->error && (e = readdir(d)))
-		if (isdigit((unsigned char)e->d_name[0]))
-			look_at_process(f, e->d_name);
-	if (!f->error)
-		look_at_mounts(f);
 	return NULL;
 }
 
@@ -186,20 +148,16 @@ int weir_netns_live(uint64_t **ret)
 {
 	struct found f = { 0 };
 	pthread_t thread;
-	uint64_t *cookies;
-	int err = -pthread_create(&thread, NULL, look_everywhere, &f);
 
-	if (err)
-		return err;
-	pthread_join(thread, NULL);
-	cookies = f.error ? NULL : calloc(f.n + 1, sizeof(*cookies));
-	if (!cookies) {
-		free(f.ns);
-		return f.error ? f.error : -ENOMEM;
+	ask_kernel(&f);
+	if (!f.error)
+		f.error = -pthread_create(&thread, NULL, look_at_mounts, &f);
+	if (!f.error)
+		pthread_join(thread, NULL);
+	if (f.error) {
+		free(f.cookie);
+		return f.error;
 	}
-	for (size_t i = 0; i < f.n; i++)
-		cookies[i] = f.ns[i].cookie;
-	free(f.ns);
-	*ret = cookies;
+	*ret = f.cookie;
 	return (int)f.n;
 }

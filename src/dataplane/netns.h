@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The cookies of all namespaces that a process, a bind mount or an open file of
- * this machine holds, in *@ret (to be freed). Returns how many, or a negative
- * errno when some could not be looked at: the list is then worth nothing. */
+/* The cookies of all namespaces that a thread, an open file, a socket or a mount
+ * holds, in *@ret (to be freed). Returns how many, or a negative errno when not
+ * all could be looked at (it takes CAP_PERFMON and CAP_SYS_ADMIN). */
 int weir_netns_live(uint64_t **ret);

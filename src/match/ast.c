@@ -15,8 +15,8 @@
 	offsetof(struct weir_pkt, field_), sizeof(((struct weir_pkt *)NULL)->field_), what_
 
 const struct weir_num_info weir_num_info[WEIR_NUM_MAX] = {
-	[WEIR_NUM_ETHER_TYPE] = { "Ethernet type", 0x600, 0xffff,
-				  NUM(eth_type, WEIR_FIELD_ETHER), 0 },
+	[WEIR_NUM_ETHER_TYPE] = { "Ethernet type", 0x600, 0xffff, NUM(eth_type, WEIR_FIELD_ETHER),
+				  0 },
 	[WEIR_NUM_PROTO] = { "protocol", 0, 0xff, NUM(proto, WEIR_FIELD_PROTO),
 			     WEIR_PKT_IP4 | WEIR_PKT_IP6 },
 	[WEIR_NUM_PORT] = { "port", 0, 0xffff, NUM(sport, WEIR_FIELD_PORTS), WEIR_PKT_PORTS },
@@ -29,10 +29,10 @@ const struct weir_num_info weir_num_info[WEIR_NUM_MAX] = {
 const struct weir_l4_proto weir_l4_protos[] = { { "tcp", 6 }, { "udp", 17 }, { "sctp", 132 }, {} };
 
 static const char *const field_names[WEIR_FIELD_MAX] = {
-	[WEIR_FIELD_ETHER] = "ether",	  [WEIR_FIELD_VLAN] = "vlan",
-	[WEIR_FIELD_IP] = "ip",		  [WEIR_FIELD_PROTO] = "proto",
-	[WEIR_FIELD_PORTS] = "ports",	  [WEIR_FIELD_TCP_FLAGS] = "tcp flags",
-	[WEIR_FIELD_LEN] = "len",	  [WEIR_FIELD_TTL] = "ttl",
+	[WEIR_FIELD_ETHER] = "ether", [WEIR_FIELD_VLAN] = "vlan",
+	[WEIR_FIELD_IP] = "ip",	      [WEIR_FIELD_PROTO] = "proto",
+	[WEIR_FIELD_PORTS] = "ports", [WEIR_FIELD_TCP_FLAGS] = "tcp flags",
+	[WEIR_FIELD_LEN] = "len",     [WEIR_FIELD_TTL] = "ttl",
 	[WEIR_FIELD_FRAG] = "frag",
 };
 

@@ -103,7 +103,7 @@ struct weir_ast {
 		struct {
 			uint16_t value, mask;
 			bool differs; /* != */
-		} bits; /* TCP_FLAGS, STATE */
+		} bits;		      /* TCP_FLAGS, STATE */
 	};
 };
 
@@ -126,8 +126,7 @@ struct weir_ast *weir_ast_num(enum weir_ast_num what, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_proto(uint16_t guard, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_port(enum weir_ast_dir dir, unsigned int l4, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_addr(enum weir_ast_dir dir, uint16_t guard, const struct weir_prefix *p);
-struct weir_ast *weir_ast_mac(enum weir_ast_dir dir, const uint8_t value[6],
-			      const uint8_t mask[6]);
+struct weir_ast *weir_ast_mac(enum weir_ast_dir dir, const uint8_t value[6], const uint8_t mask[6]);
 struct weir_ast *weir_ast_tcp_flags(uint16_t value, uint16_t mask, bool differs);
 struct weir_ast *weir_ast_state(uint16_t value, uint16_t mask);
 struct weir_ast *weir_ast_not(struct weir_ast *a);

@@ -72,8 +72,7 @@ static void place(struct gen *g, int label)
 	if (!g->labels[label].used)
 		return;
 	/* A jump to the next instruction is none. */
-	if (g->n && g->n != g->placed && is_goto(&g->v[g->n - 1]) &&
-	    g->targets[g->n - 1] == label)
+	if (g->n && g->n != g->placed && is_goto(&g->v[g->n - 1]) && g->targets[g->n - 1] == label)
 		g->n--;
 	g->labels[label].pos = g->placed = g->n;
 	g->dead = false;
@@ -121,7 +120,9 @@ static void jump_if(struct gen *g, uint8_t op, uint8_t reg, uint32_t imm, int la
 static uint8_t opposite(uint8_t op)
 {
 	static const uint8_t opposites[16] = {
-		[BPF_JEQ >> 4] = BPF_JNE, [BPF_JNE >> 4] = BPF_JEQ, [BPF_JLT >> 4] = BPF_JGE,
+		[BPF_JEQ >> 4] = BPF_JNE,
+		[BPF_JNE >> 4] = BPF_JEQ,
+		[BPF_JLT >> 4] = BPF_JGE,
 		[BPF_JLE >> 4] = BPF_JGT,
 	};
 
@@ -182,8 +183,8 @@ static void test_ranges(struct gen *g, const struct weir_ast *a, struct out o)
 typedef void test_fn(struct gen *g, const struct weir_ast *a, size_t offset, struct out o);
 
 /* @test on source, destination or both, as the node's direction says. */
-static void test_dir(struct gen *g, const struct weir_ast *a, test_fn *test, size_t src,
-		     size_t dst, struct out o)
+static void test_dir(struct gen *g, const struct weir_ast *a, test_fn *test, size_t src, size_t dst,
+		     struct out o)
 {
 	int second;
 
@@ -253,8 +254,7 @@ static void gen_num(struct gen *g, const struct weir_ast *a, struct out o)
 		gen_vlan(g, a, o);
 		return;
 	}
-	if (a->num.what == WEIR_NUM_PROTO &&
-	    weir_ranges_hold(a->num.v, a->num.n, WEIR_PROTO_AH)) {
+	if (a->num.what == WEIR_NUM_PROTO && weir_ranges_hold(a->num.v, a->num.n, WEIR_PROTO_AH)) {
 		load(g, sizeof(uint16_t), VALUE, PKT_OFFSET(flags));
 		jump_if(g, BPF_JSET, VALUE, WEIR_PKT_AH, o.yes);
 	}
@@ -504,8 +504,8 @@ static void gen_match(struct gen *g, const struct weir_match *m)
 			g->v[i].off = (int16_t)(g->labels[g->targets[i]].pos - i - 1);
 }
 
-int weir_match_codegen(const struct weir_match *m, const int *set_fds,
-		       struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
+int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bpf_insn **ret_insns,
+		       size_t *ret_n, struct weir_error *err)
 {
 	weir_autofree struct bpf_insn *v = calloc(WEIR_MATCH_INSNS_MAX, sizeof(*v));
 	weir_autofree int *targets = calloc(WEIR_MATCH_INSNS_MAX, sizeof(*targets));

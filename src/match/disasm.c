@@ -8,28 +8,29 @@
 
 #include "base/cleanup.h"
 
+/* clang-format off */
 #define FIELD(name) { #name, offsetof(struct weir_pkt, name), sizeof(((struct weir_pkt *)0)->name) }
+/* clang-format on */
 
 static const struct {
 	const char *name;
 	size_t offset, size;
 } fields[] = {
-	FIELD(src),	  FIELD(dst),	 FIELD(eth_dst), FIELD(eth_src),     FIELD(eth_type),
-	FIELD(flags),	  FIELD(sport),	 FIELD(dport),	 FIELD(vlan),	     FIELD(tcp_flags),
-	FIELD(frag_off),  FIELD(l3_off), FIELD(l4_off),	 FIELD(payload_off), FIELD(vlans),
-	FIELD(proto),	  FIELD(ttl),	 FIELD(tos),	 FIELD(icmp_type),   FIELD(icmp_code),
-	FIELD(len),	  FIELD(l3_len),
+	FIELD(src),	 FIELD(dst),	FIELD(eth_dst), FIELD(eth_src),	    FIELD(eth_type),
+	FIELD(flags),	 FIELD(sport),	FIELD(dport),	FIELD(vlan),	    FIELD(tcp_flags),
+	FIELD(frag_off), FIELD(l3_off), FIELD(l4_off),	FIELD(payload_off), FIELD(vlans),
+	FIELD(proto),	 FIELD(ttl),	FIELD(tos),	FIELD(icmp_type),   FIELD(icmp_code),
+	FIELD(len),	 FIELD(l3_len),
 };
 
 static const char *const alu_ops[16] = {
-	[BPF_ADD >> 4] = "+=", [BPF_SUB >> 4] = "-=",  [BPF_AND >> 4] = "&=",
+	[BPF_ADD >> 4] = "+=", [BPF_SUB >> 4] = "-=", [BPF_AND >> 4] = "&=",
 	[BPF_OR >> 4] = "|=",  [BPF_MOV >> 4] = "=",
 };
 
 static const char *const jump_ops[16] = {
-	[BPF_JEQ >> 4] = "==", [BPF_JNE >> 4] = "!=", [BPF_JGT >> 4] = ">",
-	[BPF_JGE >> 4] = ">=", [BPF_JLT >> 4] = "<",  [BPF_JLE >> 4] = "<=",
-	[BPF_JSET >> 4] = "&",
+	[BPF_JEQ >> 4] = "==", [BPF_JNE >> 4] = "!=", [BPF_JGT >> 4] = ">",  [BPF_JGE >> 4] = ">=",
+	[BPF_JLT >> 4] = "<",  [BPF_JLE >> 4] = "<=", [BPF_JSET >> 4] = "&",
 };
 
 static const char *size_name(uint8_t code)
@@ -113,8 +114,8 @@ static bool add_insn(const struct bpf_insn *i, struct weir_buf *out)
 		add_field(i, out);
 		return true;
 	case BPF_STX:
-		weir_buf_addf(out, "*(%s *)(r%u %+d) = r%u", size_name(i->code), i->dst_reg,
-			      i->off, i->src_reg);
+		weir_buf_addf(out, "*(%s *)(r%u %+d) = r%u", size_name(i->code), i->dst_reg, i->off,
+			      i->src_reg);
 		return true;
 	case BPF_ST:
 		weir_buf_addf(out, "*(%s *)(r%u %+d) = 0x%x", size_name(i->code), i->dst_reg,

@@ -9,21 +9,20 @@
 
 #define BLANKS " \t\r\n\v\f"
 /* Addresses, prefixes, ranges, lists and escaped names are single words. */
-#define WORD_CHARS \
-	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/,\\"
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/,\\"
 
 /* Longer ones first: the first that fits is taken. */
 static const struct {
 	const char *text;
 	enum weir_tok_kind kind;
 } operators[] = {
-	{ "&&", WEIR_TOK_AND },	    { "||", WEIR_TOK_OR },	  { "==", WEIR_TOK_EQ },
-	{ "!=", WEIR_TOK_NE },	    { "<<", WEIR_TOK_ARITH },	  { ">>", WEIR_TOK_ARITH },
-	{ "<=", WEIR_TOK_LE },	    { ">=", WEIR_TOK_GE },	  { "(", WEIR_TOK_OPEN },
-	{ ")", WEIR_TOK_CLOSE },    { "[", WEIR_TOK_INDEX },	  { "]", WEIR_TOK_INDEX_END },
-	{ "=", WEIR_TOK_EQ },	    { "!", WEIR_TOK_NOT },	  { "<", WEIR_TOK_LT },
-	{ ">", WEIR_TOK_GT },	    { "&", WEIR_TOK_BIT_AND },	  { "|", WEIR_TOK_BIT_OR },
-	{ "+", WEIR_TOK_ARITH },    { "*", WEIR_TOK_ARITH },	  { "%", WEIR_TOK_ARITH },
+	{ "&&", WEIR_TOK_AND },	 { "||", WEIR_TOK_OR },	    { "==", WEIR_TOK_EQ },
+	{ "!=", WEIR_TOK_NE },	 { "<<", WEIR_TOK_ARITH },  { ">>", WEIR_TOK_ARITH },
+	{ "<=", WEIR_TOK_LE },	 { ">=", WEIR_TOK_GE },	    { "(", WEIR_TOK_OPEN },
+	{ ")", WEIR_TOK_CLOSE }, { "[", WEIR_TOK_INDEX },   { "]", WEIR_TOK_INDEX_END },
+	{ "=", WEIR_TOK_EQ },	 { "!", WEIR_TOK_NOT },	    { "<", WEIR_TOK_LT },
+	{ ">", WEIR_TOK_GT },	 { "&", WEIR_TOK_BIT_AND }, { "|", WEIR_TOK_BIT_OR },
+	{ "+", WEIR_TOK_ARITH }, { "*", WEIR_TOK_ARITH },   { "%", WEIR_TOK_ARITH },
 	{ "^", WEIR_TOK_ARITH },
 };
 

@@ -22,13 +22,13 @@ struct weir_match; /* an AST; immutable once built */
 
 /* What a match reads; a hook declares which of these it has. */
 enum weir_match_field {
-	WEIR_FIELD_ETHER,   /* ether host, ether proto, arp */
+	WEIR_FIELD_ETHER, /* ether host, ether proto, arp */
 	WEIR_FIELD_VLAN,
-	WEIR_FIELD_IP,	    /* addresses, family */
+	WEIR_FIELD_IP, /* addresses, family */
 	WEIR_FIELD_PROTO,
 	WEIR_FIELD_PORTS,
 	WEIR_FIELD_TCP_FLAGS,
-	WEIR_FIELD_LEN,	    /* less, greater, len */
+	WEIR_FIELD_LEN, /* less, greater, len */
 	WEIR_FIELD_TTL,
 	WEIR_FIELD_FRAG,
 	WEIR_FIELD_MAX,
@@ -50,8 +50,8 @@ struct weir_match_spec {
  * Returns 0 or -EINVAL/-E2BIG/-ENOMEM with the word and the remedy in @err.
  * A word of pcap-filter that weir does not have is refused by name, and the
  * message ends in "use --strict-pcap". */
-int weir_match_parse(const struct weir_match_spec *spec,
-		     struct weir_match **ret, struct weir_error *err);
+int weir_match_parse(const struct weir_match_spec *spec, struct weir_match **ret,
+		     struct weir_error *err);
 void weir_match_free(struct weir_match *m);
 static inline void weir_match_freep(struct weir_match **m)
 {
@@ -84,11 +84,8 @@ bool weir_match_eval(const struct weir_match *m, const struct weir_pkt *p);
 size_t weir_match_sets(const struct weir_match *m);
 struct weir_prefix;
 /* The prefixes of set @i; returns their number. */
-size_t weir_match_set(const struct weir_match *m, size_t i,
-		      const struct weir_prefix **ret);
-int weir_match_codegen(const struct weir_match *m, const int *set_fds,
-		       struct bpf_insn **ret_insns, size_t *ret_n,
-		       struct weir_error *err);
+size_t weir_match_set(const struct weir_match *m, size_t i, const struct weir_prefix **ret);
+int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bpf_insn **ret_insns,
+		       size_t *ret_n, struct weir_error *err);
 /* One instruction a line, for `weir watch -d`. */
-void weir_match_disasm(const struct bpf_insn *insns, size_t n,
-		       struct weir_buf *out);
+void weir_match_disasm(const struct bpf_insn *insns, size_t n, struct weir_buf *out);

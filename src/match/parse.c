@@ -30,8 +30,7 @@ struct parser {
 };
 
 #define type_bit(type) (1U << (type))
-#define TYPES_ADDR \
-	(type_bit(WEIR_TYPE_NONE) | type_bit(WEIR_TYPE_HOST) | type_bit(WEIR_TYPE_NET))
+#define TYPES_ADDR (type_bit(WEIR_TYPE_NONE) | type_bit(WEIR_TYPE_HOST) | type_bit(WEIR_TYPE_NET))
 #define TYPES_PORT (type_bit(WEIR_TYPE_PORT) | type_bit(WEIR_TYPE_PORTRANGE))
 
 static const struct {
@@ -55,8 +54,8 @@ static const struct {
 	const char *word;
 	enum weir_qual_type type;
 } type_words[] = {
-	{ "host", WEIR_TYPE_HOST }, { "net", WEIR_TYPE_NET },
-	{ "port", WEIR_TYPE_PORT }, { "portrange", WEIR_TYPE_PORTRANGE },
+	{ "host", WEIR_TYPE_HOST },   { "net", WEIR_TYPE_NET },
+	{ "port", WEIR_TYPE_PORT },   { "portrange", WEIR_TYPE_PORTRANGE },
 	{ "proto", WEIR_TYPE_PROTO },
 };
 
@@ -186,8 +185,8 @@ static int parse_head(struct parser *p, struct weir_ast **ret)
 		return fail(p, start, "%s does not exist: leave %s out, or join the two by and",
 			    text, proto_words[proto].word);
 	if (q.type == WEIR_TYPE_PROTO && q.has_dir)
-		return fail(p, start, "%s does not exist: a protocol has no direction, leave it out",
-			    text);
+		return fail(p, start,
+			    "%s does not exist: a protocol has no direction, leave it out", text);
 	p->last = q;
 	p->has_last = true;
 	if (p->t->kind == WEIR_TOK_WORD)
@@ -420,8 +419,9 @@ static int parse_pcap_flag(struct parser *p, uint16_t *flags)
 	else if (t->kind == WEIR_TOK_WORD && !weir_value_number(&t->w, TCP_BYTE_13, &n))
 		*flags |= (uint16_t)n;
 	else
-		return fail(p, t, "not a flag of TCP's byte 13: write tcp-syn, tcp-ack, ..., a "
-				  "number up to 255, or " USE_STRICT);
+		return fail(p, t,
+			    "not a flag of TCP's byte 13: write tcp-syn, tcp-ack, ..., a "
+			    "number up to 255, or " USE_STRICT);
 	return 0;
 }
 
@@ -477,8 +477,9 @@ static int parse_tcp_compare(struct parser *p, uint16_t mask, struct weir_ast **
 	int r;
 
 	if (op->kind != WEIR_TOK_EQ && op->kind != WEIR_TOK_NE)
-		return fail(p, op, "tcp[tcpflags] needs a comparison: write != 0 or == VALUE, or "
-				   USE_STRICT);
+		return fail(
+			p, op,
+			"tcp[tcpflags] needs a comparison: write != 0 or == VALUE, or " USE_STRICT);
 	p->t++;
 	r = parse_pcap_flags(p, true, &v);
 	if (r < 0)
@@ -537,8 +538,9 @@ static int refuse_broadcast(struct parser *p, const struct weir_tok *t, struct w
 	(void)ret;
 	if (is_word(t, "ip6"))
 		return fail(p, t, "IPv6 has no broadcast: write ip6 multicast");
-	return fail(p, t, "weir knows no netmask to tell a broadcast by: write dst host ADDRESS, or "
-			  USE_STRICT);
+	return fail(p, t,
+		    "weir knows no netmask to tell a broadcast by: write dst host ADDRESS, "
+		    "or " USE_STRICT);
 }
 
 static const struct {
@@ -569,8 +571,9 @@ static int fail_word(struct parser *p, const struct weir_tok *t)
 	char text[WEIR_WORD_MAX];
 
 	if (is_compare(t + 1) || t[1].kind == WEIR_TOK_ARITH || t[1].kind == WEIR_TOK_BIT_AND)
-		return fail(p, t, "weir compares len and ttl only, and has them first: write as "
-				  "len > 100, or " USE_STRICT);
+		return fail(p, t,
+			    "weir compares len and ttl only, and has them first: write as "
+			    "len > 100, or " USE_STRICT);
 	if (weir_word_copy(&t->w, text) && weir_prefix_parse(text, false, &prefix) == 0)
 		return fail(p, t, "an address by itself: write %s before it",
 			    strchr(text, '/') ? "net" : "host");
@@ -670,8 +673,7 @@ static int parse_expr(struct parser *p, struct weir_ast **ret)
 	int r = parse_primary(p, &left);
 
 	while (!r && (p->t->kind == WEIR_TOK_AND || p->t->kind == WEIR_TOK_OR)) {
-		enum weir_ast_kind kind =
-			p->t->kind == WEIR_TOK_AND ? WEIR_AST_AND : WEIR_AST_OR;
+		enum weir_ast_kind kind = p->t->kind == WEIR_TOK_AND ? WEIR_AST_AND : WEIR_AST_OR;
 
 		p->t++;
 		r = parse_primary(p, &right);

@@ -14,13 +14,16 @@ static const struct {
 	size_t offset; /* in struct weir_match_spec */
 	struct weir_quals quals;
 } flags[] = {
-	{ "--protocol", offsetof(struct weir_match_spec, protocol),
+	{ "--protocol",
+	  offsetof(struct weir_match_spec, protocol),
 	  { .type = WEIR_TYPE_ANY_PROTO } },
 	{ "--src-ip", offsetof(struct weir_match_spec, src_ip), { .dir = WEIR_DIR_SRC } },
 	{ "--dst-ip", offsetof(struct weir_match_spec, dst_ip), { .dir = WEIR_DIR_DST } },
-	{ "--src-port", offsetof(struct weir_match_spec, src_port),
+	{ "--src-port",
+	  offsetof(struct weir_match_spec, src_port),
 	  { .dir = WEIR_DIR_SRC, .type = WEIR_TYPE_PORT } },
-	{ "--dst-port", offsetof(struct weir_match_spec, dst_port),
+	{ "--dst-port",
+	  offsetof(struct weir_match_spec, dst_port),
 	  { .dir = WEIR_DIR_DST, .type = WEIR_TYPE_PORT } },
 };
 
@@ -39,7 +42,8 @@ static int parse_flag(size_t i, const char *text, struct weir_ast **ret, struct 
 	int r = check_text(text, err);
 
 	if (!r && !w.n)
-		r = weir_fail(err, -EINVAL, "the value is empty: give one, or leave the option out");
+		r = weir_fail(err, -EINVAL,
+			      "the value is empty: give one, or leave the option out");
 	if (!r)
 		r = weir_value_parse(&flags[i].quals, &w, &a, err);
 	if (!r)

@@ -170,8 +170,8 @@ static int fail_addr(const struct weir_quals *q, const struct weir_word *w, stru
 				      "not an address: write %sport %u, or the whole address",
 				      q->has_dir ? dir_names[q->dir] : "", n);
 	if (strchr("0123456789", *w->s) || memchr(w->s, ':', w->n))
-		return weir_word_fail(err, -EINVAL, w, "not an address: write all of it, as "
-						       "192.0.2.1 or 2001:db8::1");
+		return weir_word_fail(err, -EINVAL, w,
+				      "not an address: write it whole, as 192.0.2.1 or fe80::1");
 	return weir_word_fail(err, -EINVAL, w, "not an address: weir does not look up names");
 }
 
@@ -232,8 +232,9 @@ int weir_value_parse_mask(const struct weir_quals *q, const struct weir_word *w,
 	int r;
 
 	if (!weir_word_copy(mask, bits) || inet_pton(AF_INET, bits, &m) != 1)
-		return weir_word_fail(err, -EINVAL, mask,
-				      "not an IPv4 netmask: write NET/LENGTH, or NET mask 255.0.0.0");
+		return weir_word_fail(
+			err, -EINVAL, mask,
+			"not an IPv4 netmask: write NET/LENGTH, or NET mask 255.0.0.0");
 	host = ~ntohl(m.s_addr);
 	if (host & (host + 1))
 		return weir_word_fail(err, -EINVAL, mask,
@@ -324,8 +325,8 @@ static int parse_port_range(const struct weir_word *w, unsigned int l4, struct p
 	return r;
 }
 
-static int parse_ports(const struct weir_quals *q, const struct weir_word *w,
-		       struct weir_ast **ret, struct weir_error *err)
+static int parse_ports(const struct weir_quals *q, const struct weir_word *w, struct weir_ast **ret,
+		       struct weir_error *err)
 {
 	unsigned int l4 = port_l4[q->proto];
 	struct port lo, hi;
@@ -336,8 +337,9 @@ static int parse_ports(const struct weir_quals *q, const struct weir_word *w,
 	else if (r == -ENOENT)
 		r = parse_port_range(w, l4, &lo, &hi, err);
 	if (r == -ENOENT)
-		return weir_word_fail(err, -EINVAL, w, "not a %sport: write a number up to 65535, "
-						       "LOW-HIGH, or a name from /etc/services",
+		return weir_word_fail(err, -EINVAL, w,
+				      "not a %sport: write a number up to 65535, "
+				      "LOW-HIGH, or a name from /etc/services",
 				      proto_names[q->proto]);
 	if (r < 0)
 		return r;
@@ -372,8 +374,9 @@ static int parse_ether_type(const struct weir_word *w, struct weir_ast **ret,
 	if (r < 0)
 		return r;
 	if (v.lo < info->min)
-		return weir_word_fail(err, -EINVAL, w, "below 0x600 it is a length, and what then "
-						       "follows is 802.2: use --strict-pcap");
+		return weir_word_fail(err, -EINVAL, w,
+				      "below 0x600 it is a length, and what then "
+				      "follows is 802.2: use --strict-pcap");
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(vlan_types); i++)
 		if (v.lo == vlan_types[i] && v.lo == v.hi)
 			return weir_word_fail(err, -EINVAL, w,
@@ -408,15 +411,17 @@ static int parse_ip_proto(const struct weir_quals *q, const struct weir_word *w,
 		}
 	}
 	if (r == -ENOENT)
-		return weir_word_fail(err, -EINVAL, w, "not a protocol: write a number up to 255, "
-						       "or a name as tcp, esp, gre");
+		return weir_word_fail(err, -EINVAL, w,
+				      "not a protocol: write a number up to 255, "
+				      "or a name as tcp, esp, gre");
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < sizeof(ext_headers) && (guard & WEIR_PKT_IP6); i++)
 		if (v.lo == v.hi && v.lo == ext_headers[i])
-			return weir_word_fail(err, -EINVAL, w,
-					      "weir looks behind IPv6 extension headers: write frag "
-					      "for fragments, else use --strict-pcap");
+			return weir_word_fail(
+				err, -EINVAL, w,
+				"weir looks behind IPv6 extension headers: write frag "
+				"for fragments, else use --strict-pcap");
 	return give(weir_ast_proto(guard, v.lo, v.hi), ret, err);
 }
 
@@ -467,8 +472,8 @@ static int parse_number(enum weir_ast_num what, const struct weir_word *w, struc
 	return r < 0 ? r : give(weir_ast_num(what, v.lo, v.hi), ret, err);
 }
 
-static int parse_part(const struct weir_quals *q, const struct weir_word *w,
-		      struct weir_ast **ret, struct weir_error *err)
+static int parse_part(const struct weir_quals *q, const struct weir_word *w, struct weir_ast **ret,
+		      struct weir_error *err)
 {
 	switch (q->type) {
 	case WEIR_TYPE_PORT:
@@ -507,8 +512,8 @@ int weir_value_parse(const struct weir_quals *q, const struct weir_word *w, stru
 		if (part.n && *part.s == '\\') /* pcap-filter's escape of a keyword */
 			part = (struct weir_word){ s + 1, part.n - 1, part.at + 1 };
 		if (!part.n)
-			r = weir_word_fail(err, -EINVAL, w, "an entry of the list is empty: take "
-							    "out the comma");
+			r = weir_word_fail(err, -EINVAL, w,
+					   "an entry of the list is empty: take out the comma");
 		else
 			r = parse_part(q, &part, &one, err);
 		if (r < 0) {

@@ -12,21 +12,30 @@
 #define IP6 WEIR_PKT_IP6
 
 const struct weir_name weir_words_ether[] = {
-	{ "ip", 0x0800, IP4 },	     { "ip6", 0x86dd, IP6 },
-	{ "ipv6", 0x86dd, IP6 },     { "arp", 0x0806, WEIR_PKT_ARP },
-	{ "rarp", 0x8035, WEIR_PKT_ETHER }, { "lldp", 0x88cc, 0 },
-	{ "eapol", 0x888e, 0 },	     { "mpls", 0x8847, 0 },
-	{ "pppoed", 0x8863, 0 },     { "pppoes", 0x8864, 0 },
-	{ "loopback", 0x9000, 0 },   {},
+	{ "ip", 0x0800, IP4 },
+	{ "ip6", 0x86dd, IP6 },
+	{ "ipv6", 0x86dd, IP6 },
+	{ "arp", 0x0806, WEIR_PKT_ARP },
+	{ "rarp", 0x8035, WEIR_PKT_ETHER },
+	{ "lldp", 0x88cc, 0 },
+	{ "eapol", 0x888e, 0 },
+	{ "mpls", 0x8847, 0 },
+	{ "pppoed", 0x8863, 0 },
+	{ "pppoes", 0x8864, 0 },
+	{ "loopback", 0x9000, 0 },
+	{},
 };
 
 const struct weir_name weir_words_proto[] = {
-	{ "tcp", 6, IP4 | IP6 },   { "udp", 17, IP4 | IP6 },	{ "icmp", 1, IP4 },
-	{ "icmp6", 58, IP6 },	   { "icmpv6", 58, IP6 },	{ "sctp", 132, IP4 | IP6 },
-	{ "igmp", 2, IP4 },	   { "gre", 47, IP4 | IP6 },	{ "esp", 50, IP4 | IP6 },
-	{ "ah", 51, IP4 | IP6 },   { "pim", 103, IP4 | IP6 },	{ "vrrp", 112, IP4 | IP6 },
-	{ "ospf", 89, IP4 | IP6 }, { "udplite", 136, IP4 | IP6 }, { "dccp", 33, IP4 | IP6 },
-	{ "ipip", 4, IP4 | IP6 },  { "ipv6-icmp", 58, 0 },	{ "ipv6", 41, 0 },
+	{ "tcp", 6, IP4 | IP6 },   { "udp", 17, IP4 | IP6 },
+	{ "icmp", 1, IP4 },	   { "icmp6", 58, IP6 },
+	{ "icmpv6", 58, IP6 },	   { "sctp", 132, IP4 | IP6 },
+	{ "igmp", 2, IP4 },	   { "gre", 47, IP4 | IP6 },
+	{ "esp", 50, IP4 | IP6 },  { "ah", 51, IP4 | IP6 },
+	{ "pim", 103, IP4 | IP6 }, { "vrrp", 112, IP4 | IP6 },
+	{ "ospf", 89, IP4 | IP6 }, { "udplite", 136, IP4 | IP6 },
+	{ "dccp", 33, IP4 | IP6 }, { "ipip", 4, IP4 | IP6 },
+	{ "ipv6-icmp", 58, 0 },	   { "ipv6", 41, 0 },
 	{ "l2tp", 115, 0 },	   {},
 };
 
@@ -48,7 +57,8 @@ static const struct {
 	{ "ifname on", "the interface is an option of weir", "-i IFACE" },
 	{ "gateway", "weir does not look up names", "ether host MAC and not host ADDR" },
 	{ "protochain", "weir looks behind extension headers by itself", "ip6 proto N" },
-	{ "mpls pppoes pppoed", "weir does not look inside", "ether proto NAME for the whole of it" },
+	{ "mpls pppoes pppoed", "weir does not look inside",
+	  "ether proto NAME for the whole of it" },
 	{ "geneve vxlan", "weir does not look inside", "udp port N for the whole of it" },
 	{ "llc stp iso netbeui ipx atalk aarp decnet lat moprc mopdl sca clnp esis isis l1 l2 iih "
 	  "lsp snp csnp psnp",

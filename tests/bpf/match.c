@@ -71,8 +71,9 @@ static const char *const expressions[] = {
 
 /* Expressions whose answer is the same whatever comes. */
 static const char *const constant[] = {
-	"", "len >= 0", "not len >= 0", "tcp or len >= 0", "len >= 0 or tcp", "not (tcp or len >= 0)",
-	"len >= 0 and not len >= 0", "tcp and not tcp", "vlan 5 and not vlan",
+	"", "len >= 0", "not len >= 0", "tcp or len >= 0", "len >= 0 or tcp",
+	"not (tcp or len >= 0)", "len >= 0 and not len >= 0", "tcp and not tcp",
+	"vlan 5 and not vlan",
 };
 
 static const char *const v4_pool[] = {
@@ -247,8 +248,8 @@ static unsigned int compare(const char *text)
 		bool want = weir_match_eval(m, &packets[i]);
 
 		CHECK(l.data->in_place[i] == want && l.data->on_stack[i] == want,
-		      "%.2000s: packet %u: in user space %d, in the kernel %d, on the stack %d", text,
-		      i, want, l.data->in_place[i], l.data->on_stack[i]);
+		      "%.2000s: packet %u: in user space %d, in the kernel %d, on the stack %d",
+		      text, i, want, l.data->in_place[i], l.data->on_stack[i]);
 		matched += want;
 	}
 	unload(&l);

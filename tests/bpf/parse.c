@@ -42,7 +42,7 @@ static void run(const struct bpf_program *prog, const uint8_t *data, size_t n)
 static void compare(struct parse_bpf *skel, const struct bpf_program *prog, const struct frame *f,
 		    size_t n, size_t number)
 {
-	uint8_t dummy[ETH_HLEN] = {0};
+	uint8_t dummy[ETH_HLEN] = { 0 };
 	struct weir_pkt want;
 
 	memset(&skel->bss->found, 0xa5, sizeof(skel->bss->found));
@@ -108,8 +108,7 @@ static void verifier_budget(void)
 	int ret;
 
 	CHECK(skel, "open: %s", strerror(errno));
-	bpf_object__for_each_program(prog, skel->obj)
-	{
+	bpf_object__for_each_program(prog, skel->obj) {
 		bpf_program__set_autoload(prog, false);
 	}
 	bpf_program__set_autoload(skel->progs.parse_packet, true);
@@ -129,9 +128,9 @@ static void verifier_budget(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"packet", packet},
-		{"copied", copied},
-		{"verifier_budget", verifier_budget},
+		{ "packet", packet },
+		{ "copied", copied },
+		{ "verifier_budget", verifier_budget },
 	};
 
 	return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);

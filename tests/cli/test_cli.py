@@ -424,6 +424,15 @@ def test_unload_of_one_verb_leaves_the_others():
 
 
 @ROOT
+def test_what_is_pinned_needs_no_verb():
+    # The rule store is nobody's verb.
+    out = with_pins('"$WEIR" unload rules --json; "$WEIR" status --json; "$WEIR" unload rules || true')
+    gone, left = map(json.loads, out.splitlines()[:2])
+    assert [e["verb"] for e in gone["removed"]] == ["rules"]
+    assert [e["verb"] for e in left["pinned"]] == ["watch"]
+
+
+@ROOT
 def test_unload_removes_only_what_is_weirs():
     out = with_pins('"$WEIR" unload; "$WEIR" unload; find /sys/fs/bpf -mindepth 1')
     assert "Removed from this network namespace:" in out

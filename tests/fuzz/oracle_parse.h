@@ -15,9 +15,9 @@
 
 struct oracle {
 	const uint8_t *bytes;
-	size_t have;	/* bytes that may be looked at */
-	size_t at;	/* where the next header begins */
-	uint64_t wire;	/* the frame's length without a stripped tag */
+	size_t have;   /* bytes that may be looked at */
+	size_t at;     /* where the next header begins */
+	uint64_t wire; /* the frame's length without a stripped tag */
 	struct weir_pkt *out;
 	bool stopped;
 };
@@ -25,8 +25,8 @@ struct oracle {
 static inline bool oracle_flag(struct oracle *o, unsigned int flag)
 {
 	o->out->flags |= flag;
-	if (flag & (WEIR_PKT_TRUNCATED | WEIR_PKT_MALFORMED | WEIR_PKT_MORE_VLANS |
-		    WEIR_PKT_MORE_EXT))
+	if (flag &
+	    (WEIR_PKT_TRUNCATED | WEIR_PKT_MALFORMED | WEIR_PKT_MORE_VLANS | WEIR_PKT_MORE_EXT))
 		o->stopped = true;
 	return false;
 }
@@ -319,7 +319,10 @@ static inline void oracle_parse(struct weir_pkt *out, const uint8_t *bytes, size
 				uint32_t vlan_meta, uint32_t wire_len)
 {
 	struct oracle o = {
-		.bytes = bytes, .have = n > 512 ? 512 : n, .wire = wire_len, .out = out,
+		.bytes = bytes,
+		.have = n > 512 ? 512 : n,
+		.wire = wire_len,
+		.out = out,
 	};
 	uint8_t first;
 

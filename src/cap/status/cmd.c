@@ -54,10 +54,8 @@ static int gather(struct report *r, const char *verb)
 {
 	struct weir_error e;
 	size_t kept = 0;
-	int err;
+	int err = weir_pinned_get(&r->pinned, verb, &e);
 
-	weir_load_setup();
-	err = weir_pinned_get(&r->pinned, verb, &e);
 	if (err < 0)
 		return weir_verb_fail("status", &e, WEIR_EXIT_FAILED);
 	err = weir_progs_list(&r->running, &r->n_running, &e);
@@ -178,10 +176,15 @@ static int run(int argc, char **argv)
 	struct weir_strv words = { 0 };
 	struct report report = { 0 };
 	int status = weir_verb_parse(&weir_status_verb, argc, argv, &opts, &words, 1);
+	const char *verb;
 
-	const char *verb = words.n ? words.v[0] : NULL;
-
-	if (status == 0 && verb && !weir_pinned_any(verb))
+	if (status)
+		return status;
+	weir_load_setup();
+	/* What is pinned has a name that may be shown and unloaded, also when it
+	 * is no verb (the rule store) or one of another version. */
+	verb = words.n ? words.v[0] : NULL;
+	if (verb && !weir_pinned_any(verb))
 		status = weir_verb_check("status", verb);
 	if (status)
 		return status;

@@ -86,15 +86,19 @@ static int run(int argc, char **argv)
 	struct report report = { 0 };
 	struct weir_error e = { 0 };
 	int status = weir_verb_parse(&weir_unload_verb, argc, argv, &opts, &words, 1);
+	const char *verb;
 	int err;
 
-	const char *verb = words.n ? words.v[0] : NULL;
-
-	if (status == 0 && verb && !weir_pinned_any(verb))
-		status = weir_verb_check("unload", verb);
 	if (status)
 		return status;
 	weir_load_setup();
+	/* What is pinned has a name that may be shown and unloaded, also when it
+	 * is no verb (the rule store) or one of another version. */
+	verb = words.n ? words.v[0] : NULL;
+	if (verb && !weir_pinned_any(verb))
+		status = weir_verb_check("unload", verb);
+	if (status)
+		return status;
 	err = unload(&report, verb, &e);
 	/* Also after a failure half-way what went is told. */
 	if (err == 0 || report.removed.n) {

@@ -5,8 +5,11 @@
  */
 #include <errno.h>
 #include <pcap/pcap.h>
+#include <linux/filter.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -27,7 +30,6 @@ struct source {
 struct pcap_state {
 	struct source src[WEIR_WATCH_IFACES];
 	int stopped;
-	bool detached;
 };
 
 static void on_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
@@ -177,8 +179,6 @@ static int pcap_engine_poll(struct weir_watch *w, struct weir_error *err)
 	struct pcap_state *st = w->engine_state;
 	int total = 0, ret;
 
-	if (st->detached)
-		return 0;
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		ret = read_source(w, &st->src[i], err);
 		if (ret < 0)
@@ -192,9 +192,20 @@ static void pcap_engine_detach(struct weir_watch *w)
 {
 	struct pcap_state *st = w->engine_state;
 
-	/* The handle stays, since its last statistics are read from it. */
-	if (st)
-		st->detached = true;
+	/* A filter of one instruction, put on the socket behind libpcap's back,
+	 * which would drain the ring: nothing more gets in, what is there can be
+	 * read, and the handle's last statistics too. */
+	for (unsigned int i = 0; st && !w->opt.read_file && i < w->n_ifaces; i++) {
+		struct sock_filter none = {.code = BPF_RET | BPF_K, .k = 0};
+		struct sock_fprog prog = {.len = 1, .filter = &none};
+
+		if (st->src[i].pcap)
+			setsockopt(pcap_fileno(st->src[i].pcap), SOL_SOCKET, SO_ATTACH_FILTER,
+				   &prog, sizeof(prog));
+	}
+	/* libpcap hands over a block at the latest when its time is up. */
+	if (st && !w->opt.read_file)
+		usleep(2 * LIVE_TIMEOUT_MS * 1000);
 }
 
 /* The kernel drops before the match here: what it dropped counts as seen and

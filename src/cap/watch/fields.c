@@ -14,7 +14,7 @@
 const struct weir_field weir_fields[WEIR_PACKET_FIELD_MAX] = {
 #define JSON_KEY(key) ",\"" key "\":"
 #define X(id, key, label, kind) \
-	{ key, JSON_KEY(key), sizeof(JSON_KEY(key)) - 1, label, WEIR_VALUE_##kind },
+	{ JSON_KEY(key), sizeof(JSON_KEY(key)) - 1, label, WEIR_VALUE_##kind },
 	WEIR_PACKET_FIELDS(X)
 #undef X
 };

@@ -70,7 +70,6 @@ enum weir_packet_field {
 };
 
 struct weir_field {
-	const char *key;
 	const char *json; /* `,"key":`, ready to be copied */
 	uint8_t json_len;
 	const char *label;

@@ -201,19 +201,33 @@ static bool initiator_is_b(const struct weir_flows *f, const struct flow *x, boo
 	return k->port_a < k->port_b;
 }
 
-static void add_to_row(struct row *r, const struct flow *x)
+static void add_val(struct row *r, const struct weir_flow_val *v)
 {
 	for (int i = 0; i < 2; i++) {
-		r->packets[i] += x->val.packets[i];
-		r->bytes[i] += x->val.bytes[i];
-		r->wire += x->val.wire[i];
+		r->packets[i] += v->packets[i];
+		r->bytes[i] += v->bytes[i];
+		r->wire += v->wire[i];
 	}
+	if (!r->first || v->first < r->first)
+		r->first = v->first;
+	if (v->last > r->last)
+		r->last = v->last;
+}
+
+static void add_to_row(struct row *r, const struct flow *x)
+{
+	add_val(r, &x->val);
 	r->shown_bytes += x->shown_bytes;
-	if (!r->first || x->val.first < r->first)
-		r->first = x->val.first;
-	if (x->val.last > r->last)
-		r->last = x->val.last;
 	r->flows++;
+}
+
+static struct row other_row(const struct weir_flows *f)
+{
+	struct row r = {.flows = f->other_flows};
+
+	add_val(&r, &f->other);
+	r.shown_bytes = r.bytes[0] + r.bytes[1]; /* no rate: it is a sum of the past */
+	return r;
 }
 
 /* The one or two rows that a flow belongs to. */
@@ -362,6 +376,21 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 		weir_json_bool(j, "fragment", true);
 }
 
+static void json_sums(struct weir_json *j, const struct row *r)
+{
+	if (!r->flow)
+		weir_json_uint(j, "flows", r->flows);
+	weir_json_uint(j, "packets", r->packets[0] + r->packets[1]);
+	weir_json_uint(j, "packets_in", r->packets[0]);
+	weir_json_uint(j, "packets_out", r->packets[1]);
+	weir_json_uint(j, "wire_packets", r->wire);
+	weir_json_uint(j, "bytes", r->bytes[0] + r->bytes[1]);
+	weir_json_uint(j, "bytes_in", r->bytes[0]);
+	weir_json_uint(j, "bytes_out", r->bytes[1]);
+	weir_json_time(j, "first_ts", r->first);
+	weir_json_time(j, "last_ts", r->last);
+}
+
 static void json_row(const struct weir_watch *w, const struct row *r, struct weir_buf *out)
 {
 	const struct flow *x = r->flow;
@@ -382,17 +411,24 @@ static void json_row(const struct weir_watch *w, const struct row *r, struct wei
 		json_ends(w, &j, x);
 	if (w->opt.by == WEIR_BY_PORT && r->port)
 		weir_json_uint(&j, "port", r->port);
-	if (!x)
-		weir_json_uint(&j, "flows", r->flows);
-	weir_json_uint(&j, "packets", r->packets[0] + r->packets[1]);
-	weir_json_uint(&j, "packets_in", r->packets[0]);
-	weir_json_uint(&j, "packets_out", r->packets[1]);
-	weir_json_uint(&j, "wire_packets", r->wire);
-	weir_json_uint(&j, "bytes", r->bytes[0] + r->bytes[1]);
-	weir_json_uint(&j, "bytes_in", r->bytes[0]);
-	weir_json_uint(&j, "bytes_out", r->bytes[1]);
-	weir_json_time(&j, "first_ts", r->first);
-	weir_json_time(&j, "last_ts", r->last);
+	json_sums(&j, r);
+	weir_json_end_object(&j);
+	weir_buf_addc(out, '\n');
+}
+
+/* What is in no other line: flows that the table had no room for. */
+static void json_other(const struct weir_flows *f, struct weir_buf *out)
+{
+	struct row r = other_row(f);
+	struct weir_json j;
+
+	if (!r.flows)
+		return;
+	weir_json_init(&j, out);
+	weir_json_object(&j, NULL);
+	weir_json_uint(&j, "v", 1);
+	weir_json_bool(&j, "other", true);
+	json_sums(&j, &r);
 	weir_json_end_object(&j);
 	weir_buf_addc(out, '\n');
 }
@@ -444,20 +480,38 @@ static void add_cell(struct weir_buf *out, double v, size_t width)
 	weir_buf_add(out, cell.data, cell.len);
 }
 
-static void text_row(const struct weir_watch *w, const struct row *r, double seconds, size_t width,
-		     struct weir_buf *out)
+static void text_cells(const struct row *r, double seconds, struct weir_buf *out)
 {
-	size_t start = out->len;
 	uint64_t bytes = r->bytes[0] + r->bytes[1];
 
-	add_name(w, r, out);
-	pad_to(out, start, width);
 	add_cell(out, (double)r->packets[0], 9);
 	add_cell(out, (double)r->packets[1], 9);
 	add_cell(out, (double)r->bytes[0], 9);
 	add_cell(out, (double)r->bytes[1], 9);
 	add_cell(out, seconds > 0 ? (double)(bytes - r->shown_bytes) * 8 / seconds : 0, 10);
 	weir_buf_addc(out, '\n');
+}
+
+static void text_row(const struct weir_watch *w, const struct row *r, double seconds, size_t width,
+		     struct weir_buf *out)
+{
+	size_t start = out->len;
+
+	add_name(w, r, out);
+	pad_to(out, start, width);
+	text_cells(r, seconds, out);
+}
+
+static void text_other(const struct weir_flows *f, size_t width, struct weir_buf *out)
+{
+	struct row r = other_row(f);
+	size_t start = out->len;
+
+	if (!r.flows)
+		return;
+	weir_buf_adds(out, "other: ended, or beyond the table");
+	pad_to(out, start, width);
+	text_cells(&r, 0, out);
 }
 
 static void text_table(struct weir_watch *w, const struct row *rows, size_t n, size_t most,
@@ -469,10 +523,7 @@ static void text_table(struct weir_watch *w, const struct row *rows, size_t n, s
 	double seconds = (double)(now - f->shown_at) / (double)WEIR_NSEC_PER_SEC;
 	size_t width = cols > 90 ? (size_t)cols - 48 : 42, start;
 
-	weir_buf_addf(out, "%zu flows", f->used);
-	if (f->other_flows)
-		weir_buf_addf(out, " and %llu ended or beyond --flows-max",
-			      (unsigned long long)f->other_flows);
+	weir_buf_addf(out, "%zu flow%s", f->used, f->used == 1 ? "" : "s");
 	weir_buf_addf(out, ", lost %llu\n", (unsigned long long)weir_account_lost(w));
 	start = out->len;
 	weir_buf_adds(out, titles[w->opt.by]);
@@ -480,6 +531,7 @@ static void text_table(struct weir_watch *w, const struct row *rows, size_t n, s
 	weir_buf_adds(out, "   pkts in pkts out bytes in bytes out    bits/s\n");
 	for (size_t i = 0; i < n && i < most; i++)
 		text_row(w, &rows[i], seconds, width, out);
+	text_other(f, width, out);
 	if (n > most)
 		weir_buf_addf(out, "(%zu more)\n", n - most);
 }
@@ -544,7 +596,9 @@ int weir_flows_show(struct weir_watch *w, bool last)
 			weir_buf_adds(&out, "\033[H\033[2J");
 		for (size_t i = 0; json && i < n; i++)
 			json_row(w, &rows[i], &out);
-		if (!json)
+		if (json)
+			json_other(f, &out);
+		else
 			text_table(w, rows, n, tty && lines > 6 ? (size_t)lines - 5 : SIZE_MAX, cols,
 				   &out);
 		free(rows);

@@ -2,6 +2,16 @@
 /*
  * A packet as text or JSON. Each function appends to @out; none keeps state
  * between packets except the previous time for -ttt/-ttttt.
+ *
+ * Text is printable ASCII, newlines and tabs, whatever the packet holds; lines
+ * of payload begin with a tab, so that none looks like a packet's own.
+ *
+ * JSON beyond formats.md's list: `tcp_flags` is tcpdump's letters ("S.", "P.",
+ * "none"); `vlan` is the outer tag's ID, `vlan_inner` the second's; `fragment`
+ * is "first", "middle", "last" or "only"; `ip_id` is also the identification of
+ * an IPv6 fragment; `icmp_type` and `icmp_code` follow `urgent`; `checksum_ok`
+ * is absent unless the checksum could be verified. src and dst of ARP are the
+ * sender and the target.
  */
 #pragma once
 

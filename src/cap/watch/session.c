@@ -115,6 +115,11 @@ static int open_loop(struct weir_watch *w, struct loop *l, struct weir_error *er
 	};
 	sigset_t set;
 
+	/* A shell starts background jobs with SIGINT ignored, and what is ignored
+	 * never reaches a descriptor. SIGHUP stays as nohup(1) wants it. */
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGUSR1, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
@@ -229,7 +234,7 @@ static int flush_with_bar(struct weir_watch *w)
 	weir_autobuf struct weir_buf show = {0};
 	int ret;
 
-	if (w->n_sinks != 1 || !w->sinks[0].out.len)
+	if (!w->sinks[0].out.len)
 		return 0;
 	if (w->bar) {
 		weir_bar_hide(w->bar, &show);
@@ -280,8 +285,11 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 
 static int poll_engine(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
-	int n = w->engine->poll ? w->engine->poll(w, err) : 0;
+	int n;
 
+	if (!w->engine->poll) /* its threads read, and write what they read */
+		return 0;
+	n = w->engine->poll(w, err);
 	if (n == -ENODATA) {
 		l->ended = true;
 		weir_watch_stop(w);

@@ -28,10 +28,9 @@ static inline void frame_put(struct frame *f, const void *bytes, size_t n)
 	f->n += n;
 }
 
-#define PUT(f, ...)                                   \
-	frame_put(f, (const uint8_t[]){ __VA_ARGS__ }, \
-		  sizeof((const uint8_t[]){ __VA_ARGS__ }))
-#define PUT16(f, x) PUT(f, (x) >> 8 & 255, (x) & 255)
+#define PUT(f, ...) \
+	frame_put(f, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define PUT16(f, x) PUT(f, (x) >> 8 & 255, (x)&255)
 
 static inline void frame_zeros(struct frame *f, size_t n)
 {
@@ -191,8 +190,14 @@ static const struct frames_chain {
 	[L3_IP6_HIP] = { 1, { { 139, 40 } } },
 	[L3_IP6_SHIM6] = { 1, { { 140, 8 } } },
 	[L3_IP6_SIX] = { 6, { { 0, 8 }, { 60, 8 }, { 43, 8 }, { 44, 8 }, { 51, 12 }, { 60, 8 } } },
-	[L3_IP6_SEVEN] = { 7, { { 0, 8 }, { 60, 8 }, { 43, 8 }, { 44, 8 }, { 51, 12 }, { 60, 8 },
-				{ 60, 8 } } },
+	[L3_IP6_SEVEN] = { 7,
+			   { { 0, 8 },
+			     { 60, 8 },
+			     { 43, 8 },
+			     { 44, 8 },
+			     { 51, 12 },
+			     { 60, 8 },
+			     { 60, 8 } } },
 	[L3_IP6_DEEP] = { 3, { { 0, 160 }, { 60, 160 }, { 60, 136 } } },
 };
 
@@ -243,12 +248,13 @@ static inline void frames_make_exts(struct frame *f, enum frames_l3 kind, unsign
 	}
 }
 
-static inline void frames_make_l3(struct frame *f, enum frames_l3 kind,
-				  const struct frames_l4 *l4)
+static inline void frames_make_l3(struct frame *f, enum frames_l3 kind, const struct frames_l4 *l4)
 {
 	static const uint16_t frag4[L3_KINDS] = {
-		[L3_IP4] = 0x4000, [L3_IP4_FIRST] = 0x2000,
-		[L3_IP4_MIDDLE] = 0x2000 | 185, [L3_IP4_LAST] = 370,
+		[L3_IP4] = 0x4000,
+		[L3_IP4_FIRST] = 0x2000,
+		[L3_IP4_MIDDLE] = 0x2000 | 185,
+		[L3_IP4_LAST] = 370,
 	};
 	const struct frames_chain *c = &frames_chains[kind];
 	unsigned int len = l4->len + FRAMES_PAYLOAD, ihl = kind == L3_IP4_OPTIONS ? 8 : 5;

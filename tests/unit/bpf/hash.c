@@ -219,18 +219,18 @@ static void wire_packets(void **state)
 		uint32_t len, vlans, l3_off, l4_off, payload_off, gso, want;
 	} cases[] = {
 		{ 1514, 0, 14, 34, 66, 0, 1 },
-		{ 66, 0, 14, 34, 66, 1448, 1 },		    /* no payload */
-		{ 4054, 0, 14, 34, 54, 1000, 4 },	    /* exact */
-		{ 4055, 0, 14, 34, 54, 1000, 5 },	    /* and a byte */
-		{ 4058, 1, 14, 34, 54, 1000, 4 },	    /* a stripped tag */
-		{ 4058, 1, 18, 38, 58, 1000, 4 },	    /* one in the frame */
-		{ 4062, 2, 18, 38, 58, 1000, 4 },	    /* one of each */
+		{ 66, 0, 14, 34, 66, 1448, 1 },	  /* no payload */
+		{ 4054, 0, 14, 34, 54, 1000, 4 }, /* exact */
+		{ 4055, 0, 14, 34, 54, 1000, 5 }, /* and a byte */
+		{ 4058, 1, 14, 34, 54, 1000, 4 }, /* a stripped tag */
+		{ 4058, 1, 18, 38, 58, 1000, 4 }, /* one in the frame */
+		{ 4062, 2, 18, 38, 58, 1000, 4 }, /* one of each */
 		{ 4054, 0, 14, 34, 54, 1, 4000 },
 		{ 185054, 0, 14, 34, 54, 1, WEIR_WIRE_PACKETS_MAX },
 		{ 185054, 0, 14, 34, 54, 0xffffffff, 1 },
-		{ 4034, 0, 14, 34, 0, 1000, 4 },	    /* layer 4 unknown: all behind IP */
-		{ 4000, 0, 0, 0, 0, 1000, 1 },		    /* not IP */
-		{ 40, 0, 14, 34, 54, 1000, 1 },		    /* shorter than its headers */
+		{ 4034, 0, 14, 34, 0, 1000, 4 }, /* layer 4 unknown: all behind IP */
+		{ 4000, 0, 0, 0, 0, 1000, 1 },	 /* not IP */
+		{ 40, 0, 14, 34, 54, 1000, 1 },	 /* shorter than its headers */
 	};
 
 	(void)state;

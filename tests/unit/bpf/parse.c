@@ -13,13 +13,24 @@
 #include "../../fuzz/oracle_parse.h"
 #include "frames.h"
 
-#define IP4_SRC { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1 }
-#define IP4_DST { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 198, 51, 100, 2 }
-#define IP6_SRC { 0x20, 1, 0x0d, 0xb8, [15] = 1 }
-#define IP6_DST { 0x20, 1, 0x0d, 0xb8, [15] = 2 }
+#define IP4_SRC                                                      \
+	{                                                            \
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1 \
+	}
+#define IP4_DST                                                         \
+	{                                                               \
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 198, 51, 100, 2 \
+	}
+#define IP6_SRC                               \
+	{                                     \
+		0x20, 1, 0x0d, 0xb8, [15] = 1 \
+	}
+#define IP6_DST                               \
+	{                                     \
+		0x20, 1, 0x0d, 0xb8, [15] = 2 \
+	}
 
-#define WANT_ETHER \
-	.eth_dst = { 0x02, 0, 0, 0, 0, 0x0d }, .eth_src = { 0x06, 0, 0, 0, 0, 0x05 }
+#define WANT_ETHER .eth_dst = { 0x02, 0, 0, 0, 0, 0x0d }, .eth_src = { 0x06, 0, 0, 0, 0, 0x05 }
 #define WANT_IP4 .src = IP4_SRC, .dst = IP4_DST, .ttl = 61, .tos = 0x28
 #define WANT_IP6 .src = IP6_SRC, .dst = IP6_DST, .ttl = 62, .tos = 0xb8
 #define WANT_PORTS .sport = 0x1234, .dport = 443
@@ -71,11 +82,11 @@ static void expect_wire(const struct frame *f, uint32_t wire, const struct weir_
 }
 
 /* .len need not be told. */
-#define EXPECT(f, ...)                                                                            \
-	do {                                                                                      \
-		struct weir_pkt want_ = { __VA_ARGS__ };                                          \
-		want_.len = (f)->n + ((f)->vlan_meta ? 4 : 0);                                    \
-		expect_wire(f, (f)->n, &want_, __LINE__);                                         \
+#define EXPECT(f, ...)                                         \
+	do {                                                   \
+		struct weir_pkt want_ = { __VA_ARGS__ };       \
+		want_.len = (f)->n + ((f)->vlan_meta ? 4 : 0); \
+		expect_wire(f, (f)->n, &want_, __LINE__);      \
 	} while (0)
 
 /* ---- Ethernet and tags */
@@ -284,9 +295,18 @@ static void ip4_no_length(void **state)
 {
 	struct frame f = { 0 };
 	struct weir_pkt want = {
-		WANT_ETHER, WANT_IP4, WANT_PORTS, .eth_type = 0x0800, .proto = 6, .tcp_flags = 0x10,
-		.flags = ETHER4 | WEIR_PKT_PORTS | WEIR_PKT_TCP, .l3_off = 14, .l3_len = 184986,
-		.l4_off = 34, .payload_off = 54, .len = 185000,
+		WANT_ETHER,
+		WANT_IP4,
+		WANT_PORTS,
+		.eth_type = 0x0800,
+		.proto = 6,
+		.tcp_flags = 0x10,
+		.flags = ETHER4 | WEIR_PKT_PORTS | WEIR_PKT_TCP,
+		.l3_off = 14,
+		.l3_len = 184986,
+		.l4_off = 34,
+		.payload_off = 54,
+		.len = 185000,
 	};
 
 	(void)state;
@@ -328,9 +348,9 @@ static void ip4_ah(void **state)
 	frame_ip4(&f, 5, 20 + 24 + 20, 0, 51);
 	frame_ext(&f, 51, 6, 24);
 	frame_tcp(&f, 5, WEIR_TCP_FIN);
-	EXPECT(&f, WANT_ETHER, WANT_IP4, WANT_PORTS, .eth_type = 0x0800, .proto = 6,
-	       .tcp_flags = 1, .flags = ETHER4 | WEIR_PKT_PORTS | WEIR_PKT_TCP | WEIR_PKT_AH,
-	       .l3_off = 14, .l3_len = 64, .l4_off = 58, .payload_off = 78);
+	EXPECT(&f, WANT_ETHER, WANT_IP4, WANT_PORTS, .eth_type = 0x0800, .proto = 6, .tcp_flags = 1,
+	       .flags = ETHER4 | WEIR_PKT_PORTS | WEIR_PKT_TCP | WEIR_PKT_AH, .l3_off = 14,
+	       .l3_len = 64, .l4_off = 58, .payload_off = 78);
 	f.bytes[20] = 0x20; /* a middle fragment begins with data, not with AH */
 	f.bytes[21] = 1;
 	EXPECT(&f, WANT_ETHER, WANT_IP4, .eth_type = 0x0800, .proto = 51, .frag_off = 8,
@@ -348,9 +368,10 @@ static void ip6_no_length(void **state)
 {
 	struct frame f = { 0 };
 	struct weir_pkt want = {
-		WANT_ETHER, WANT_IP6, WANT_PORTS, .eth_type = 0x86dd, .proto = 17,
-		.flags = ETHER6 | WEIR_PKT_PORTS, .l3_off = 14, .l3_len = 99986, .l4_off = 54,
-		.payload_off = 62, .len = 100000,
+		WANT_ETHER,	    WANT_IP6,	     WANT_PORTS,
+		.eth_type = 0x86dd, .proto = 17,     .flags = ETHER6 | WEIR_PKT_PORTS,
+		.l3_off = 14,	    .l3_len = 99986, .l4_off = 54,
+		.payload_off = 62,  .len = 100000,
 	};
 
 	(void)state;
@@ -620,32 +641,19 @@ static void combinations_cover(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ether),
-		cmocka_unit_test(ether_length),
-		cmocka_unit_test(one_tag),
-		cmocka_unit_test(many_tags),
-		cmocka_unit_test(stripped_tag),
-		cmocka_unit_test(arp),
-		cmocka_unit_test(bare),
-		cmocka_unit_test(ip4_tcp),
-		cmocka_unit_test(ip4_options),
-		cmocka_unit_test(ip4_malformed),
-		cmocka_unit_test(ip4_padding),
-		cmocka_unit_test(ip4_no_length),
-		cmocka_unit_test(ip4_fragments),
-		cmocka_unit_test(ip4_ah),
-		cmocka_unit_test(ip6_no_length),
-		cmocka_unit_test(ip6_each_ext),
-		cmocka_unit_test(ip6_fragments),
-		cmocka_unit_test(ip6_chains),
-		cmocka_unit_test(ip6_stops),
-		cmocka_unit_test(deeper_than_the_limit),
-		cmocka_unit_test(tcp),
-		cmocka_unit_test(fixed_ports),
-		cmocka_unit_test(dccp),
-		cmocka_unit_test(icmp),
-		cmocka_unit_test(every_cut),
-		cmocka_unit_test(combinations_cover),
+		cmocka_unit_test(ether),	 cmocka_unit_test(ether_length),
+		cmocka_unit_test(one_tag),	 cmocka_unit_test(many_tags),
+		cmocka_unit_test(stripped_tag),	 cmocka_unit_test(arp),
+		cmocka_unit_test(bare),		 cmocka_unit_test(ip4_tcp),
+		cmocka_unit_test(ip4_options),	 cmocka_unit_test(ip4_malformed),
+		cmocka_unit_test(ip4_padding),	 cmocka_unit_test(ip4_no_length),
+		cmocka_unit_test(ip4_fragments), cmocka_unit_test(ip4_ah),
+		cmocka_unit_test(ip6_no_length), cmocka_unit_test(ip6_each_ext),
+		cmocka_unit_test(ip6_fragments), cmocka_unit_test(ip6_chains),
+		cmocka_unit_test(ip6_stops),	 cmocka_unit_test(deeper_than_the_limit),
+		cmocka_unit_test(tcp),		 cmocka_unit_test(fixed_ports),
+		cmocka_unit_test(dccp),		 cmocka_unit_test(icmp),
+		cmocka_unit_test(every_cut),	 cmocka_unit_test(combinations_cover),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,9 +52,11 @@ static bool lists_by_verb(void)
 {
 	weir_autopinned struct weir_pinned all = { 0 }, one = { 0 };
 
-	if (!alone() || !pin_map("filter", "a") || !pin_map("filter", "b") || !pin_map("fault", "a"))
+	if (!alone() || !pin_map("filter", "a") || !pin_map("filter", "b") ||
+	    !pin_map("fault", "a") || weir_pinned_any("steer"))
 		return false;
-	return weir_pinned_get(&all, NULL, NULL) == 0 && all.n == 3 &&
+	return weir_pinned_any("fault") && weir_pinned_get(&all, NULL, NULL) == 0 &&
+	       all.n == 3 &&
 	       weir_pinned_get(&one, "fault", NULL) == 0 && one.n == 1 &&
 	       strcmp(one.v[0].name, "a") == 0 && strcmp(one.v[0].type, "map") == 0 &&
 	       one.v[0].id != 0 && weir_pinned_has(&all, &one.v[0]);

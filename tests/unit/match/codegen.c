@@ -15,7 +15,7 @@
 #include "match/match.h"
 #include "vm.h"
 
-#define PACKETS 200
+#define PACKETS 1000
 
 static struct weir_match *parse(const char *text)
 {
@@ -28,7 +28,36 @@ static struct weir_match *parse(const char *text)
 	return m;
 }
 
-/* Compile @text and run it on packets without sense; returns the length. */
+/* Any flags, whether they make sense or not; the rest close to the bounds that
+ * the expressions below have. */
+static void make_packet(struct weir_pkt *p)
+{
+	static const uint8_t protos[] = { 6, 17, 132, 1, 58, 51, 33 };
+	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
+
+	for (size_t k = 0; k < sizeof(*p); k++)
+		((uint8_t *)p)[k] = (uint8_t)(rand() >> 7);
+	p->proto = protos[p->proto % sizeof(protos)];
+	p->sport %= 24;
+	p->dport %= 24;
+	p->ttl %= 12;
+	p->len %= 80;
+	p->vlans %= 4;
+	p->vlan[0] &= 0xf007;
+	p->vlan[1] &= 0xf007;
+	if (rand() & 1 << 7) {
+		memcpy(p->src, mapped, sizeof(mapped));
+		p->src[12] = 10;
+	}
+	if (rand() & 1 << 7)
+		memcpy(p->dst, p->src, sizeof(p->dst));
+	if (rand() & 1 << 7)
+		memcpy(p->eth_src, "\2\0\0\0\0\1", sizeof(p->eth_src));
+	if (rand() & 1 << 7)
+		memcpy(p->eth_dst, p->eth_src, sizeof(p->eth_dst));
+}
+
+/* Compile @text and run it; returns its length. */
 static size_t check(const char *text)
 {
 	weir_cleanup(weir_match_freep) struct weir_match *m = parse(text);
@@ -47,8 +76,7 @@ static size_t check(const char *text)
 		struct weir_pkt p;
 		bool got;
 
-		for (size_t k = 0; k < sizeof(p); k++)
-			((uint8_t *)&p)[k] = (uint8_t)(rand() >> 7);
+		make_packet(&p);
 		got = vm_run(&vm, m, v, n, &p);
 		if (vm.wrong || got != weir_match_eval(m, &p))
 			fail_msg("%s: %s", text, vm.wrong ? vm.wrong : "another answer");
@@ -64,6 +92,9 @@ static void is_sound(void **state)
 		"portrange 0-65535", "src and dst portrange 0-65535 or vlan", "ttl >= 0",
 		"not ttl >= 0", "len >= 0", "tcp or len >= 0 or udp", "not (tcp or len >= 0)",
 		"vlan 5,6,7-4095", "ether multicast", "ether src and dst 2:0:0:0:0:1",
+		"port 5-10,12,15-20", "src and dst portrange 5-10", "tcp port 5 or 6", "ttl 4-6",
+		"len > 40", "len <= 40", "src net 10.0.0.0/9", "src and dst net 10.0.0.0/9",
+		"net 10.0.0.0/8 and not 10.128.0.0/9", "vlan 1-3,6", "ether host 2:0:0:0:0:1",
 		"tcp flags != syn,ack", "frag first", "proto 0-255", "ah",
 		"not (not (tcp and not (port 80 or vlan)) or ether broadcast)",
 	};

@@ -217,12 +217,20 @@ static void link_header(void **state)
 		       "10.0.0.1.443 > 10.0.0.2.51234: tcp 9\n");
 }
 
+static const uint8_t v6[16] = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 };
+
 static void service_names(void **state)
 {
+	struct weir_buf out = { 0 };
 	struct weir_formatter f = { .time = WEIR_TIME_NONE };
 
 	(void)state;
+	if (!weir_format_service(53, IPPROTO_UDP))
+		skip(); /* no /etc/services here */
 	assert_null(weir_format_service(2, IPPROTO_UDP));
+	weir_format_end(&out, v6, 53, true, IPPROTO_UDP, false);
+	assert_string_equal(out.data, "[2001:db8::1]:domain");
+	weir_buf_free(&out);
 	sample_formats(f, "udp", "IP 10.0.0.1.mdns > 10.0.0.2.domain: UDP, length 5\n");
 	sample_formats(f, "icmp_port",
 		       "IP 10.0.0.1 > 10.0.0.2: ICMP 10.0.0.1 udp port domain unreachable, "
@@ -292,10 +300,12 @@ static void offloaded(void **state)
 	(void)state;
 	sample_open(&s, sample_find("tcp_bad"));
 	s.p.ev.gso_size = 1448;
-	format(&f, &s.p, "IP 10.0.0.1.51234 > 10.0.0.2.443: Flags [R], seq 5, win 8192, length 0\n");
+	format(&f, &s.p,
+	       "IP 10.0.0.1.51234 > 10.0.0.2.443: Flags [R], seq 5, win 8192, length 0\n");
 	s.p.ev.gso_size = 0;
 	s.p.ev.flags |= WEIR_WATCH_CSUM_UNDONE;
-	format(&f, &s.p, "IP 10.0.0.1.51234 > 10.0.0.2.443: Flags [R], seq 5, win 8192, length 0\n");
+	format(&f, &s.p,
+	       "IP 10.0.0.1.51234 > 10.0.0.2.443: Flags [R], seq 5, win 8192, length 0\n");
 	sample_close(&s);
 }
 
@@ -313,7 +323,8 @@ static void cut(void **state)
 		{ "tcp_syn", "IP 10.0.0.1.51234 > 10.0.0.2.443: [|tcp]\n", 53 },
 		{ "tcp_syn", "IP 10.0.0.1.51234 > 10.0.0.2.443: Flags [S], seq 5, win 64240, "
 			     "options [|tcp], length 0\n", 60 },
-		{ "icmp_port", "IP 10.0.0.1 > 10.0.0.2: ICMP unreachable [|icmp], length 38\n", 45 },
+		{ "icmp_port", "IP 10.0.0.1 > 10.0.0.2: ICMP unreachable [|icmp], "
+			       "length 38\n", 45 },
 		{ "nd_ns", "IP6 fe80::1 > ff02::1:ff00:2: ICMP6, neighbor solicitation "
 			   "[|icmp6], length 32\n", 62 },
 		{ "mld2", "IP6 fe80::2 > ff02::16: [|ip6]\n", 58 },
@@ -338,13 +349,12 @@ static void cut(void **state)
 static void ends_and_names(void **state)
 {
 	static const uint8_t v4[16] = { [10] = 0xff, 0xff, 10, 0, 0, 1 };
-	static const uint8_t v6[16] = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 };
 	struct weir_buf out = { 0 };
 
 	(void)state;
 	weir_format_end(&out, v4, 443, true, IPPROTO_TCP, true);
 	weir_buf_addc(&out, ' ');
-	weir_format_end(&out, v6, 53, true, IPPROTO_UDP, false);
+	weir_format_end(&out, v6, 53, true, IPPROTO_UDP, true);
 	weir_buf_addc(&out, ' ');
 	weir_format_end(&out, v6, 0, false, IPPROTO_UDP, false);
 	weir_buf_addc(&out, ' ');
@@ -352,7 +362,7 @@ static void ends_and_names(void **state)
 	weir_buf_addc(&out, ' ');
 	weir_format_proto_name(&out, 253);
 	assert_string_equal(out.data,
-			    "10.0.0.1:443 [2001:db8::1]:domain 2001:db8::1 icmpv6 proto-253");
+			    "10.0.0.1:443 [2001:db8::1]:53 2001:db8::1 icmpv6 proto-253");
 	weir_buf_free(&out);
 }
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "cap/watch/fields.h"
 #include "cap/watch/format.h"
@@ -91,8 +92,11 @@ static void keys_in_order(void **state)
 		json_object_del(root, "v");
 		json_object_del(root, "ts");
 		json_object_foreach(root, key, value) {
+			char copied[64];
+
+			snprintf(copied, sizeof(copied), ",\"%s\":", key);
 			while (known < WEIR_PACKET_FIELD_MAX &&
-			       strcmp(weir_fields[known].key, key) != 0)
+			       strcmp(weir_fields[known].json, copied) != 0)
 				known++;
 			if (known == WEIR_PACKET_FIELD_MAX)
 				fail_msg("%s: %s is unknown or out of order", samples[i].name, key);
@@ -154,7 +158,7 @@ static void every_field_is_filled(void **state)
 			sample_close(&s);
 		}
 		if (!seen)
-			fail_msg("no packet tells %s", weir_fields[k].key);
+			fail_msg("no packet tells %s", weir_fields[k].json);
 	}
 }
 

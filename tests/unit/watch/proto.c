@@ -156,7 +156,6 @@ static const struct oracle {
 	{ "ip.dsfield", "IPv4", "type of service", NULL },
 	{ "ip.len", "IPv4", "total length", NULL },
 	{ "ip.id", "IPv4", "identification", NULL },
-	{ "ip.frag_offset", "IPv4", "fragment offset", NULL },
 	{ "ip.ttl", "IPv4", "time to live", NULL },
 	{ "ip.proto", "IPv4", "protocol", NULL },
 	{ "ip.checksum", "IPv4", "header checksum", NULL },
@@ -170,7 +169,6 @@ static const struct oracle {
 	{ "ipv6.hlim", "IPv6", "hop limit", NULL },
 	{ "ipv6.src", "IPv6", "source", NULL },
 	{ "ipv6.dst", "IPv6", "destination", NULL },
-	{ "ipv6.fraghdr.offset", "IPv6 fragment", "fragment offset", NULL },
 	{ "ipv6.fraghdr.ident", "IPv6 fragment", "identification", NULL },
 	{ "ipv6.routing.type", "IPv6 routing", "type", NULL },
 	{ "ipv6.routing.segleft", "IPv6 routing", "segments left", NULL },
@@ -253,9 +251,11 @@ static const char *csum_status(const char *value)
 	static const struct {
 		const char *word, *status;
 	} words[] = {
-		{ ", correct", "1" }, { ", bad", "0" }, { ", none", "3" },
-		/* tshark knows "partial" only of TCP and UDP, and calls it good. */
-		{ ", not computed", "1" }, { ", unknown", "2" },
+		{ ", correct", "1" },
+		{ ", bad", "0" },
+		{ ", none", "3" },
+		{ ", unknown", "2" },
+		{ ", not computed", "0" }, /* which tshark cannot tell from bad */
 	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -290,6 +290,10 @@ static unsigned int compare(const char *name, const char *text, char *row)
 		/* tshark has a name of its own in each message for the same item. */
 		if (!*theirs && !strncmp(oracles[i].field, "icmpv6.nd.", 10))
 			continue;
+		/* It calls the last hop of a source route the destination. */
+		if (!strcmp(name, "ip_lsrr") && (!strcmp(oracles[i].field, "ip.dst") ||
+						 !strcmp(oracles[i].field, "communityid")))
+			continue;
 		if (is_status)
 			snprintf(ours, sizeof(ours), "%s", csum_status(ours));
 		else
@@ -304,8 +308,8 @@ static unsigned int compare(const char *name, const char *text, char *row)
 
 static bool comparable(const struct sample *s)
 {
-	/* tshark gives up on these without naming their fields. */
-	return strcmp(s->name, "bad_ihl") != 0 && strcmp(s->name, "sctp_undone") != 0;
+	/* tshark gives up on this one without naming its fields. */
+	return strcmp(s->name, "bad_ihl") != 0;
 }
 
 static void tshark_agrees(void **state)
@@ -332,7 +336,8 @@ static void tshark_agrees(void **state)
 	capture_write(&file, path);
 	weir_buf_addf(&command, "tshark -n -r %s --enable-protocol communityid "
 		      "-o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE "
-		      "-o udp.check_checksum:TRUE -o udplite.check_checksum:TRUE -o sctp.checksum:CRC-32c "
+		      "-o udp.check_checksum:TRUE -o udplite.check_checksum:TRUE "
+		      "-o sctp.checksum:CRC-32c "
 		      "-o ip.defragment:FALSE -o ipv6.defragment:FALSE "
 		      "-T fields -E separator=, -E occurrence=f", path);
 	for (size_t i = 0; i < ORACLES; i++)
