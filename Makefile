@@ -39,12 +39,12 @@ bench:		## weir and its peers under the same load, as JSON
 
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test
-	@tools/build $(BUILD)
+	@tools/build $(BUILD) all bench-programs
 	@$(SUDO) tools/demo
 
 demo-svg:	## the README's picture, made from a run of the demo
 	@tools/setup build test
-	@tools/build $(BUILD)
+	@tools/build $(BUILD) all bench-programs
 	@$(SUDO) tools/demo --svg docs/demo.svg
 
 test-kernels:	## Debian's 6.1 and 6.12 kernels under QEMU

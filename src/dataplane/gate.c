@@ -375,9 +375,9 @@ static int join(struct weir_gate *g, uint32_t prog_id, enum weir_xdp_mode mode,
 		return ret;
 	g->link_fd = link_of_prog(prog_id);
 	if (g->link_fd < 0) /* its last holder has just gone */
-		return g->link_fd == -ENOENT ? -EAGAIN
-					     : weir_load_explain(err, g->link_fd,
-								 "join the XDP gate");
+		return g->link_fd == -ENOENT ?
+			       -EAGAIN :
+			       weir_load_explain(err, g->link_fd, "join the XDP gate");
 	g->mode = meta.native ? WEIR_XDP_NATIVE : WEIR_XDP_GENERIC;
 	g->joined = g->shared = true;
 	/* An array that we hold is not emptied when its guest dies; they are
@@ -543,10 +543,10 @@ static int query(const struct weir_gate *g, uint32_t *ret_id)
 
 	if (ret)
 		return ret;
-	*ret_id = opts.drv_prog_id ? opts.drv_prog_id
-		  : opts.skb_prog_id ? opts.skb_prog_id
-		  : opts.hw_prog_id  ? opts.hw_prog_id
-				     : opts.prog_id;
+	*ret_id = opts.drv_prog_id ? opts.drv_prog_id :
+		  opts.skb_prog_id ? opts.skb_prog_id :
+		  opts.hw_prog_id  ? opts.hw_prog_id :
+				     opts.prog_id;
 	return 0;
 }
 

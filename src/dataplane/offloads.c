@@ -134,7 +134,8 @@ static int ask_link(const char *ifname, void *answer, size_t size)
 		struct nlmsghdr head;
 		struct ifinfomsg body;
 	} req = {
-		.head = { .nlmsg_len = sizeof(req), .nlmsg_type = RTM_GETLINK,
+		.head = { .nlmsg_len = sizeof(req),
+			  .nlmsg_type = RTM_GETLINK,
 			  .nlmsg_flags = NLM_F_REQUEST },
 		.body = { .ifi_index = (int)if_nametoindex(ifname) },
 	};
@@ -210,8 +211,8 @@ static unsigned int add_names(uint64_t lost, const char *suffix, char *buf, unsi
 {
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(features) && at < size; i++)
 		if (lost & 1ULL << i)
-			at += (unsigned int)snprintf(buf + at, size - at, "%s%s%s",
-						     at ? ", " : "", features[i], suffix);
+			at += (unsigned int)snprintf(buf + at, size - at, "%s%s%s", at ? ", " : "",
+						     features[i], suffix);
 	return at;
 }
 

@@ -134,8 +134,7 @@ int weir_pin_lock(const char *path, struct weir_error *err)
 		if (errno != EWOULDBLOCK)
 			return weir_fail(err, -errno, "cannot lock %s: %m", path);
 		if (waited >= LOCK_WAIT_MS)
-			return weir_fail(err, -EBUSY,
-					 "another weir command works on %s: wait for it, or stop it",
+			return weir_fail(err, -EBUSY, "another weir works on %s: wait, or stop it",
 					 path);
 		nanosleep(&pause, NULL);
 	}

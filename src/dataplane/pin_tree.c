@@ -186,8 +186,9 @@ static uint32_t describe_link(int fd, bool here, char *buf, size_t size)
 	if (has_device(&info))
 		describe_device(&info, here, buf, size);
 	else if (info.type == BPF_LINK_TYPE_NETNS)
-		snprintf(buf, size, info.netns.netns_ino ? "on the network namespace"
-							 : "detached: namespace gone");
+		snprintf(buf, size,
+			 info.netns.netns_ino ? "on the network namespace" :
+						"detached: namespace gone");
 	else if (info.type == BPF_LINK_TYPE_CGROUP)
 		snprintf(buf, size, "on cgroup %llu", (unsigned long long)info.cgroup.cgroup_id);
 	else if (info.type == LINK_TYPE_NETFILTER)

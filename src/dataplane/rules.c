@@ -158,8 +158,7 @@ static bool id_is_used(const struct weir_rules *r, uint32_t id)
 
 static int clear_hits(const struct weir_rules *r, uint32_t id)
 {
-	weir_autofree struct weir_rule_hits *zero =
-		calloc((size_t)weir_sys_cpus(), sizeof(*zero));
+	weir_autofree struct weir_rule_hits *zero = calloc((size_t)weir_sys_cpus(), sizeof(*zero));
 
 	if (!zero)
 		return -ENOMEM;
@@ -191,8 +190,7 @@ static int give_id(const struct weir_rules *r, uint32_t *ret)
 
 /* The rule of that owner and name. A command that was killed may have left a
  * name without its rule, and the id may have another owner by now. */
-static int find(const struct weir_rules *r, const struct weir_rule_key *key,
-		struct weir_rule *ret)
+static int find(const struct weir_rules *r, const struct weir_rule_key *key, struct weir_rule *ret)
 {
 	uint32_t id;
 
@@ -299,8 +297,8 @@ static int read_all(const struct weir_rules *r, struct weir_rule **ret)
 	return (int)n;
 }
 
-int weir_rules_each(const struct weir_rules *r,
-		    int (*fn)(void *arg, const struct weir_rule *rule), void *arg)
+int weir_rules_each(const struct weir_rules *r, int (*fn)(void *arg, const struct weir_rule *rule),
+		    void *arg)
 {
 	weir_autofree struct weir_rule *all = NULL;
 	int n = read_all(r, &all), ret = n < 0 ? n : 0;

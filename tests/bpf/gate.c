@@ -41,11 +41,13 @@ static struct weir_error err;
 
 static size_t make_udp(uint8_t *frame, size_t payload)
 {
+	/* clang-format off */
 	static const uint8_t head[42] = {
 		2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0,
 		0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
 		SPORT >> 8, SPORT & 255, DPORT >> 8, DPORT & 255,
 	};
+	/* clang-format on */
 	size_t ip = 28 + payload, udp = 8 + payload;
 
 	memcpy(frame, head, sizeof(head));
@@ -59,7 +61,8 @@ static size_t make_udp(uint8_t *frame, size_t payload)
 
 static void send_frames(const char *ifname, unsigned int n)
 {
-	struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(ifname)};
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(ifname) };
 	weir_autoclose int fd = socket(AF_PACKET, SOCK_RAW, 0);
 	uint8_t frame[128];
 	size_t len = make_udp(frame, 18);
@@ -73,9 +76,9 @@ static void send_frames(const char *ifname, unsigned int n)
 /* Datagrams to port DPORT that arrive at the stack behind XDP. */
 static int open_tap(const char *ifname)
 {
-	struct sockaddr_ll at = {.sll_family = AF_PACKET,
-				 .sll_protocol = htons(ETH_P_IP),
-				 .sll_ifindex = (int)if_nametoindex(ifname)};
+	struct sockaddr_ll at = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_IP),
+				  .sll_ifindex = (int)if_nametoindex(ifname) };
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, htons(ETH_P_IP));
 
 	CHECK(fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof(at)), "tap: %s", strerror(errno));
@@ -193,7 +196,7 @@ static bool slot_is_free(const char *ifname, int slot)
 {
 	weir_autoclose int prog_fd = bpf_prog_get_fd_by_id(xdp_id(ifname));
 	uint32_t ids[32], len = sizeof(struct bpf_prog_info), zero = 0, id;
-	struct bpf_prog_info info = {.map_ids = (uintptr_t)ids, .nr_map_ids = 32};
+	struct bpf_prog_info info = { .map_ids = (uintptr_t)ids, .nr_map_ids = 32 };
 	char name[16];
 
 	CHECK(prog_fd >= 0, "the gate is not there");
@@ -201,7 +204,7 @@ static bool slot_is_free(const char *ifname, int slot)
 	snprintf(name, sizeof(name), "weir_guest%d", slot);
 	for (uint32_t i = 0; i < info.nr_map_ids; i++) {
 		weir_autoclose int fd = bpf_map_get_fd_by_id(ids[i]);
-		struct bpf_map_info map = {0};
+		struct bpf_map_info map = { 0 };
 
 		len = sizeof(map);
 		CHECK(!bpf_obj_get_info_by_fd(fd, &map, &len), "info: %s", strerror(errno));
@@ -217,7 +220,7 @@ static void sees(const char *ifname, const char *from, enum weir_xdp_mode ask,
 		 enum weir_xdp_mode expect)
 {
 	weir_autoclose int tap = open_tap(ifname);
-	static const uint8_t src[16] = {[10] = 0xff, 0xff, 192, 0, 2, 1};
+	static const uint8_t src[16] = { [10] = 0xff, 0xff, 192, 0, 2, 1 };
 	struct guest g;
 	struct seen s;
 
@@ -271,7 +274,7 @@ static void loopback(void)
 
 static void tun(void)
 {
-	struct ifreq req = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	struct ifreq req = { .ifr_flags = IFF_TUN | IFF_NO_PI };
 	weir_autoclose int fd = open("/dev/net/tun", O_RDWR);
 	uint8_t frame[128];
 	size_t len = make_udp(frame, 10);
@@ -351,14 +354,14 @@ static void load_resident(const char *ifname)
 	struct gate_stage_bpf *s = open_stage(true);
 	struct weir_pin_dir d;
 	struct weir_gate g;
+	int prog_fd;
 
 	CHECK_OK(weir_pin_open(&d, "filter", true, &err));
 	CHECK_OK(weir_gate_open(&g, ifname, WEIR_XDP_AUTO, &err));
 	CHECK_OK(weir_gate_bind(&g, s->obj, -1, &err));
 	CHECK_OK(weir_load(s->obj, NULL, &err));
-	CHECK_OK(weir_gate_enter_resident(&g, WEIR_GATE_FILTER,
-					  bpf_program__fd(s->progs.weir_test_resident), d.path,
-					  &err));
+	prog_fd = bpf_program__fd(s->progs.weir_test_resident);
+	CHECK_OK(weir_gate_enter_resident(&g, WEIR_GATE_FILTER, prog_fd, d.path, &err));
 	weir_gate_close(&g);
 	weir_pin_close(&d);
 	gate_stage_bpf__destroy(s);
@@ -431,7 +434,8 @@ static void foreign(void)
 	int link;
 
 	CHECK(!bpf_xdp_attach((int)if_nametoindex(v.a), bpf_program__fd(plain->progs.plain_pass), 0,
-			      NULL), "attach: %s", strerror(errno));
+			      NULL),
+	      "attach: %s", strerror(errno));
 	id = xdp_id(v.a);
 	for (int mode = WEIR_XDP_AUTO; mode <= WEIR_XDP_GENERIC; mode++) {
 		CHECK_EQ(enter(&g, v.a, (enum weir_xdp_mode)mode), -EBUSY);
@@ -504,8 +508,9 @@ static void capabilities(void)
 static int test_packet(const struct guest *g, const void *frame, size_t len, uint32_t meta,
 		       size_t linear)
 {
-	struct xdp_md ctx = {.data = meta, .data_end = meta + (uint32_t)linear,
-			     .ingress_ifindex = g->gate.ifindex};
+	struct xdp_md ctx = { .data = meta,
+			      .data_end = meta + (uint32_t)linear,
+			      .ingress_ifindex = g->gate.ifindex };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (uint32_t)len,
 		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = 1);
 
@@ -585,7 +590,7 @@ static void offloads(void)
 static void together(void)
 {
 	struct veth v = test_veth();
-	int go[2], done[2], seen[WEIR_GATE_GUESTS] = {0}, slot;
+	int go[2], done[2], seen[WEIR_GATE_GUESTS] = { 0 }, slot;
 	pid_t pids[WEIR_GATE_GUESTS];
 
 	CHECK(!pipe(go) && !pipe(done), "pipe: %s", strerror(errno));
@@ -637,8 +642,8 @@ static void come_and_go(void)
 				weir_gate_close(&g.gate);
 				gate_stage_bpf__destroy(g.stage);
 			} else {
-				CHECK(!slot_is_free(v.a, g.slot), "round %d: slot %d was emptied", k,
-				      g.slot);
+				CHECK(!slot_is_free(v.a, g.slot), "round %d: slot %d was emptied",
+				      k, g.slot);
 				leave(&g);
 			}
 		}
@@ -655,14 +660,15 @@ static void come_and_go(void)
 /* A held lock is told after a while, and by whom. */
 static void locked(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "\0weir.gate"};
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = "\0weir.gate" };
 	weir_autoclose int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char holder[32];
 	struct veth v = test_veth();
 	struct weir_gate g;
 
 	CHECK(!bind(fd, (struct sockaddr *)&addr, sizeof(sa_family_t) + 1 + strlen("weir.gate")) &&
-		      !listen(fd, 1), "bind: %s", strerror(errno));
+		      !listen(fd, 1),
+	      "bind: %s", strerror(errno));
 	CHECK_EQ(weir_gate_open(&g, v.a, WEIR_XDP_AUTO, &err), -EBUSY);
 	snprintf(holder, sizeof(holder), "process %d ", getpid());
 	CHECK(strstr(err.msg, holder), "message: %s", err.msg);
@@ -711,24 +717,24 @@ static void costs(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"gate-native", native},
-		{"gate-generic", generic},
-		{"gate-loopback", loopback},
-		{"gate-tun", tun},
-		{"gate-killed-guest", killed},
-		{"gate-all-slots", all_slots},
-		{"gate-resident", resident},
-		{"gate-foreign-program", foreign},
-		{"gate-other-mode", other_mode},
-		{"gate-no-interface", no_interface},
-		{"gate-capabilities", capabilities},
-		{"gate-test-mark", test_mark},
-		{"gate-fragments", fragments},
-		{"gate-offloads", offloads},
-		{"gate-together", together},
-		{"gate-come-and-go", come_and_go},
-		{"gate-lock", locked},
-		{"gate-cost", costs},
+		{ "gate-native", native },
+		{ "gate-generic", generic },
+		{ "gate-loopback", loopback },
+		{ "gate-tun", tun },
+		{ "gate-killed-guest", killed },
+		{ "gate-all-slots", all_slots },
+		{ "gate-resident", resident },
+		{ "gate-foreign-program", foreign },
+		{ "gate-other-mode", other_mode },
+		{ "gate-no-interface", no_interface },
+		{ "gate-capabilities", capabilities },
+		{ "gate-test-mark", test_mark },
+		{ "gate-fragments", fragments },
+		{ "gate-offloads", offloads },
+		{ "gate-together", together },
+		{ "gate-come-and-go", come_and_go },
+		{ "gate-lock", locked },
+		{ "gate-cost", costs },
 	};
 
 	weir_load_setup();

@@ -30,7 +30,7 @@ static int make_map(void)
 
 static uint32_t map_id(int fd)
 {
-	struct bpf_map_info info = {0};
+	struct bpf_map_info info = { 0 };
 	uint32_t len = sizeof(info);
 
 	CHECK(!bpf_obj_get_info_by_fd(fd, &info, &len), "info: %s", strerror(errno));
@@ -167,7 +167,8 @@ static void lock(void)
 	CHECK_OK(weir_pin_open(&d, "filter", true, &err));
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	CHECK((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >
-		      100, "did not wait for the lock");
+		      100,
+	      "did not wait for the lock");
 	waitpid(pid, NULL, 0);
 	weir_pin_close(&d);
 }
@@ -207,7 +208,7 @@ static void contention(void)
 static void meta(void)
 {
 	struct weir_pin_meta m;
-	struct bpf_map_info info = {0};
+	struct bpf_map_info info = { 0 };
 	struct weir_pin_dir d;
 	uint32_t zero = 0, len = sizeof(info);
 	uint64_t cookie;
@@ -225,8 +226,8 @@ static void meta(void)
 	fd = weir_pin_get(&d, "meta");
 	CHECK(!bpf_map_lookup_elem(fd, &zero, &m), "lookup: %s", strerror(errno));
 	CHECK_EQ(m.netns, cookie);
-	CHECK(!strcmp(m.verb, "filter") && !strcmp(m.options, "deny src net 192.0.2.0/24"),
-	      "%s %s", m.verb, m.options);
+	CHECK(!strcmp(m.verb, "filter") && !strcmp(m.options, "deny src net 192.0.2.0/24"), "%s %s",
+	      m.verb, m.options);
 	CHECK(!bpf_obj_get_info_by_fd(fd, &info, &len) && info.btf_id && info.btf_value_type_id,
 	      "meta has no types");
 	/* Something else under that name. */
@@ -246,7 +247,9 @@ static int count_entries(void *arg, const struct weir_pin_entry *e)
 static void unload(void)
 {
 	static const char *const foreign[] = {
-		"/sys/fs/bpf/stranger", "/sys/fs/bpf/weird", "/sys/fs/bpf/weir/0000000000000001/filter/a",
+		"/sys/fs/bpf/stranger",
+		"/sys/fs/bpf/weird",
+		"/sys/fs/bpf/weir/0000000000000001/filter/a",
 	};
 	struct weir_pin_dir d;
 	struct veth v = test_veth();
@@ -304,7 +307,7 @@ static int look(void *arg, const struct weir_pin_entry *e)
 
 static struct weir_pin_entry entry_of(const char *name)
 {
-	struct looked l = {.name = name};
+	struct looked l = { .name = name };
 
 	CHECK_OK(weir_pin_list(look, &l, &err));
 	CHECK(l.found, "%s is not listed", name);
@@ -446,18 +449,18 @@ static void namespaces(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"pin-directories", directories},
-		{"pin-mount", mounting},
-		{"pin-open-to-others", open_to_others},
-		{"pin-put-and-get", put_and_get},
-		{"pin-lock", lock},
-		{"pin-contention", contention},
-		{"pin-meta", meta},
-		{"pin-unload", unload},
-		{"pin-list", list},
-		{"pin-sweep", sweep},
-		{"pin-sweep-held", sweep_held},
-		{"pin-namespaces", namespaces},
+		{ "pin-directories", directories },
+		{ "pin-mount", mounting },
+		{ "pin-open-to-others", open_to_others },
+		{ "pin-put-and-get", put_and_get },
+		{ "pin-lock", lock },
+		{ "pin-contention", contention },
+		{ "pin-meta", meta },
+		{ "pin-unload", unload },
+		{ "pin-list", list },
+		{ "pin-sweep", sweep },
+		{ "pin-sweep-held", sweep_held },
+		{ "pin-namespaces", namespaces },
 	};
 
 	weir_load_setup();

@@ -13,7 +13,7 @@ static struct weir_error err;
 
 static struct weir_rule make_rule(const char *owner, const char *name, uint32_t order)
 {
-	struct weir_rule rule = {.order = order};
+	struct weir_rule rule = { .order = order };
 
 	snprintf(rule.verb, sizeof(rule.verb), "filter");
 	snprintf(rule.owner, sizeof(rule.owner), "%s", owner);
@@ -71,7 +71,7 @@ static void put_and_get(void)
 
 static void names(void)
 {
-	static const char *const bad[] = {"", "a b", "a/b", "\xc3\xa4", "a\n", "a,b"};
+	static const char *const bad[] = { "", "a b", "a/b", "\xc3\xa4", "a\n", "a,b" };
 	struct weir_rules r;
 	struct weir_rule rule;
 
@@ -116,14 +116,14 @@ static void add_hits(struct weir_rules *r, uint32_t id, uint64_t hits)
 
 	CHECK(v, "no memory");
 	for (int i = 0; i < cpus; i++)
-		v[i] = (struct weir_rule_hits){hits, hits * 100, 1000 + (uint64_t)i};
+		v[i] = (struct weir_rule_hits){ hits, hits * 100, 1000 + (uint64_t)i };
 	CHECK(!bpf_map_update_elem(r->hits_fd, &id, v, BPF_ANY), "update: %s", strerror(errno));
 	free(v);
 }
 
 static void hits(void)
 {
-	const struct weir_rule_key cursor = {0};
+	const struct weir_rule_key cursor = { 0 };
 	const uint32_t last = WEIR_RULES_MAX;
 	struct weir_rules r;
 	struct weir_rule_hits h;
@@ -181,7 +181,7 @@ static int stop_at_once(void *arg, const struct weir_rule *rule)
 static void each(void)
 {
 	struct weir_rules r;
-	struct order o = {0};
+	struct order o = { 0 };
 	char name[16];
 
 	CHECK_OK(weir_rules_open(&r, true, &err));
@@ -206,7 +206,7 @@ static void full(void)
 	/* All but two past the lock, to save time. */
 	put(&r, "filter", "r1", 1);
 	for (uint32_t id = 2; id < WEIR_RULES_MAX; id++) {
-		struct weir_rule_key key = {.owner = "filter"};
+		struct weir_rule_key key = { .owner = "filter" };
 
 		snprintf(key.name, sizeof(key.name), "r%u", id);
 		rule = make_rule("filter", key.name, id);
@@ -229,7 +229,7 @@ static void writers(void)
 {
 	enum { WRITERS = 4, RULES = 100 };
 	struct weir_rules r;
-	struct order o = {0};
+	struct order o = { 0 };
 	pid_t pids[WRITERS];
 	int status;
 
@@ -239,7 +239,7 @@ static void writers(void)
 		if (pids[i])
 			continue;
 		for (uint32_t k = 0; k < RULES; k++) {
-			char owner[16], name[16];
+			char owner[32], name[32];
 
 			snprintf(owner, sizeof(owner), "owner%d", i);
 			snprintf(name, sizeof(name), "r%u", k);
@@ -269,15 +269,11 @@ static void unloaded(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		{"rules-absent", absent},
-		{"rules-put-and-get", put_and_get},
-		{"rules-names", names},
-		{"rules-owners", owners},
-		{"rules-hits", hits},
-		{"rules-each", each},
-		{"rules-full", full},
-		{"rules-writers", writers},
-		{"rules-unloaded", unloaded},
+		{ "rules-absent", absent },	{ "rules-put-and-get", put_and_get },
+		{ "rules-names", names },	{ "rules-owners", owners },
+		{ "rules-hits", hits },		{ "rules-each", each },
+		{ "rules-full", full },		{ "rules-writers", writers },
+		{ "rules-unloaded", unloaded },
 	};
 
 	weir_load_setup();
