@@ -253,6 +253,16 @@ void weir_buf_add_addr(struct weir_buf *b, const uint8_t addr[16])
 	b->len += (size_t)(end - p);
 }
 
+void weir_buf_add_addr6(struct weir_buf *b, const uint8_t addr[16])
+{
+	struct weir_addr a;
+
+	memcpy(a.b, addr, sizeof(a.b));
+	if (weir_addr_is_v4(&a))
+		weir_buf_adds(b, "::ffff:");
+	weir_buf_add_addr(b, addr);
+}
+
 void weir_buf_add_mac(struct weir_buf *b, const uint8_t mac[6])
 {
 	char *p = weir_buf_room(b, MAC_TEXT_LEN);

@@ -41,6 +41,8 @@ const char *weir_prefix_str(const struct weir_prefix *p,
 			    char buf[WEIR_ADDR_STRLEN]);
 /* The same without a detour through a C string, for the packet formats. */
 void weir_buf_add_addr(struct weir_buf *b, const uint8_t addr[16]);
+/* An address of an IPv6 packet: even ::ffff:10.0.0.1 is shown as it stands there. */
+void weir_buf_add_addr6(struct weir_buf *b, const uint8_t addr[16]);
 void weir_buf_add_mac(struct weir_buf *b, const uint8_t mac[6]);
 
 /* "aa:bb:cc:dd:ee:ff" (also '-' and '.' as separators). 0 or -EINVAL. */

@@ -17,6 +17,64 @@ ARRAY_OF_MAPS = 12
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def bpf(command, fmt, *values, size=None):
+    """The system call itself; raises what it refuses."""
+    attr = struct.pack(fmt, *values)
+    buffer = ctypes.create_string_buffer(attr, max(len(attr), size or 0))
+    result = _libc.syscall(SYS_BPF, command, buffer, len(buffer))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"bpf({command}): {os.strerror(error)}")
+    return result
+
+
+def map_by_id(number):
+    return bpf(14, "=III", number, 0, 0)
+
+
+def link_by_id(number):
+    return bpf(30, "=III", number, 0, 0)
+
+
+def pin(fd, path):
+    text = ctypes.create_string_buffer(str(path).encode())
+    bpf(6, "=QIIII", ctypes.addressof(text), fd, 0, 0, 0)
+
+
+def fill_slot(array, slot, prog):
+    key, value = ctypes.c_uint32(slot), ctypes.c_uint32(prog)
+    bpf(2, "=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+
+
+def load_xdp(name, instructions):
+    """An xdp.frags program from its instructions."""
+    code = ctypes.create_string_buffer(b"".join(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    return bpf(5, "=IIQQIIQII16sII", 6, len(instructions), ctypes.addressof(code),
+               ctypes.addressof(licence), 0, 0, 0, 0, 1 << 5, name.encode(), 0, 0)
+
+
+def insn(code, dst=0, src=0, off=0, imm=0):
+    return struct.pack("<BBhi", code, dst | src << 4, off, imm)
+
+
+def map_insns(dst, fd):
+    return [insn(0x18, dst, 1, 0, fd), insn(0)]
+
+
+def resident_stage(scratch, guests, verdict, rule):
+    """A stage that gives every packet one verdict by one rule, then calls the
+    guests: as a filter that drops everything. The offsets are those of struct
+    weir_scratch."""
+    code = [insn(0xbf, 6, 1), insn(0x62, 10, 0, -4, 0), insn(0xbf, 2, 10), insn(0x07, 2, imm=-4),
+            *map_insns(1, scratch), insn(0x85, imm=1), insn(0x55, 0, 0, 2, 0),
+            insn(0xb7, 0, imm=2), insn(0x95), insn(0xbf, 7, 0),
+            insn(0x62, 7, 0, 80, verdict), insn(0x62, 7, 0, 84, rule)]
+    for guest in guests:
+        code += [insn(0xbf, 1, 6), *map_insns(2, guest), insn(0xb7, 3, imm=0), insn(0x85, imm=12)]
+    return load_xdp("weir_test_drop", [*code, insn(0x61, 0, 7, 80), insn(0x95)])
+
+
 def ids(kind):
     """Every id of programs, maps or links on this machine."""
     found, last = set(), 0

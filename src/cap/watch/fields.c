@@ -51,12 +51,14 @@ static bool has_ends(const struct weir_packet *p)
 static bool get_src_ip(const struct weir_packet *p, struct weir_value *ret)
 {
 	ret->bytes = p->hdr.src;
+	ret->v6 = p->hdr.flags & WEIR_PKT_IP6;
 	return has_ends(p);
 }
 
 static bool get_dst_ip(const struct weir_packet *p, struct weir_value *ret)
 {
 	ret->bytes = p->hdr.dst;
+	ret->v6 = p->hdr.flags & WEIR_PKT_IP6;
 	return has_ends(p);
 }
 

@@ -26,6 +26,7 @@ struct weir_value {
 		const uint8_t *bytes;
 		const char *str;
 	};
+	bool v6;       /* of an address: the packet is IPv6 */
 	char text[32]; /* where str may point */
 };
 

@@ -358,7 +358,10 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 	for (int i = 0; i < 2; i++) {
 		weir_autobuf struct weir_buf text = {0};
 
-		weir_buf_add_addr(&text, ends[i]);
+		if (x->key.eth_type == 0x86dd)
+			weir_buf_add_addr6(&text, ends[i]);
+		else
+			weir_buf_add_addr(&text, ends[i]);
 		if (ip && memcmp(ends[i], none, 16))
 			weir_json_str(j, names[i][0], text.data);
 		if (ports[i])

@@ -15,7 +15,10 @@ static void add_end(const struct weir_line *l, const uint8_t addr[16], uint16_t 
 {
 	const char *name = NULL;
 
-	weir_buf_add_addr(l->out, addr);
+	if (l->p->hdr.flags & WEIR_PKT_IP6)
+		weir_buf_add_addr6(l->out, addr);
+	else
+		weir_buf_add_addr(l->out, addr);
 	if (!(l->p->hdr.flags & WEIR_PKT_PORTS))
 		return;
 	weir_buf_addc(l->out, '.');

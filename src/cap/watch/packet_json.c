@@ -22,7 +22,7 @@ static void add_value(struct weir_buf *out, enum weir_value_kind kind,
 		break;
 	case WEIR_VALUE_IP:
 		weir_buf_addc(out, '"');
-		weir_buf_add_addr(out, v->bytes);
+		(v->v6 ? weir_buf_add_addr6 : weir_buf_add_addr)(out, v->bytes);
 		weir_buf_addc(out, '"');
 		break;
 	case WEIR_VALUE_MAC:

@@ -100,7 +100,7 @@ static void show_field(const struct weir_proto *c, enum weir_packet_field id,
 		weir_buf_adds(c->out, v->num ? "yes" : "no");
 		break;
 	case WEIR_VALUE_IP:
-		weir_buf_add_addr(c->out, v->bytes);
+		(v->v6 ? weir_buf_add_addr6 : weir_buf_add_addr)(c->out, v->bytes);
 		break;
 	case WEIR_VALUE_MAC:
 		weir_buf_add_mac(c->out, v->bytes);
