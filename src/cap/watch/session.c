@@ -140,20 +140,6 @@ static int open_loop(struct weir_watch *w, struct loop *l, struct weir_error *er
 	return 0;
 }
 
-static void close_loop(struct weir_watch *w, struct loop *l)
-{
-	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
-
-	weir_keys_close(&l->keys);
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++)
-		if (l->promisc[i] >= 0)
-			close(l->promisc[i]);
-	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
-}
-
 static int open_sinks(struct weir_watch *w, struct weir_error *err)
 {
 	bool threads = w->hook == WEIR_HOOK_MMAP;
@@ -262,6 +248,24 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 	}
 }
 
+static void close_loop(struct weir_watch *w, struct loop *l)
+{
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+
+	weir_keys_close(&l->keys);
+	/* A signal that was only looked at (weir_watch_interrupted) would end the
+	 * process as soon as it is let through. */
+	if (l->signals >= 0)
+		on_signals(w, l);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++)
+		if (l->promisc[i] >= 0)
+			close(l->promisc[i]);
+	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
+}
+
 static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
 	uint64_t times;
@@ -357,6 +361,7 @@ static int drain(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	bool enough = w->opt.count && atomic_load(&w->left) <= 0;
 	int ret = 0, n;
 
+	on_signals(w, l);
 	w->engine->detach(w);
 	w->detached = true;
 	if (w->mode == WEIR_WATCH_FLOWS)
