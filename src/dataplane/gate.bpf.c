@@ -3,6 +3,7 @@
  * The XDP gate: parse the packet once, then let the stages look and decide.
  */
 #include "bpf/bound.bpf.h"
+#include "bpf/bound.bpf.h"
 #include "bpf/gate.bpf.h"
 #include "bpf/parse.bpf.h"
 
@@ -42,15 +43,13 @@ struct {
 static __always_inline void parse_copy(struct xdp_md *ctx, struct weir_scratch *s, __u32 len)
 {
 	struct weir_gate_head *head;
-	__u32 zero = 0, n = len;
+	__u32 zero = 0, last = weir_last(len), n;
 
-	/* The verifier wants bounds for this very register: at least one byte,
-	 * at most the buffer. */
-	WEIR_OPAQUE(n);
-	if (n > sizeof(head->bytes))
-		n = sizeof(head->bytes);
+	if (last >= sizeof(head->bytes))
+		last = sizeof(head->bytes) - 1;
+	n = weir_size(last);
 	head = bpf_map_lookup_elem(&weir_gate_head, &zero);
-	if (!head || n == 0 || bpf_xdp_load_bytes(ctx, 0, head->bytes, n))
+	if (!head || bpf_xdp_load_bytes(ctx, 0, head->bytes, n))
 		return;
 	weir_parse(&s->pkt, head->bytes, head->bytes + n, weir_gate_l2, 0, len);
 }

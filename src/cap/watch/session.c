@@ -251,12 +251,13 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 static void close_loop(struct weir_watch *w, struct loop *l)
 {
 	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+	struct signalfd_siginfo late;
 
 	weir_keys_close(&l->keys);
-	/* A signal that was only looked at (weir_watch_interrupted) would end the
-	 * process as soon as it is let through. */
-	if (l->signals >= 0)
-		on_signals(w, l);
+	/* A signal that came after the end would kill the process as soon as it is
+	 * let through. */
+	while (l->signals >= 0 && read(l->signals, &late, sizeof(late)) == sizeof(late))
+		;
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
