@@ -519,7 +519,7 @@ static int run(int argc, char **argv)
 	weir_strict_free(w.strict);
 	weir_match_free(w.match);
 	if (ret)
-		return weir_verb_fail("watch", &err, WEIR_EXIT_FAILED);
+		return weir_verb_fail("watch", &err, w.status ? w.status : WEIR_EXIT_FAILED);
 	return w.status;
 }
 

@@ -128,7 +128,9 @@ static void *read_loop(void *arg)
 		struct pollfd p = {.fd = r->fd, .events = POLLIN | POLLERR};
 
 		n = read_ready(r);
-		if (n == WEIR_STOP || (n && weir_sink_flush(r->sink)))
+		if (n)
+			weir_sink_flush(r->sink);
+		if (n == WEIR_STOP)
 			break;
 		if (n)
 			continue;

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/verb.h"
 #include "cap/watch/session.h"
 
 #define BATCH 4096 /* packets read before the signals have their turn */
@@ -86,9 +87,15 @@ static int open_file(struct weir_watch *w, struct source *s, struct weir_error *
 
 	s->pcap = pcap_open_offline_with_tstamp_precision(w->opt.read_file,
 							  PCAP_TSTAMP_PRECISION_NANO, msg);
-	if (!s->pcap)
+	if (!s->pcap) {
+		/* libpcap names the file in some messages only. */
+		size_t n = strlen(w->opt.read_file);
+		bool named = !strncmp(msg, w->opt.read_file, n) && !strncmp(msg + n, ": ", 2);
+
+		w->status = WEIR_EXIT_USAGE;
 		return weir_fail(err, -EINVAL, "cannot read %s: %s: give a pcap or pcapng file",
-				 w->opt.read_file, msg);
+				 w->opt.read_file, named ? msg + n + 2 : msg);
+	}
 	s->nsec_per_tick = 1;
 	return check_linktype(s, w->opt.read_file, err);
 }

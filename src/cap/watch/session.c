@@ -215,23 +215,21 @@ static void drop_privileges(const struct weir_watch *w)
 	weir_caps_drop(weir_writer_needs_override(w) ? WEIR_CAP_DAC_OVERRIDE : 0);
 }
 
-static int flush_with_bar(struct weir_watch *w)
+static void flush_with_bar(struct weir_watch *w)
 {
 	weir_autobuf struct weir_buf show = {0};
-	int ret;
 
 	if (!w->sinks[0].out.len)
-		return 0;
+		return;
 	if (w->bar) {
 		weir_bar_hide(w->bar, &show);
 		weir_buf_flush(&show, STDOUT_FILENO);
 	}
-	ret = weir_sink_flush(&w->sinks[0]);
+	weir_sink_flush(&w->sinks[0]);
 	if (w->bar) {
 		weir_bar_show(w->bar, &show);
 		weir_buf_flush(&show, STDOUT_FILENO);
 	}
-	return ret;
 }
 
 static void on_signals(struct weir_watch *w, struct loop *l)
@@ -300,9 +298,8 @@ static int poll_engine(struct weir_watch *w, struct loop *l, struct weir_error *
 		weir_watch_stop(w);
 		n = 0;
 	}
-	if (flush_with_bar(w) || n == WEIR_STOP)
-		return 0;
-	return n;
+	flush_with_bar(w);
+	return n == WEIR_STOP ? 0 : n;
 }
 
 /* How long may the next wait be, in ms? */
@@ -416,6 +413,7 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	ret = weir_writer_open(w, err);
 	if (ret)
 		return ret;
+	w->running = true;
 	drop_privileges(w);
 	announce(w);
 	open_keys(w, l);
@@ -442,7 +440,6 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
 	struct weir_rules store = {.rules_fd = -1};
 	struct weir_error later;
-	bool opened = false;
 	int ret;
 
 	memset(l.promisc, -1, sizeof(l.promisc));
@@ -454,6 +451,8 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		w->seed = (uint32_t)w->started;
 	ret = w->opt.flows ? weir_flows_new(w, err) : 0;
 	if (!ret)
+		ret = weir_writer_new(w, err);
+	if (!ret)
 		ret = open_loop(w, &l, err);
 	if (!ret)
 		ret = open_sinks(w, err);
@@ -464,11 +463,9 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		open_screen(w);
 		ret = w->engine->open(w, err);
 	}
-	if (!ret) {
-		opened = true;
+	if (!ret)
 		ret = capture(w, &l, err);
-	}
-	if (opened && !(ret && !w->writer)) {
+	if (w->running) {
 		int drained = drain(w, &l, ret ? &later : err);
 
 		ret = ret ? ret : drained;

@@ -110,7 +110,7 @@ struct weir_engine {
 	void (*close)(struct weir_watch *w);
 };
 
-#define WEIR_STOP (-125) /* -ECANCELED: -c reached, or the output has gone */
+#define WEIR_STOP (-125) /* -ECANCELED: -c is reached */
 
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
@@ -181,6 +181,7 @@ struct weir_watch {
 	int stop_fd; /* eventfd: readable once stop is set */
 	int64_t clock_offset;
 	uint64_t started; /* ns since the epoch */
+	bool running; /* the output has begun, so the end of it is due */
 	bool detached; /* nothing comes any more: the counters are final */
 	struct weir_rules *rules; /* to name a rule; NULL: no store */
 	int status; /* exit status so far */
@@ -198,10 +199,10 @@ const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, s
 /* sink.c */
 int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
 void weir_sink_free(struct weir_sink *s);
-/* One packet. @ev->ts is in ns since the epoch. 0 or WEIR_STOP. */
+/* One packet. @ev->ts is in ns since the epoch. 0, or WEIR_STOP when -c is reached. */
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
-/* Write what is pending. 0 or WEIR_STOP. */
-int weir_sink_flush(struct weir_sink *s);
+/* Write what is pending; what cannot be written is lost, and the run ends. */
+void weir_sink_flush(struct weir_sink *s);
 
 /* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
  * define the same names. @no_l2: for raw IP instead of Ethernet. */
@@ -212,6 +213,9 @@ bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p)
 void weir_strict_free(struct weir_strict *s);
 
 /* writer.c */
+/* Before anything is attached: the directory of -w is there and can be written. */
+int weir_writer_new(struct weir_watch *w, struct weir_error *err);
+/* Once all else has succeeded: begin the output; this truncates a file. */
 int weir_writer_open(struct weir_watch *w, struct weir_error *err);
 /* Thread-safe. Writes @b whole and resets it. 0 or a negative errno. */
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b);

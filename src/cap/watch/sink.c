@@ -169,9 +169,10 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 		return 0;
 	}
 	put_out(s, &p);
+	/* An output that fails ends the run, but what is in the rings is still
+	 * read, and counted as lost. */
 	if (s->out.len >= SINK_FLUSH_BYTES || weir_writer_full(w, s->out.len))
-		if (weir_sink_flush(s))
-			return WEIR_STOP;
+		weir_sink_flush(s);
 	if (w->opt.count && atomic_load(&w->left) <= 0) {
 		weir_watch_stop(w);
 		return WEIR_STOP;
@@ -188,7 +189,7 @@ static void take_back(struct weir_sink *s)
 	}
 }
 
-int weir_sink_flush(struct weir_sink *s)
+void weir_sink_flush(struct weir_sink *s)
 {
 	struct weir_watch *w = s->w;
 	int ret = 0;
@@ -203,8 +204,6 @@ int weir_sink_flush(struct weir_sink *s)
 	if (ret)
 		take_back(s);
 	memset(s->pending, 0, sizeof(s->pending));
-	if (!ret)
-		return 0;
-	weir_watch_stop(w);
-	return WEIR_STOP;
+	if (ret)
+		weir_watch_stop(w);
 }

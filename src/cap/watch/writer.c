@@ -18,11 +18,14 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/verb.h"
 #include "cap/watch/pcapng.h"
 #include "cap/watch/session.h"
 
 /* A pipe that polls writable has room for this much. */
 #define PIPE_CHUNK 4096
+#define POLL_MS 200
+#define LAST_WAITS 5 /* at the end of a run the reader has this much longer */
 
 struct weir_writer {
 	pthread_mutex_t lock;
@@ -101,8 +104,9 @@ static int write_all(struct weir_watch *w, const char *data, size_t n)
 		if (wr->may_block) {
 			struct pollfd p = {.fd = wr->fd, .events = POLLOUT};
 
-			while (poll(&p, 1, 200) == 0)
-				if (weir_watch_interrupted(w))
+			for (int waits = 0; poll(&p, 1, POLL_MS) == 0; waits++)
+				if (weir_watch_interrupted(w) ||
+				    (atomic_load(&w->stop) && waits >= LAST_WAITS))
 					return -EINTR;
 		}
 		done = write(wr->fd, data, chunk);
@@ -180,16 +184,17 @@ static int open_dir(struct weir_watch *w, struct weir_error *err)
 	snprintf(wr->dir, sizeof(wr->dir), "%s", dirname(a));
 	snprintf(wr->base, sizeof(wr->base), "%s", basename(b));
 	wr->dir_fd = open(wr->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (wr->dir_fd < 0)
+	if (wr->dir_fd < 0 || faccessat(wr->dir_fd, ".", W_OK, AT_EACCESS))
+		w->status = WEIR_EXIT_USAGE;
+	if (w->status)
 		return weir_fail(err, -errno, "cannot write to %s: %s: give a directory that exists",
 				 w->opt.write_file, strerror(errno));
 	return 0;
 }
 
-int weir_writer_open(struct weir_watch *w, struct weir_error *err)
+int weir_writer_new(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_writer *wr = calloc(1, sizeof(*wr));
-	int ret;
 
 	if (!wr)
 		return weir_fail(err, -ENOMEM, "out of memory");
@@ -198,16 +203,21 @@ int weir_writer_open(struct weir_watch *w, struct weir_error *err)
 	wr->fd = STDOUT_FILENO;
 	wr->dir_fd = -1;
 	wr->is_stdout = !w->opt.write_file || !strcmp(w->opt.write_file, "-");
-	if (!w->opt.write_file) {
+	if (wr->is_stdout) {
 		wr->may_block = blocks(wr->fd);
 		return 0;
 	}
-	if (!wr->is_stdout) {
-		wr->fd = -1;
-		ret = open_dir(w, err);
-		if (ret)
-			return ret;
-	}
+	wr->fd = -1;
+	return open_dir(w, err);
+}
+
+int weir_writer_open(struct weir_watch *w, struct weir_error *err)
+{
+	struct weir_writer *wr = w->writer;
+	int ret;
+
+	if (!w->opt.write_file)
+		return 0;
 	ret = open_next(w);
 	if (ret)
 		return weir_fail(err, ret, "cannot write to %s: %s: check the path and its rights",
@@ -306,7 +316,7 @@ int weir_writer_close(struct weir_watch *w)
 
 	if (!wr)
 		return 0;
-	if (w->opt.write_file && !wr->broken && wr->fd >= 0)
+	if (wr->files && !wr->broken && wr->fd >= 0)
 		ret = end_file(w);
 	if (ret)
 		complain(w, ret);
