@@ -6,8 +6,12 @@
  */
 #include <errno.h>
 #include <net/if.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -56,10 +60,24 @@ static int hold_plain(const char *dev, bool drop)
 	return 0;
 }
 
-static int enter_gate(struct weir_gate *g, struct bare_bpf *s, struct weir_error *err)
+/* A bpffs of this process alone, for the pins that keep a resident stage: they
+ * go with it. */
+static int private_bpffs(char *dir)
 {
-	__u32 which = WEIR_GATE_FILTER;
-	int ret, fd;
+	int ret = 0;
+
+	if (!mkdtemp(dir))
+		return -errno;
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("bpf", dir, "bpf", 0, NULL))
+		ret = -errno;
+	return ret;
+}
+
+static int enter_gate(struct weir_gate *g, struct bare_bpf *s, const char *dir,
+		      struct weir_error *err)
+{
+	int ret;
 
 	bpf_program__set_autoload(s->progs.bare_pass, false);
 	bpf_program__set_autoload(s->progs.bare_drop, false);
@@ -68,14 +86,13 @@ static int enter_gate(struct weir_gate *g, struct bare_bpf *s, struct weir_error
 		ret = weir_load(s->obj, NULL, err);
 	if (ret)
 		return ret;
-	fd = bpf_program__fd(s->progs.gate_drop);
-	if (bpf_map_update_elem(g->resident_fd, &which, &fd, BPF_ANY))
-		return weir_load_explain(err, -errno, "enter the gate");
-	return 0;
+	return weir_gate_enter_resident(g, WEIR_GATE_FILTER, bpf_program__fd(s->progs.gate_drop),
+					dir, err);
 }
 
 static int hold_gate(const char *dev, bool drop)
 {
+	char dir[] = "/tmp/weir-bench-XXXXXX";
 	struct weir_error err = {""};
 	struct bare_bpf *s = NULL;
 	struct weir_gate g;
@@ -85,22 +102,20 @@ static int hold_gate(const char *dev, bool drop)
 	weir_gate_init(&g);
 	ret = weir_gate_open(&g, dev, WEIR_XDP_NATIVE, &err);
 	if (!ret && drop) {
+		ret = private_bpffs(dir);
 		s = bare_bpf__open();
-		ret = s ? enter_gate(&g, s, &err) : -errno;
+		if (!ret)
+			ret = s ? enter_gate(&g, s, dir, &err) : -ENOMEM;
 	}
-	if (ret) {
-		fprintf(stderr, "bare: %s\n", err.msg);
-	} else {
-		/* The arrays of the guests are theirs alone. */
-		for (int i = 0; i < WEIR_GATE_GUESTS; i++)
-			if (g.guest_fd[i] >= 0) {
-				close(g.guest_fd[i]);
-				g.guest_fd[i] = -1;
-			}
+	if (ret)
+		fprintf(stderr, "bare: cannot make the gate on %s: %s\n", dev,
+			err.msg[0] ? err.msg : strerror(-ret));
+	else
 		hold();
-	}
 	weir_gate_close(&g);
 	bare_bpf__destroy(s);
+	if (drop && !umount2(dir, MNT_DETACH))
+		rmdir(dir);
 	return !!ret;
 }
 

@@ -113,10 +113,14 @@ watch() {
 # killed SIGNAL: a running watch told to stop leaves nothing.
 killed() {
 	"$weir" watch -i "$out" --format json >/dev/null 2>"$work/err" &
-	local pid=$!
-	sleep 3
-	kill -0 $pid 2>/dev/null || { echo "ended early: $(cat "$work/err")"; return 1; }
-	state | grep -q 'prog .*weir_watch' || { echo "runs without a program"; kill $pid; return 1; }
+	local pid=$! i
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		state | grep -q 'prog .*weir_watch' && break
+		sleep 1
+		kill -0 $pid 2>/dev/null || { echo "ended early: $(cat "$work/err")"; return 1; }
+	done
+	[ "$i" != 10 ] || { echo "runs without a program"; kill $pid; return 1; }
+	sleep 1
 	kill "-$1" $pid
 	wait $pid 2>/dev/null
 	left_nothing

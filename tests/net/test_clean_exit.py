@@ -204,11 +204,13 @@ def test_foreign_program(pair, tmp_path):
 
 
 def maps_by_name(program):
-    """name -> descriptor of the maps of a program."""
+    """name -> descriptor of the maps of a program. Held before anybody looks at them:
+    a program array is cleared, some time later, when its last descriptor closes."""
     found = {}
     for number in kernel.program(program)["map_ids"]:
+        fd = kernel.map_by_id(number)
         told = kernel.json.loads(lab.sh("bpftool", "-j", "map", "show", "id", number).stdout)
-        found[told["name"]] = kernel.map_by_id(number)
+        found[told["name"]] = fd
     return found
 
 

@@ -302,6 +302,14 @@ static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 	return ret;
 }
 
+/* Where the try itself was not permitted, the missing capability is the news. */
+static bool has_tcx(void)
+{
+	const struct weir_probe *p = weir_probe(WEIR_FEATURE_TCX);
+
+	return p->ok || p->error == -EPERM;
+}
+
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -314,12 +322,12 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	}
 	switch ((enum weir_capture)o->capture) {
 	case WEIR_CAPTURE_AUTO:
-		w->hook = weir_has(WEIR_FEATURE_TCX) ? WEIR_HOOK_TCX : WEIR_HOOK_TAP;
+		w->hook = has_tcx() ? WEIR_HOOK_TCX : WEIR_HOOK_TAP;
 		break;
 	case WEIR_CAPTURE_TC:
-		if (!weir_has(WEIR_FEATURE_TCX))
-			return bad(err, "this kernel has no tcx (6.6 and later have it), or it is "
-					"refused: use --capture auto, or see `weir doctor`");
+		if (!has_tcx())
+			return bad(err, "this kernel has no tcx (6.6 and later have it): use "
+					"--capture auto or af_packet");
 		w->hook = WEIR_HOOK_TCX;
 		break;
 	case WEIR_CAPTURE_XDP:
@@ -349,23 +357,25 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{w->hook == WEIR_HOOK_XDP && o->direction > 0,
 		 "XDP sees only packets coming in: use -Q in, or --capture tc"},
 		{w->hook != WEIR_HOOK_XDP && o->verdict,
-		 "--verdict needs --capture xdp: only there is a verdict known"},
-		{w->hook != WEIR_HOOK_XDP && o->xdp_mode, "--xdp-mode needs --capture xdp"},
+		 "--verdict without --capture xdp: only there is a verdict known, add it"},
+		{w->hook != WEIR_HOOK_XDP && o->xdp_mode, "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out"},
 		{w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
-		 "--fanout, --fanout-mode and --socket need --capture af_packet with packets shown"},
-		{o->fanout_mode && !o->fanout, "--fanout-mode needs --fanout N"},
+		 "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
+		 "af_packet, without --transport, --flows and --count"},
+		{o->fanout_mode && !o->fanout, "--fanout-mode without --fanout: say how many threads with --fanout N"},
 		{o->transport == 2 && w->hook != WEIR_HOOK_MMAP,
-		 "--transport mmap needs --capture af_packet with packets shown"},
+		 "--transport mmap is af_packet's own ring: use --capture af_packet, without --flows and "
+		 "--count"},
 		{w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
-		 "--transport does not apply to --capture pcap"},
+		 "libpcap has its own transport: leave --transport out"},
 		{o->read_file && o->direction >= 0, "a file has no direction: leave -Q out"},
-		{o->read_file && o->promisc, "--promisc does not apply to files"},
-		{o->fanout > 1 && o->flows, "--fanout does not go with --flows"},
+		{o->read_file && o->promisc, "a file cannot be made promiscuous: leave --promisc out"},
+		{o->fanout > 1 && o->flows, "--flows counts in the kernel, without threads: leave --fanout out"},
 		{o->flows && o->write_file, "--flows writes no packets: leave -w out"},
 		{o->count_only && (o->write_file || o->flows),
 		 "--count shows only a number: leave -w and --flows out"},
-		{o->by && !o->flows, "--by needs --flows"},
-		{o->once && !o->flows, "--once needs --flows"},
+		{o->by && !o->flows, "--by without --flows: add --flows"},
+		{o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for"},
 		{o->write_file && o->json, "-w writes pcapng: leave --json out"},
 		{o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
 			 o->format != WEIR_FORMAT_LINE,

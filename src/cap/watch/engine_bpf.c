@@ -107,8 +107,8 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 		int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 		if (fd < 0)
-			return weir_fail(err, -errno, "cannot open a packet socket: %s: run as "
-						      "root or with CAP_NET_RAW",
+			return weir_fail(err, -errno, "cannot open a packet socket: %s: see "
+						      "`weir doctor`",
 					 strerror(errno));
 		st->port[i].sock = fd;
 		ret = weir_attach_filter(fd, prog, err);

@@ -198,8 +198,7 @@ static int open_reader(struct reader *r, int prog, struct weir_error *err)
 
 	r->fd = socket(AF_PACKET, type | SOCK_CLOEXEC, 0);
 	if (r->fd < 0)
-		return weir_fail(err, -errno, "cannot open a packet socket: %s: run as root or with "
-					      "CAP_NET_RAW", strerror(errno));
+		return weir_fail(err, -errno, "cannot open a packet socket: %s: see `weir doctor`", strerror(errno));
 	ret = setup_ring(r, err);
 	if (ret)
 		return ret;

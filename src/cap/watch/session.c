@@ -77,6 +77,21 @@ const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, s
 	return buf;
 }
 
+/* Say what is missing before the kernel says only "not permitted". */
+static int check_privileges(const struct weir_watch *w, struct weir_error *err)
+{
+	static const uint64_t needs[] = {
+		[WEIR_HOOK_TCX] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_PERFMON,
+		[WEIR_HOOK_XDP] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_PERFMON,
+		[WEIR_HOOK_TAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
+		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
+		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
+	};
+	uint64_t caps = needs[w->hook] | (w->opt.promisc ? WEIR_CAP_NET_RAW : 0);
+
+	return w->opt.read_file ? 0 : weir_caps_need(caps, "capture", err);
+}
+
 /* Promiscuous mode by a packet socket's membership: the kernel counts the users
  * and takes the flag back when the descriptor closes, however we end. */
 static int open_promisc(struct weir_watch *w, struct loop *l, struct weir_error *err)
@@ -87,7 +102,8 @@ static int open_promisc(struct weir_watch *w, struct loop *l, struct weir_error 
 
 		l->promisc[i] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 		if (l->promisc[i] < 0)
-			return weir_fail(err, -errno, "--promisc needs CAP_NET_RAW: run as root");
+			return weir_fail(err, -errno, "cannot open a packet socket: %s: leave "
+						      "--promisc out", strerror(errno));
 		if (setsockopt(l->promisc[i], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq,
 			       sizeof(mreq)))
 			return weir_fail(err, -errno, "cannot make %s promiscuous: %s: leave "
@@ -449,7 +465,9 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
 	if (getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed))
 		w->seed = (uint32_t)w->started;
-	ret = w->opt.flows ? weir_flows_new(w, err) : 0;
+	ret = check_privileges(w, err);
+	if (!ret && w->opt.flows)
+		ret = weir_flows_new(w, err);
 	if (!ret)
 		ret = weir_writer_new(w, err);
 	if (!ret)

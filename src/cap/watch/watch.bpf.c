@@ -21,6 +21,7 @@
 #include "bpf/parse.bpf.h"
 #include "cap/watch/watch.h"
 
+#define VLAN_TAG_LEN 4
 #define TCX_NEXT (-1) /* = TC_ACT_UNSPEC: the next program, or the default, decides */
 
 const volatile struct weir_watch_config cfg = {.mode = WEIR_WATCH_RING, .snaplen = 256};
@@ -91,7 +92,8 @@ struct seen {
 	const struct weir_pkt *pkt;
 	struct work *work;
 	struct weir_watch_counters *count;
-	__u32 len;	/* frame bytes, without a stripped tag */
+	__u32 len;	/* frame bytes at hand, without a stripped tag */
+	__u32 bytes;	/* on the wire, with it: what is counted */
 	__u32 rule;
 	__u32 slot;
 	__u32 ifindex;
@@ -123,7 +125,7 @@ static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
 {
 	s->count->lost[why]++;
-	s->count->lost_bytes[why] += s->len;
+	s->count->lost_bytes[why] += s->bytes;
 }
 
 static __always_inline void fill_event(const struct seen *s, struct weir_watch_event *ev,
@@ -257,7 +259,8 @@ static __always_inline void add_flow(const struct seen *s)
 			return;
 		}
 	}
-	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->len, s->gso_size, now);
+	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->bytes,
+		      s->gso_size, now);
 	s->count->sent++;
 }
 
@@ -267,7 +270,7 @@ static __always_inline bool observe(const struct seen *s)
 	struct weir_watch_counters *c = s->count;
 
 	c->seen++;
-	c->seen_bytes += s->len;
+	c->seen_bytes += s->bytes;
 	if (!weir_match(s->pkt) || !(cfg.verdicts & 1U << s->verdict)) {
 		c->unmatched++;
 		return false;
@@ -277,7 +280,7 @@ static __always_inline bool observe(const struct seen *s)
 		return false;
 	}
 	c->matched++;
-	c->matched_bytes += s->len;
+	c->matched_bytes += s->bytes;
 	if (cfg.mode == WEIR_WATCH_RING)
 		ship_ring(s);
 	else if (cfg.mode == WEIR_WATCH_PERF)
@@ -292,7 +295,7 @@ static __always_inline bool observe(const struct seen *s)
 static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 {
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
-	struct seen s = {.ctx = skb, .len = n, .ifindex = skb->ifindex, .dir = dir};
+	struct seen s = {.ctx = skb, .len = n, .bytes = n, .ifindex = skb->ifindex, .dir = dir};
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
@@ -306,6 +309,7 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 	if (skb->vlan_present) {
 		s.vlan_meta = bpf_ntohs(skb->vlan_proto) << 16 | (skb->vlan_tci & 0xffff);
 		s.flags |= WEIR_WATCH_VLAN_META;
+		s.bytes += VLAN_TAG_LEN;
 	}
 	s.gso_size = skb->gso_size;
 	s.queue = skb->queue_mapping;
@@ -319,7 +323,7 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 	if (last >= WEIR_PKT_HDR_MAX ||
 	    bpf_skb_load_bytes(skb, 0, s.work->head, weir_size(last))) {
 		s.count->seen++;
-		s.count->seen_bytes += s.len;
+		s.count->seen_bytes += s.bytes;
 		s.count->matched++;
 		lose(&s, WEIR_WATCH_LOST_COPY);
 		return false;
@@ -366,14 +370,15 @@ int weir_watch_xdp(struct xdp_md *ctx)
 
 	if (!scratch)
 		return XDP_PASS;
-	if (scratch->flags & WEIR_SCRATCH_TEST)
+	/* The gates of a namespace share their guests; each looks at its own. */
+	if (!weir_gate_is_mine(ctx) || scratch->flags & WEIR_SCRATCH_TEST)
 		return weir_gate_next_guest(ctx, scratch);
 	s.ifindex = ctx->ingress_ifindex;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	s.count = counters_of(s.ifindex, &s.slot);
 	if (s.work && s.count) {
 		s.pkt = &scratch->pkt;
-		s.len = scratch->pkt.len;
+		s.len = s.bytes = scratch->pkt.len;
 		s.rule = scratch->rule;
 		s.queue = ctx->rx_queue_index;
 		s.flags = WEIR_WATCH_QUEUE;
