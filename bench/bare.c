@@ -4,6 +4,7 @@
  * until standard input ends. "pass" and "drop" do only that; "gate" is weir's
  * gate without a stage, "gate-drop" the gate with one that drops.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
@@ -74,6 +75,21 @@ static int private_bpffs(char *dir)
 	return ret;
 }
 
+/* Unpinned before the end, so that who comes next finds the interface free. */
+static void remove_bpffs(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			unlinkat(dirfd(dir), e->d_name, 0);
+	if (dir)
+		closedir(dir);
+	if (!umount2(path, MNT_DETACH))
+		rmdir(path);
+}
+
 static int enter_gate(struct weir_gate *g, struct bare_bpf *s, const char *dir,
 		      struct weir_error *err)
 {
@@ -112,10 +128,10 @@ static int hold_gate(const char *dev, bool drop)
 			err.msg[0] ? err.msg : strerror(-ret));
 	else
 		hold();
+	if (drop)
+		remove_bpffs(dir);
 	weir_gate_close(&g);
 	bare_bpf__destroy(s);
-	if (drop && !umount2(dir, MNT_DETACH))
-		rmdir(dir);
 	return !!ret;
 }
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The demo runs to its end, shows what it promises, and leaves nothing behind."""
+import os
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree
+
+import pytest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FLOOD = os.path.join(TOP, "build", "bench", "flood")
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.skipif(not os.path.exists(FLOOD), reason="bench programs are not built")
+@pytest.mark.skipif(not shutil.which("tcpdump"), reason="no tcpdump")
+def test_demo(tmp_path):
+    picture = tmp_path / "demo.svg"
+    before = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    run = subprocess.run([os.path.join(TOP, "tools", "demo"), "--svg", picture],
+                         capture_output=True, text=True, timeout=60)
+    out = plain(run.stdout)
+    assert run.returncode == 0, run.stderr
+    # Each command is printed before what it printed.
+    for command in ("$ weir watch -i eth0 -n -c 4", "$ tcpdump -i eth0 -w /dev/null",
+                    "$ weir watch -i eth0 --capture xdp --flows"):
+        assert command in out
+    assert out.index("$ weir watch -i eth0 -n -c 4") < out.index("ICMP echo request")
+    sums = {line.split()[0]: line.split()[1:] for line in out.splitlines()
+            if line.startswith(("tcpdump ", "weir "))}
+    assert int(sums["tcpdump"][0]) > 0 and int(sums["weir"][0]) > 0
+    assert out.rstrip().splitlines()[-2].strip() == "0", "kill -9 left a program"
+    root = xml.etree.ElementTree.parse(picture).getroot()
+    assert root.tag.endswith("svg") and "tcpdump" in "".join(root.itertext())
+    after = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
+    assert [n for n in after.split() if n.startswith("weirdemo")] == \
+           [n for n in before.split() if n.startswith("weirdemo")]
