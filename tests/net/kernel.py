@@ -46,6 +46,14 @@ def fill_slot(array, slot, prog):
     bpf(2, "=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
 
 
+def set_bit(array, bit):
+    """In the first number of an array map."""
+    key, value = ctypes.c_uint32(0), ctypes.c_uint32(0)
+    bpf(1, "=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+    value.value |= bit
+    bpf(2, "=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+
+
 def load_xdp(name, instructions):
     """An xdp.frags program from its instructions."""
     code = ctypes.create_string_buffer(b"".join(instructions))

@@ -221,6 +221,7 @@ def make_resident(gate, link, pins):
                                   verdict=1, rule=7)
     kernel.pin(maps["weir_resident"], pins / "resident")
     kernel.fill_slot(maps["weir_resident"], 0, stage)
+    kernel.set_bit(maps["weir_gate_used"], 1 << 16)  # WEIR_SCRATCH_RESIDENT(0)
     link = kernel.link_by_id(link)
     kernel.pin(link, pins / "gate")
     for fd in (stage, link, *maps.values()):
