@@ -19,7 +19,7 @@ const struct weir_engine_view weir_engines[WEIR_ENGINES] = {
 		.sees_nft_out = "no",
 		.loopback_copies = "2",
 		.match = "kernel",
-		.needs = "BPF, NET_ADMIN",
+		.needs = "BPF, NET_ADMIN, PERFMON",
 		.kernel = "6.6 (tcx)",
 	},
 	{
@@ -30,7 +30,7 @@ const struct weir_engine_view weir_engines[WEIR_ENGINES] = {
 		.sees_nft_in = "yes",
 		.loopback_copies = "1",
 		.match = "kernel",
-		.needs = "BPF, NET_ADMIN",
+		.needs = "BPF, NET_ADMIN, PERFMON",
 		.kernel = "6.1",
 	},
 	{
@@ -43,7 +43,7 @@ const struct weir_engine_view weir_engines[WEIR_ENGINES] = {
 		.sees_nft_out = "no",
 		.loopback_copies = "2",
 		.match = "kernel",
-		.needs = "BPF, NET_RAW",
+		.needs = "BPF, NET_RAW, PERFMON",
 		.kernel = "6.1",
 	},
 	{

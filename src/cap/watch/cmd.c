@@ -533,12 +533,6 @@ static int run(int argc, char **argv)
 	return w.status;
 }
 
-static void help_more(struct weir_buf *out)
-{
-	weir_buf_adds(out, "What each engine sees:\n");
-	weir_engines_table(out);
-}
-
 const struct weir_verb weir_watch_verb = {
 	.name = "watch",
 	.group = "See",
@@ -546,7 +540,7 @@ const struct weir_verb weir_watch_verb = {
 	.synopsis = "[OPTIONS] [EXPRESSION]",
 	.options = options,
 	.details = "EXPRESSION is tcpdump-like: host, net, port, portrange, tcp, udp, icmp, vlan, ...\n"
-		   "see weir-match(7). Without one every packet is shown.\n",
+		   "see weir-match(7). Without one every packet is shown.",
 	.run = run,
-	.help_more = help_more,
+	.help_more = weir_engines_table,
 };
