@@ -18,6 +18,13 @@ struct weir_flow_key {
 	__u8  fragment;	      /* 1: later fragments, ports unknown */
 };
 
+/* The kernel's table has one record for each CPU that saw the flow, so that no
+ * two ever write to the same; user space merges them. */
+struct weir_flow_part {
+	struct weir_flow_key key;
+	__u32 cpu;
+};
+
 #define WEIR_FLOW_FIRST_B (1U << 0) /* the first packet came from side B */
 #define WEIR_FLOW_SYN_A	  (1U << 1) /* side A opened: its SYN, or B's SYN-ACK, was seen */
 #define WEIR_FLOW_SYN_B	  (1U << 2)
@@ -36,6 +43,7 @@ struct weir_flow_val {
 };
 
 _Static_assert(sizeof(struct weir_flow_key) == 44, "ABI: struct weir_flow_key");
+_Static_assert(sizeof(struct weir_flow_part) == 48, "ABI: struct weir_flow_part");
 _Static_assert(sizeof(struct weir_flow_val) == 72, "ABI: struct weir_flow_val");
 
 /* Is the source side A? Any total order does as long as both directions agree:

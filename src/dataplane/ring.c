@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,11 +18,21 @@
 /* Records read from one ring before the next one has its turn, so that one
  * flooded CPU starves neither the others nor the signals. */
 #define RING_BUDGET 16384
-#define RING_STOP (-ECANCELED) /* what on_record returns when the budget is spent */
+#define RING_TELL 16 /* the kernel is told each time a 16th of the ring is read */
 
 /* Perf wakes its reader for every event unless told otherwise; the reader's
  * timer finds what a batch leaves over. */
 #define PERF_WAKE_EVENTS 256
+
+/* A kernel ring buffer, mapped. libbpf's reader tells the kernel after every
+ * record how far it is, and each time the producer's CPU has to fetch that
+ * line again; this one tells it now and then. */
+struct ring {
+	int fd;
+	unsigned long *consumer, *producer;
+	const uint8_t *data; /* mapped twice in a row: no record is cut */
+	size_t size;
+};
 
 struct weir_ring {
 	enum weir_transport transport;
@@ -29,9 +40,8 @@ struct weir_ring {
 	void *arg;
 	int epoll_fd;
 	struct perf_buffer *perf;
-	struct ring_buffer **rings; /* one a CPU */
+	struct ring *rings; /* one a CPU */
 	int n_rings;
-	int budget; /* of the ring being read */
 	int count;
 	int stopped; /* what the callback returned when it stopped the reading */
 };
@@ -43,17 +53,6 @@ static size_t round_up_pow2(size_t n)
 	while (size < n && size < (1UL << 30))
 		size <<= 1;
 	return size;
-}
-
-static int on_record(void *ctx, void *data, size_t size)
-{
-	struct weir_ring *r = ctx;
-
-	r->count++;
-	r->stopped = r->fn(r->arg, data, size);
-	if (r->stopped)
-		return r->stopped;
-	return --r->budget > 0 ? 0 : RING_STOP;
 }
 
 static enum bpf_perf_event_ret on_perf(void *ctx, int cpu, struct perf_event_header *event)
@@ -81,28 +80,90 @@ static int watch_fd(struct weir_ring *r, int fd)
 	return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
+static int map_ring(struct ring *ring, int fd, size_t bytes)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *p = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	ring->consumer = p;
+	p = mmap(NULL, page + 2 * bytes, PROT_READ, MAP_SHARED, fd, (off_t)page);
+	if (p == MAP_FAILED)
+		return -errno;
+	ring->producer = p;
+	ring->data = (const uint8_t *)p + page;
+	ring->size = bytes;
+	return 0;
+}
+
+static void unmap_ring(struct ring *ring)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (ring->consumer)
+		munmap(ring->consumer, page);
+	if (ring->producer)
+		munmap(ring->producer, page + 2 * ring->size);
+	if (ring->fd >= 0)
+		close(ring->fd);
+}
+
 static int open_rings(struct weir_ring *r, int map_fd, size_t bytes, struct weir_error *err)
 {
 	int cpus = weir_sys_cpus(), ret;
 
-	r->rings = calloc((size_t)cpus, sizeof(struct ring_buffer *));
+	r->rings = calloc((size_t)cpus, sizeof(*r->rings));
 	if (!r->rings)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	for (__u32 cpu = 0; cpu < (__u32)cpus; cpu++) {
-		weir_autoclose int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "weir_ring", 0, 0,
-						       (__u32)bytes, NULL);
+		struct ring *ring = &r->rings[cpu];
 
-		if (fd < 0 || bpf_map_update_elem(map_fd, &cpu, &fd, BPF_ANY))
-			return weir_load_explain(err, -errno, "create the ring buffers");
-		r->rings[cpu] = ring_buffer__new(fd, on_record, r, NULL);
-		if (!r->rings[cpu])
-			return weir_load_explain(err, -errno, "map the ring buffers");
 		r->n_rings++;
-		ret = watch_fd(r, ring_buffer__epoll_fd(r->rings[cpu]));
+		ring->fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "weir_ring", 0, 0, (__u32)bytes,
+					  NULL);
+		if (ring->fd < 0 || bpf_map_update_elem(map_fd, &cpu, &ring->fd, BPF_ANY))
+			return weir_load_explain(err, -errno, "create the ring buffers");
+		ret = map_ring(ring, ring->fd, bytes);
+		if (ret)
+			return weir_load_explain(err, ret, "map the ring buffers");
+		ret = watch_fd(r, ring->fd);
 		if (ret)
 			return weir_fail(err, ret, "cannot wait for the rings: %s", strerror(-ret));
 	}
 	return 0;
+}
+
+/* Read one ring's records, at most RING_BUDGET. */
+static void read_ring(struct weir_ring *r, struct ring *ring)
+{
+	unsigned long at = *ring->consumer, told = at, end;
+	int budget = RING_BUDGET;
+
+	while (budget && !r->stopped) {
+		end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+		if (at >= end)
+			break;
+		for (; at < end && budget && !r->stopped; budget--) {
+			const uint8_t *head = ring->data + (at & (ring->size - 1));
+			__u32 len = __atomic_load_n((const __u32 *)head, __ATOMIC_ACQUIRE);
+
+			if (len & BPF_RINGBUF_BUSY_BIT) {
+				budget = 0; /* reserved, not yet written */
+				break;
+			}
+			at += ((len & ~BPF_RINGBUF_DISCARD_BIT) + BPF_RINGBUF_HDR_SZ + 7) & ~7UL;
+			if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
+				r->count++;
+				r->stopped = r->fn(r->arg, head + BPF_RINGBUF_HDR_SZ, len);
+			}
+			if (at - told < ring->size / RING_TELL)
+				continue;
+			told = at;
+			__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
+		}
+	}
+	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
 }
 
 static int open_perf(struct weir_ring *r, int map_fd, size_t bytes, struct weir_error *err)
@@ -157,7 +218,7 @@ void weir_ring_close(struct weir_ring *r)
 	if (!r)
 		return;
 	for (int i = 0; i < r->n_rings; i++)
-		ring_buffer__free(r->rings[i]);
+		unmap_ring(&r->rings[i]);
 	free(r->rings);
 	perf_buffer__free(r->perf);
 	if (r->epoll_fd >= 0)
@@ -180,13 +241,7 @@ int weir_ring_consume(struct weir_ring *r)
 		ret = perf_buffer__consume(r->perf);
 		return r->stopped ? r->stopped : ret < 0 ? ret : r->count;
 	}
-	for (int i = 0; i < r->n_rings; i++) {
-		r->budget = RING_BUDGET;
-		ret = ring_buffer__consume(r->rings[i]);
-		if (r->stopped)
-			return r->stopped;
-		if (ret < 0 && ret != RING_STOP)
-			return ret;
-	}
-	return r->count;
+	for (int i = 0; i < r->n_rings && !r->stopped; i++)
+		read_ring(r, &r->rings[i]);
+	return r->stopped ? r->stopped : r->count;
 }

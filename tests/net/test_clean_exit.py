@@ -176,6 +176,22 @@ def test_modes_do_not_mix(pair):
     assert first.stop().status == 0
 
 
+def test_tc_beside_generic_xdp(pair):
+    """Generic XDP hands on a copy of the packet that has forgotten how long its
+    Ethernet header is. tc sees the frame all the same."""
+    gate = pair.b.watch("-i", "vb", "--capture", "xdp", "--xdp-mode", "generic", "-w", "-")
+    watches = pair.b.watches("-i", "vb", "-Q", "in", "-w", "-", "--stats", "json",
+                             each=[["--capture", c] for c in ("tc", "af_packet", "pcap")])
+    sent = frames(20)
+    pair.a.inject("va", sent)
+    for watch in watches:
+        watch.wait_seen(20)
+    for watch in (*watches, gate):
+        assert watch.stop().status == 0
+        assert lab.packets_of(watch.out) == sent, watch.args
+    assert {watch.account["seen_bytes"] for watch in watches} == {sum(map(len, sent))}
+
+
 BPF_FLAGS = ["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Werror", "-fno-stack-protector",
              f"-I/usr/include/{os.uname().machine}-linux-gnu", f"-I{lab.TOP}/src"]
 

@@ -31,7 +31,6 @@
 
 /* Flow records read by one system call. */
 #define DRAIN_BATCH 4096
-#define DRAIN_BYTES (8u << 20)
 
 struct port { /* what one interface holds */
 	struct weir_programs *programs; /* XDP: one each; else only the first's */
@@ -318,38 +317,18 @@ static void bpf_engine_close(struct weir_watch *w)
 	free(st);
 }
 
-/* The per-CPU parts of one flow become one record in wall-clock time. */
-static void merge_cpus(struct weir_watch *w, const struct weir_flow_key *k, const char *vals,
-		       size_t cpus, size_t stride)
-{
-	struct weir_flow_val v;
-
-	for (size_t cpu = 0; cpu < cpus; cpu++) {
-		memcpy(&v, vals + cpu * stride, sizeof(v));
-		if (!v.first)
-			continue;
-		v.first += (uint64_t)w->clock_offset;
-		v.last += (uint64_t)w->clock_offset;
-		weir_flows_merge(w->flows, k, &v);
-	}
-}
-
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
 	int flows = weir_programs_map(st->port[0].programs, WEIR_MAP_FLOWS);
 	int old = st->flow_fd[st->flow_active];
-	size_t cpus = (size_t)weir_sys_cpus(), stride = (sizeof(struct weir_flow_val) + 7) & ~7UL;
-	uint32_t zero = 0, max = DRAIN_BATCH, token = 0, n;
+	weir_autofree struct weir_flow_part *parts = calloc(DRAIN_BATCH, sizeof(*parts));
+	weir_autofree struct weir_flow_val *vals = calloc(DRAIN_BATCH, sizeof(*vals));
+	uint32_t zero = 0, token = 0, n;
 	bool first = true;
 	int ret;
 
-	while (max > 64 && max * cpus * stride > DRAIN_BYTES)
-		max /= 2;
-	weir_autofree struct weir_flow_key *keys = calloc(max, sizeof(*keys));
-	weir_autofree char *vals = calloc(max, cpus * stride);
-
-	if (!keys || !vals)
+	if (!parts || !vals)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	st->flow_active ^= 1;
 	/* For a map in a map the kernel itself waits here until no program can
@@ -357,13 +336,18 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 	if (bpf_map_update_elem(flows, &zero, &st->flow_fd[st->flow_active], BPF_ANY))
 		return weir_load_explain(err, -errno, "swap the flow table");
 	do {
-		n = max;
-		ret = bpf_map_lookup_and_delete_batch(old, first ? NULL : &token, &token, keys,
+		n = DRAIN_BATCH;
+		ret = bpf_map_lookup_and_delete_batch(old, first ? NULL : &token, &token, parts,
 						      vals, &n, NULL);
 		if (ret && errno != ENOENT)
 			return weir_load_explain(err, -errno, "read the flow table");
-		for (uint32_t i = 0; i < n; i++)
-			merge_cpus(w, &keys[i], vals + i * cpus * stride, cpus, stride);
+		for (uint32_t i = 0; i < n; i++) {
+			if (!vals[i].first)
+				continue;
+			vals[i].first += (uint64_t)w->clock_offset;
+			vals[i].last += (uint64_t)w->clock_offset;
+			weir_flows_merge(w->flows, &parts[i].key, &vals[i]);
+		}
 		first = false;
 	} while (!ret);
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "cap/watch/pcapng.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -41,6 +42,7 @@ enum option {
 #define VERDICT_XDP 2	     /* first byte of epb_verdict: a Linux XDP action */
 #define FLAG_CSUM_UNDONE (1U << 9)
 #define FLAG_SEGMENTED (1U << 11)
+#define PACKET_TAIL_MAX 64 /* flags, drops, queue, verdict, end, length: 56 bytes at most */
 #define OPTION_MAX 65532     /* longest value whose padded length fits 16 bits */
 
 static void add_u16(struct weir_buf *b, uint16_t v)
@@ -86,11 +88,6 @@ static void option_text(struct weir_buf *b, enum option code, const char *s)
 		for (n = OPTION_MAX; n && ((uint8_t)s[n] & 0xc0) == 0x80;)
 			n--;
 	option(b, code, s, n);
-}
-
-static void option_u32(struct weir_buf *b, enum option code, uint32_t v)
-{
-	option(b, code, &v, sizeof(v));
 }
 
 static void option_u64(struct weir_buf *b, enum option code, uint64_t v)
@@ -204,7 +201,26 @@ static uint32_t packet_flags(const struct weir_packet *p)
 	return flags;
 }
 
-static void option_verdict(struct weir_buf *b, uint8_t verdict)
+/* A packet's block is built in place: it is the one that comes by the million. */
+struct packet_head {
+	uint32_t type, total, iface, time_high, time_low, caplen, len;
+};
+
+static char *put(char *p, const void *val, size_t n)
+{
+	memcpy(p, val, n);
+	return p + n;
+}
+
+static char *put_option(char *p, enum option code, const void *val, uint16_t n)
+{
+	const uint16_t head[2] = {(uint16_t)code, n};
+
+	p = put(put(p, head, sizeof(head)), val, n);
+	return put(p, "\0\0\0", -n & 3);
+}
+
+static char *put_verdict(char *p, uint8_t verdict)
 {
 	/* enum xdp_action, which the option carries as it is */
 	static const uint64_t action[] = {
@@ -214,9 +230,9 @@ static void option_verdict(struct weir_buf *b, uint8_t verdict)
 
 	if (verdict == WEIR_WATCH_NO_VERDICT ||
 	    verdict >= sizeof(action) / sizeof(action[0]))
-		return;
+		return p;
 	memcpy(val + 1, &action[verdict], 8);
-	option(b, EPB_VERDICT, val, sizeof(val));
+	return put_option(p, EPB_VERDICT, val, sizeof(val));
 }
 
 static void option_rule(struct weir_buf *b, const char *rule)
@@ -234,28 +250,45 @@ static void option_rule(struct weir_buf *b, const char *rule)
 void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 			unsigned int iface, uint64_t drops)
 {
-	size_t at = block_begin(out, BLOCK_PACKET);
-	uint32_t flags = packet_flags(p);
+	size_t begin = out->len;
+	struct packet_head head = {
+		.type = BLOCK_PACKET,
+		.iface = iface,
+		.time_high = (uint32_t)(p->ev.ts >> 32),
+		.time_low = (uint32_t)p->ev.ts,
+		.caplen = p->ev.caplen,
+		.len = p->ev.len > p->ev.caplen ? p->ev.len : p->ev.caplen,
+	};
+	const uint32_t flags = packet_flags(p), queue = p->ev.queue;
+	char *to = weir_buf_room(out, sizeof(head) + p->ev.caplen + 3);
 
-	add_u32(out, iface);
-	add_time(out, p->ev.ts);
-	add_u32(out, p->ev.caplen);
-	add_u32(out, p->ev.len > p->ev.caplen ? p->ev.len : p->ev.caplen);
-	weir_buf_add(out, p->data, p->ev.caplen);
-	add_padding(out, p->ev.caplen);
+	if (!to)
+		return;
+	to = put(to, &head, sizeof(head));
+	to = put(to, p->data, p->ev.caplen);
+	to = put(to, "\0\0\0", -p->ev.caplen & 3);
+	out->len = (size_t)(to - out->data);
 	if (p->comment)
 		option_text(out, OPT_COMMENT, p->comment);
 	if (p->rule)
 		option_rule(out, p->rule);
+	to = weir_buf_room(out, PACKET_TAIL_MAX);
+	if (!to)
+		return;
 	if (flags)
-		option_u32(out, EPB_FLAGS, flags);
+		to = put_option(to, EPB_FLAGS, &flags, sizeof(flags));
 	if (drops)
-		option_u64(out, EPB_DROPCOUNT, drops);
+		to = put_option(to, EPB_DROPCOUNT, &drops, sizeof(drops));
 	if (p->ev.flags & WEIR_WATCH_QUEUE)
-		option_u32(out, EPB_QUEUE, p->ev.queue);
-	option_verdict(out, p->ev.verdict);
-	option(out, OPT_END, NULL, 0);
-	block_end(out, at);
+		to = put_option(to, EPB_QUEUE, &queue, sizeof(queue));
+	to = put_verdict(to, p->ev.verdict);
+	to = put_option(to, OPT_END, "", 0);
+	head.total = (uint32_t)(to - out->data - (ptrdiff_t)begin) + sizeof(head.total);
+	to = put(to, &head.total, sizeof(head.total));
+	*to = '\0';
+	out->len = (size_t)(to - out->data);
+	memcpy(out->data + begin + offsetof(struct packet_head, total), &head.total,
+	       sizeof(head.total));
 }
 
 void weir_pcapng_stats(struct weir_buf *out, unsigned int iface,

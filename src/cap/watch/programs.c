@@ -32,6 +32,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.snaplen = w->snaplen,
 		.sample = w->user_stage ? 0 : w->opt.sample,
 		.seed = w->seed,
+		.match_all = w->user_stage || weir_match_is_all(w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
@@ -175,10 +176,10 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 {
 	const struct btf *btf = bpf_object__btf(p->skel->obj);
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
-		    .btf_key_type_id = struct_id(btf, "weir_flow_key"),
+		    .btf_key_type_id = struct_id(btf, "weir_flow_part"),
 		    .btf_value_type_id = struct_id(btf, "weir_flow_val"));
-	int fd = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "weir_flow_table",
-				sizeof(struct weir_flow_key), sizeof(struct weir_flow_val), entries,
+	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table",
+				sizeof(struct weir_flow_part), sizeof(struct weir_flow_val), entries,
 				&opts);
 
 	return fd < 0 ? -errno : fd;

@@ -86,6 +86,7 @@ struct weir_watch_iface {
 	uint32_t ifindex;
 	bool no_l2;
 	bool loopback;
+	bool gone; /* deleted while we watched */
 };
 
 struct weir_watch;
@@ -178,6 +179,7 @@ struct weir_watch {
 	struct weir_self self;
 	atomic_int_fast64_t left; /* of -c; negative: enough */
 	atomic_bool stop;
+	atomic_bool interrupted; /* by a signal */
 	int stop_fd; /* eventfd: readable once stop is set */
 	int64_t clock_offset;
 	uint64_t started; /* ns since the epoch */
@@ -221,6 +223,10 @@ int weir_writer_open(struct weir_watch *w, struct weir_error *err);
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b);
 /* Would @n more bytes reach the size limit of the present file? */
 bool weir_writer_full(const struct weir_watch *w, size_t n);
+/* The status bar's new text: under the same lock as the lines above it. */
+void weir_writer_bar(struct weir_watch *w, const char *text);
+/* Is the last file of -W complete? */
+bool weir_writer_done(const struct weir_watch *w);
 /* --rotate-seconds; called each second. */
 void weir_writer_tick(struct weir_watch *w);
 /* Interface statistics, then close. */
@@ -260,6 +266,7 @@ uint64_t weir_account_lost(struct weir_watch *w);
 int weir_bar_new(struct weir_watch *w);
 void weir_bar_free(struct weir_bar *b);
 void weir_bar_tick(struct weir_watch *w);
+void weir_bar_set(struct weir_bar *b, const char *text);
 /* Escape sequences that make room for other output, and bring the bar back. */
 void weir_bar_hide(struct weir_bar *b, struct weir_buf *out);
 void weir_bar_show(struct weir_bar *b, struct weir_buf *out);

@@ -78,6 +78,15 @@ static void parse(struct weir_packet *p)
 	p->wire_packets = weir_wire_packets(&p->hdr, p->ev.gso_size);
 }
 
+/* Does anything of this run look into the headers? */
+static bool reads_header(const struct weir_sink *s)
+{
+	const struct weir_watch *w = s->w;
+
+	return (w->user_stage && !w->strict) || w->opt.sample > 1 || s->talkers || w->self.known ||
+	       w->flows || !(w->opt.write_file || w->opt.count_only);
+}
+
 /* The part of the road that is in user space with --filter-at user, with
  * --strict-pcap and when reading files. */
 static bool user_stage(struct weir_sink *s, const struct weir_packet *p)
@@ -150,7 +159,8 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	c->consumed++;
 	if ((p.ev.flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
 		restore_vlan(s, &p);
-	parse(&p);
+	if (reads_header(s))
+		parse(&p);
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
 	if (w->opt.count && atomic_fetch_sub(&w->left, 1) <= 0) {

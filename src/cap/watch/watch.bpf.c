@@ -51,9 +51,9 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+		__uint(type, BPF_MAP_TYPE_HASH);
 		__uint(max_entries, 1);
-		__type(key, struct weir_flow_key);
+		__type(key, struct weir_flow_part);
 		__type(value, struct weir_flow_val);
 	});
 } weir_flows SEC(".maps");
@@ -71,11 +71,11 @@ struct {
 struct work {
 	struct weir_pkt pkt;
 	struct weir_watch_event ev;
-	struct weir_flow_key key;
-	__u32 pad;
+	struct weir_flow_part part;
 	struct weir_flow_val flow;
 	__u64 last_wake;
 	__u64 pending;
+	__u64 tick, tick_ns;
 	__u8 head[WEIR_PKT_HDR_MAX];
 };
 
@@ -89,6 +89,7 @@ struct {
 /* The packet at hand, whatever the hook. */
 struct seen {
 	void *ctx;
+	const __u8 *data, *end; /* the linear part; NULL where the hook has no pointers */
 	const struct weir_pkt *pkt;
 	struct work *work;
 	struct weir_watch_counters *count;
@@ -155,6 +156,42 @@ static __always_inline long copy_bytes(const struct seen *s, void *to, __u32 n)
 	return bpf_skb_load_bytes(s->ctx, 0, to, n);
 }
 
+/* Packets of SMALL_MIN..SMALL_MAX bytes are copied by the word, from the linear
+ * part: a fifth of what the helper's two calls and its memcpy take. */
+#define SMALL_MIN 32
+#define SMALL_MAX 95
+#define SMALL_ROOM (SMALL_MAX + 1)
+
+#define COPY_STEP(bytes, type)                                                          \
+	do {                                                                            \
+		if (!(n & (bytes)))                                                     \
+			break;                                                          \
+		if (from + (bytes) > end)                                               \
+			return false;                                                   \
+		for (unsigned int i_ = 0; i_ < (bytes) / sizeof(type); i_++)            \
+			((type *)to)[i_] = ((const type *)from)[i_];                    \
+		from += (bytes);                                                        \
+		to += (bytes);                                                          \
+	} while (0)
+
+/* @n is the length without the first SMALL_MIN bytes. */
+static __always_inline bool copy_small(__u8 *to, const __u8 *from, const __u8 *end, __u32 n)
+{
+	if (from + SMALL_MIN > end)
+		return false;
+	for (unsigned int i = 0; i < SMALL_MIN / sizeof(weir_una64); i++)
+		((weir_una64 *)to)[i] = ((const weir_una64 *)from)[i];
+	from += SMALL_MIN;
+	to += SMALL_MIN;
+	COPY_STEP(32, weir_una64);
+	COPY_STEP(16, weir_una64);
+	COPY_STEP(8, weir_una64);
+	COPY_STEP(4, weir_una32);
+	COPY_STEP(2, weir_una16);
+	COPY_STEP(1, __u8);
+	return true;
+}
+
 /* Waking the reader costs more than the event: do it for a batch, or at once
  * when the line was quiet. What is left unwoken the reader finds by its timer. */
 static __always_inline __u64 wake_flags(struct work *w, __u64 now)
@@ -194,13 +231,28 @@ static __always_inline void ship_ring(const struct seen *s)
 	__u32 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
 	__u32 last = weir_last(caplen);
 	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu);
+	struct weir_watch_event *ev;
 
 	if (!ring) {
 		lose(s, WEIR_WATCH_LOST_RING_FULL);
 		return;
 	}
-	if (last < 88)
-		SHIP(88);
+	if (s->data && caplen >= SMALL_MIN && caplen <= SMALL_MAX) {
+		ev = bpf_ringbuf_reserve(ring, sizeof(*ev) + SMALL_ROOM, 0);
+		if (!ev) {
+			lose(s, WEIR_WATCH_LOST_RING_FULL);
+			return;
+		}
+		if (copy_small((__u8 *)(ev + 1), s->data, s->end, caplen - SMALL_MIN)) {
+			fill_event(s, ev, now, caplen);
+			bpf_ringbuf_submit(ev, wake_flags(s->work, now));
+			s->count->sent++;
+			return;
+		}
+		bpf_ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
+	}
+	if (last < SMALL_ROOM)
+		SHIP(SMALL_ROOM);
 	if (last < 216)
 		SHIP(216);
 	if (last < 512)
@@ -234,11 +286,23 @@ static __always_inline void ship_perf(const struct seen *s)
 		s->count->sent++;
 }
 
+/* The coarse clock moves once a tick: it is asked once a tick. */
+static __always_inline __u64 coarse_now(struct work *w)
+{
+	__u64 tick = bpf_jiffies64();
+
+	if (tick != w->tick) {
+		w->tick = tick;
+		w->tick_ns = bpf_ktime_get_coarse_ns();
+	}
+	return w->tick_ns;
+}
+
 static __always_inline void add_flow(const struct seen *s)
 {
-	struct weir_flow_key *key = &s->work->key;
+	struct weir_flow_part *part = &s->work->part;
 	int src_a = weir_flow_src_is_a(s->pkt);
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 now = coarse_now(s->work);
 	struct weir_flow_val *v;
 	__u32 zero = 0;
 	void *flows = bpf_map_lookup_elem(&weir_flows, &zero);
@@ -247,13 +311,13 @@ static __always_inline void add_flow(const struct seen *s)
 		lose(s, WEIR_WATCH_LOST_MAP_FULL);
 		return;
 	}
-	weir_flow_key_of(s->pkt, s->ifindex, src_a, key);
-	v = bpf_map_lookup_elem(flows, key);
+	weir_flow_key_of(s->pkt, s->ifindex, src_a, &part->key);
+	part->cpu = bpf_get_smp_processor_id();
+	v = bpf_map_lookup_elem(flows, part);
 	if (!v) {
 		__builtin_memset(&s->work->flow, 0, sizeof(s->work->flow));
-		/* Another CPU may have inserted it meanwhile: that is fine. */
-		bpf_map_update_elem(flows, key, &s->work->flow, BPF_NOEXIST);
-		v = bpf_map_lookup_elem(flows, key);
+		bpf_map_update_elem(flows, part, &s->work->flow, BPF_NOEXIST);
+		v = bpf_map_lookup_elem(flows, part);
 		if (!v) {
 			lose(s, WEIR_WATCH_LOST_MAP_FULL);
 			return;
@@ -271,7 +335,7 @@ static __always_inline bool observe(const struct seen *s)
 
 	c->seen++;
 	c->seen_bytes += s->bytes;
-	if (!weir_match(s->pkt) || !(cfg.verdicts & 1U << s->verdict)) {
+	if ((!cfg.match_all && !weir_match(s->pkt)) || !(cfg.verdicts & 1U << s->verdict)) {
 		c->unmatched++;
 		return false;
 	}
@@ -292,7 +356,7 @@ static __always_inline bool observe(const struct seen *s)
 	return true;
 }
 
-static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
+static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool pointers)
 {
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .ifindex = skb->ifindex, .dir = dir};
@@ -302,6 +366,10 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 	s.count = counters_of(s.ifindex, &s.slot);
 	if (!s.work || !s.count)
 		return false;
+	if (pointers) {
+		s.data = (const __u8 *)(long)skb->data;
+		s.end = (const __u8 *)(long)skb->data_end;
+	}
 	if (cfg.no_l2 >> s.slot & 1) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
@@ -336,14 +404,14 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir)
 SEC("tcx/ingress")
 int weir_watch_in(struct __sk_buff *skb)
 {
-	observe_skb(skb, WEIR_WATCH_IN);
+	observe_skb(skb, WEIR_WATCH_IN, true);
 	return TCX_NEXT;
 }
 
 SEC("tcx/egress")
 int weir_watch_out(struct __sk_buff *skb)
 {
-	observe_skb(skb, WEIR_WATCH_OUT);
+	observe_skb(skb, WEIR_WATCH_OUT, true);
 	return TCX_NEXT;
 }
 
@@ -356,7 +424,7 @@ int weir_watch_tap(struct __sk_buff *skb)
 
 	if (!(cfg.directions & 1U << dir))
 		return 0;
-	if (!observe_skb(skb, dir))
+	if (!observe_skb(skb, dir, false))
 		return 0;
 	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
 }
@@ -365,7 +433,11 @@ SEC("xdp.frags")
 int weir_watch_xdp(struct xdp_md *ctx)
 {
 	struct weir_scratch *scratch = weir_gate_scratch();
-	struct seen s = {.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true};
+	struct seen s = {
+		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true,
+		.data = (const __u8 *)(long)ctx->data,
+		.end = (const __u8 *)(long)ctx->data_end,
+	};
 	__u32 zero = 0;
 
 	if (!scratch)

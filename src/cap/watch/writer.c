@@ -171,7 +171,9 @@ static bool blocks(int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) || !S_ISREG(st.st_mode);
+	if (fstat(fd, &st))
+		return true;
+	return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd);
 }
 
 static int open_dir(struct weir_watch *w, struct weir_error *err)
