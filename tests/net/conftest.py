@@ -2,6 +2,8 @@
 """Network tests: root, private namespaces, real packets."""
 
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +19,22 @@ def why_not():
     if not os.access(lab.WEIR, os.X_OK):
         return f"{lab.WEIR} is not built: run `make build`"
     return None
+
+
+def interrupted(*_):
+    """Told to stop: as by Ctrl-C, so that everything is cleaned up."""
+    raise KeyboardInterrupt
+
+
+def pytest_sessionstart():
+    signal.signal(signal.SIGTERM, interrupted)
+    if why_not():
+        return
+    # What a run that was killed could not remove. The names carry its process id.
+    for line in lab.sh("ip", "netns", "list").stdout.splitlines():
+        match = re.match(r"(weir(\d+)-\d+)\b", line)
+        if match and not Path(f"/proc/{match[2]}").exists():
+            lab.sh("ip", "netns", "del", match[1], check=False)
 
 
 def pytest_collection_modifyitems(items):

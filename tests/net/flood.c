@@ -91,7 +91,8 @@ static int open_device(const char *name, uint8_t *mac)
 	struct ifreq ifr = {0};
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &ifr) || bind(fd, (struct sockaddr *)&to, sizeof(to)))
+	if (fd < 0 || ioctl(fd, SIOCGIFHWADDR, &ifr) ||
+	    bind(fd, (struct sockaddr *)&to, sizeof(to)))
 		return -1;
 	memcpy(mac, ifr.ifr_hwaddr.sa_data, 6);
 	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one));
@@ -127,8 +128,8 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc != 7 || size < HEADERS || size > FRAME_MAX ||
-	    sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", dst, dst + 1, dst + 2, dst + 3, dst + 4,
-		   dst + 5) != 6) {
+	    sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", dst, dst + 1, dst + 2, dst + 3,
+		   dst + 4, dst + 5) != 6) {
 		fprintf(stderr, "usage: flood DEV DST_MAC COUNT RATE FLOWS SIZE\n");
 		return 2;
 	}

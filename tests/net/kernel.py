@@ -135,7 +135,7 @@ class Objects:
 
     def wait_gone(self):
         """The kernel frees maps from a worker, so not at once."""
-        lab.wait_for("everything to leave the kernel", lambda: not self.left())
+        lab.wait_for(lambda: f"{self.left()} to leave the kernel", lambda: not self.left())
 
 
 def state(ns, dev):

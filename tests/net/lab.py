@@ -31,13 +31,13 @@ _watches = {}
 
 
 def wait_for(what, condition):
-    """Until @condition() is true; returns its value."""
+    """Until @condition() is true; returns its value. @what may be a function."""
     end = time.monotonic() + PATIENCE
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {PATIENCE} s for {what}"
+        assert time.monotonic() < end, f"waited {PATIENCE} s for {what() if callable(what) else what}"
         time.sleep(0.01)
 
 

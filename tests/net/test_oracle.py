@@ -152,12 +152,12 @@ def test_live_agrees_with_file(pair, truth, capture):
 
 
 def test_outgoing_agrees_with_file(pair, truth):
-    """On the way out, at the sender: tc and the socket filter."""
+    """On the way out, at the sender: every capture that has one."""
     path, named, _ = truth
     frames = [frame for _, frame in named]
     words = ["vlan or frag or tcp"]
     watches = pair.a.watches("-i", "va", "-Q", "out", "-w", "-", "--stats", "json", *words,
-                             each=[LIVE[c] for c in ("tc", "af_packet", "af_packet ring")])
+                             each=[LIVE[c] for c in ("tc", "af_packet", "af_packet ring", "pcap")])
     pair.a.inject("va", frames)
     want = Counter(lab.packets_of(
         lab.weir("watch", "-r", path, "-w", "-", *words, text=False).stdout))

@@ -73,7 +73,7 @@ void weir_bar_tick(struct weir_watch *w)
 	struct weir_bar *b = w->bar;
 	uint64_t now = weir_clock_mono(), packets = 0, bytes = 0;
 	double seconds = (double)(now - b->at) / (double)WEIR_NSEC_PER_SEC;
-	weir_autobuf struct weir_buf text = {0}, out = {0};
+	weir_autobuf struct weir_buf text = {0};
 	struct weir_watch_account a;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
@@ -93,12 +93,13 @@ void weir_bar_tick(struct weir_watch *w)
 	b->packets = packets;
 	b->bytes = bytes;
 	b->at = now;
-	if (!text.data)
-		return;
-	snprintf(b->text, sizeof(b->text), "%s", text.data);
-	weir_bar_hide(b, &out);
-	weir_bar_show(b, &out);
-	weir_buf_flush(&out, STDOUT_FILENO);
+	if (text.data)
+		weir_writer_bar(w, text.data);
+}
+
+void weir_bar_set(struct weir_bar *b, const char *text)
+{
+	snprintf(b->text, sizeof(b->text), "%s", text);
 }
 
 void weir_bar_hide(struct weir_bar *b, struct weir_buf *out)

@@ -27,6 +27,7 @@
 
 #define EXPRESSION_FILE_MAX (1 << 20)
 #define DEFAULT_BUFFER (8ULL << 20)
+#define DEFAULT_FLOWS 65536
 #define LINE_SNAPLEN 320 /* headers with room to spare */
 #define ROUTE_UP 0x1
 #define ROUTE_REJECT 0x200
@@ -220,7 +221,7 @@ static int read_expression(struct weir_watch_options *o, const struct weir_strv 
 static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
 {
 	weir_autofclose FILE *f = fopen(path, "re");
-	unsigned int dest, flags, metric, best = ~0U;
+	unsigned int dest, mask = 0, flags, metric, best = ~0U;
 	char line[256], name[IF_NAMESIZE];
 	bool found;
 
@@ -230,8 +231,8 @@ static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
 				       &metric, &flags, name) == 4 && !dest &&
 				!strncmp(line, "00000000000000000000000000000000 00 ", 36);
 		else
-			found = sscanf(line, "%15s %x %*x %x %*d %*d %u", name, &dest, &flags,
-				       &metric) == 4 && !dest;
+			found = sscanf(line, "%15s %x %*x %x %*d %*d %u %x", name, &dest, &flags,
+				       &metric, &mask) == 5 && !dest && !mask;
 		if (found && flags & ROUTE_UP && !(flags & ROUTE_REJECT) && metric < best) {
 			best = metric;
 			snprintf(buf, size, "%s", name);
@@ -254,16 +255,16 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 	struct ifreq ifr = {0};
 	weir_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	for (unsigned int j = 0; j < w->n_ifaces; j++)
-		if (!strcmp(w->ifaces[j].name, name))
-			return weir_fail(err, -EINVAL, "%s is given twice: name each interface once",
-					 name);
 	if (w->n_ifaces == WEIR_WATCH_IFACES)
 		return weir_fail(err, -E2BIG, "too many interfaces: at most %d in one run",
 				 WEIR_WATCH_IFACES);
 	i->ifindex = if_nametoindex(name);
 	if (!i->ifindex || strlen(name) >= IF_NAMESIZE)
 		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
+	for (unsigned int j = 0; j < w->n_ifaces; j++) /* by number: it may have two names */
+		if (w->ifaces[j].ifindex == i->ifindex)
+			return weir_fail(err, -EINVAL, "%s is given twice: name each interface once",
+					 name);
 	snprintf(i->name, sizeof(i->name), "%s", name);
 	memcpy(ifr.ifr_name, name, strlen(name) + 1);
 	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
@@ -343,6 +344,7 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	}
 	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
 		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
+	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
 	return 0;
 }
 
@@ -368,12 +370,20 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		 "--count"},
 		{w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
 		 "libpcap has its own transport: leave --transport out"},
+		{(o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
+		 "--flows and --count ship no packets: leave --transport out"},
+		{w->user_stage && !o->filter_at,
+		 "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out"},
 		{o->read_file && o->direction >= 0, "a file has no direction: leave -Q out"},
 		{o->read_file && o->promisc, "a file cannot be made promiscuous: leave --promisc out"},
 		{o->fanout > 1 && o->flows, "--flows counts in the kernel, without threads: leave --fanout out"},
 		{o->flows && o->write_file, "--flows writes no packets: leave -w out"},
 		{o->count_only && (o->write_file || o->flows),
 		 "--count shows only a number: leave -w and --flows out"},
+		{o->write_file && o->socket,
+		 "-w writes the link-level header: leave --socket dgram out"},
+		{o->write_file && o->format >= 0, "-w writes pcapng: leave --format out"},
+		{o->flows_max && !o->flows, "--flows-max without --flows: add --flows"},
 		{o->by && !o->flows, "--by without --flows: add --flows"},
 		{o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for"},
 		{o->write_file && o->json, "-w writes pcapng: leave --json out"},
@@ -410,23 +420,26 @@ static void settle(struct weir_watch *w)
 		o->format = WEIR_FORMAT_JSON;
 		o->stats = 1;
 	}
+	if (!o->flows_max)
+		o->flows_max = DEFAULT_FLOWS;
 	if (o->format < 0)
 		o->format = o->flows && !tty ? WEIR_FORMAT_JSON : WEIR_FORMAT_LINE;
 	o->colour = o->colour == 1 || (o->colour == 0 && weir_term_colour(STDOUT_FILENO));
-	if (o->once && !o->for_ns)
+	if (o->once && !o->for_ns && !o->read_file)
 		o->for_ns = WEIR_NSEC_PER_SEC;
 	whole = o->write_file || o->format != WEIR_FORMAT_LINE || o->hex || o->hex_ascii || o->ascii;
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen : whole ? WEIR_WATCH_SNAPLEN : LINE_SNAPLEN;
-	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
 	/* The match must see in user space what it would see in the kernel. */
 	w->snaplen = w->out_snaplen;
-	if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = o->strict_pcap ? WEIR_WATCH_SNAPLEN : WEIR_PKT_HDR_MAX;
+	if (w->user_stage && o->strict_pcap)
+		w->snaplen = WEIR_WATCH_SNAPLEN;
+	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
+		w->snaplen = WEIR_PKT_HDR_MAX;
 	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen : WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  o->flows ? WEIR_WATCH_FLOWS :
+		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
 		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
 }
@@ -436,14 +449,17 @@ static int check_fields(const struct weir_watch *w, struct weir_error *err)
 {
 	bool no_l2 = w->hook == WEIR_HOOK_MMAP && w->opt.socket;
 	uint32_t used = weir_match_fields(w->match);
+	const char *name = "";
 
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		no_l2 = no_l2 || w->ifaces[i].no_l2;
+	for (unsigned int i = 0; i < w->n_ifaces && !no_l2; i++) {
+		no_l2 = w->ifaces[i].no_l2;
+		name = w->ifaces[i].name;
+	}
 	if (no_l2 && used & 1U << WEIR_FIELD_ETHER)
 		return weir_fail(err, -EINVAL, "the match reads the %s header, which %s does not have "
 					       "here: leave that part out",
 				 weir_match_field_name(WEIR_FIELD_ETHER),
-				 w->opt.socket ? "a datagram socket" : w->ifaces[0].name);
+				 w->opt.socket ? "a datagram socket" : name);
 	return 0;
 }
 
@@ -459,6 +475,10 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 	if (w->opt.spec.protocol || w->opt.spec.src_ip || w->opt.spec.dst_ip ||
 	    w->opt.spec.src_port || w->opt.spec.dst_port)
 		return bad(err, "--strict-pcap takes an expression only: write the flags as one");
+	for (unsigned int i = 1; i < w->n_ifaces; i++)
+		if (w->ifaces[i].no_l2 != w->ifaces[0].no_l2)
+			return bad(err, "--strict-pcap takes one link type: watch Ethernet and raw "
+					"IP interfaces in two runs");
 	ret = weir_match_parse(&all, &w->match, err);
 	/* libpcap needs the link type, which a file tells only once it is open. */
 	if (!ret && w->hook != WEIR_HOOK_PCAP)
@@ -509,8 +529,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 
 static int run(int argc, char **argv)
 {
-	struct weir_watch w = {.opt = {.direction = -1, .transport = -1, .format = -1,
-				       .buffer = DEFAULT_BUFFER, .flows_max = 65536}};
+	struct weir_watch w = {.opt = {.direction = -1, .filter_at = -1, .transport = -1,
+				       .format = -1, .buffer = DEFAULT_BUFFER}};
 	weir_autobuf struct weir_buf text = {0};
 	struct weir_strv words = {0};
 	struct weir_error err = {""};

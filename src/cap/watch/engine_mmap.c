@@ -33,6 +33,8 @@ struct reader {
 	struct weir_watch *w;
 	struct weir_sink *sink;
 	unsigned int slot;
+	unsigned int index; /* among those of its interface */
+	int group;	    /* of the fanout */
 	int fd;
 	uint8_t *ring;
 	unsigned int blocks, next;
@@ -126,6 +128,8 @@ static void *read_loop(void *arg)
 
 	while (quiet < 2) {
 		struct pollfd p = {.fd = r->fd, .events = POLLIN | POLLERR};
+		socklen_t len = sizeof(int);
+		int error;
 
 		n = read_ready(r);
 		if (n)
@@ -141,9 +145,21 @@ static void *read_loop(void *arg)
 			quiet++;
 			continue;
 		}
-		poll(&p, 1, POLL_MS);
+		/* An interface that goes down leaves an error: it is taken, or each
+		 * further poll would return at once. */
+		if (poll(&p, 1, POLL_MS) > 0 && p.revents & POLLERR)
+			getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	}
 	return NULL;
+}
+
+/* A filter of one instruction: nothing more gets in, what is there stays. */
+static void close_gate(int fd)
+{
+	struct sock_filter none = {.code = 0x06, .k = 0};
+	struct sock_fprog prog = {.len = 1, .filter = &none};
+
+	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
 static int setup_ring(struct reader *r, struct weir_error *err)
@@ -176,20 +192,30 @@ static int setup_ring(struct reader *r, struct weir_error *err)
 static int join_fanout(struct reader *r, struct weir_error *err)
 {
 	static const int modes[] = {PACKET_FANOUT_HASH, PACKET_FANOUT_CPU, PACKET_FANOUT_LB};
-	int group = (int)((uint32_t)getpid() * 31 + r->slot) & 0xffff;
+	bool first = !r->index;
+	int group = first ? 0 : r[-1].group;
 	int arg = group | modes[r->w->opt.fanout_mode] << 16;
+	socklen_t len = sizeof(arg);
 
 	if (r->w->opt.fanout < 2)
 		return 0;
-	if (setsockopt(r->fd, SOL_PACKET, PACKET_FANOUT, &arg, sizeof(arg)))
+	/* The kernel finds a free number: one of our own choice might be that of
+	 * another process, and the two would share the packets. */
+	if (first)
+		arg |= PACKET_FANOUT_FLAG_UNIQUEID << 16;
+	if (setsockopt(r->fd, SOL_PACKET, PACKET_FANOUT, &arg, sizeof(arg)) ||
+	    getsockopt(r->fd, SOL_PACKET, PACKET_FANOUT, &arg, &len))
 		return weir_fail(err, -errno, "cannot share %s between %llu sockets: %s: leave "
 					      "--fanout out",
 				 r->w->ifaces[r->slot].name,
 				 (unsigned long long)r->w->opt.fanout, strerror(errno));
+	r->group = arg & 0xffff;
 	return 0;
 }
 
-static int open_reader(struct reader *r, int prog, struct weir_error *err)
+/* It lets nothing in before all readers share: until a socket has joined, it
+ * gets what the others get too. */
+static int open_reader(struct reader *r, struct weir_error *err)
 {
 	struct weir_watch *w = r->w;
 	struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
@@ -202,9 +228,7 @@ static int open_reader(struct reader *r, int prog, struct weir_error *err)
 	ret = setup_ring(r, err);
 	if (ret)
 		return ret;
-	ret = weir_attach_filter(r->fd, prog, err);
-	if (ret)
-		return ret;
+	close_gate(r->fd);
 	if (bind(r->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",
 				 w->ifaces[r->slot].name, strerror(errno));
@@ -227,19 +251,21 @@ static int mmap_open(struct weir_watch *w, struct weir_error *err)
 	st->readers = calloc((size_t)per * w->n_ifaces, sizeof(*st->readers));
 	if (!st->readers)
 		return weir_fail(err, -ENOMEM, "out of memory");
-	for (unsigned int i = 0; i < per * w->n_ifaces; i++) {
+	for (unsigned int i = 0; !ret && i < per * w->n_ifaces; i++) {
 		struct reader *r = &st->readers[i];
 
 		r->w = w;
 		r->slot = i / per;
+		r->index = i % per;
 		r->fd = -1;
 		pthread_mutex_init(&r->stats_lock, NULL);
 		st->n++;
-		ret = open_reader(r, weir_programs_fd(st->programs, WEIR_PROGRAM_TAP), err);
-		if (ret)
-			return ret;
+		ret = open_reader(r, err);
 	}
-	return 0;
+	for (unsigned int i = 0; !ret && i < st->n; i++)
+		ret = weir_attach_filter(st->readers[i].fd,
+					 weir_programs_fd(st->programs, WEIR_PROGRAM_TAP), err);
+	return ret;
 }
 
 static int mmap_start(struct weir_watch *w, struct weir_error *err)
@@ -258,15 +284,6 @@ static int mmap_start(struct weir_watch *w, struct weir_error *err)
 		r->running = true;
 	}
 	return 0;
-}
-
-/* A filter of one instruction: nothing more gets in, what is there stays. */
-static void close_gate(int fd)
-{
-	struct sock_filter none = {.code = 0x06, .k = 0};
-	struct sock_fprog prog = {.len = 1, .filter = &none};
-
-	setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
 static void mmap_detach(struct weir_watch *w)

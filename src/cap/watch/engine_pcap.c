@@ -24,6 +24,7 @@ struct source {
 	unsigned int slot;
 	pcap_t *pcap;
 	int linktype;
+	uint8_t dir; /* libpcap does not tell: known only if one is asked for */
 	uint64_t nsec_per_tick; /* of pcap_pkthdr's fraction */
 	uint64_t packets, bytes;
 };
@@ -44,6 +45,7 @@ static void on_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *da
 		.caplen = h->caplen,
 		.ifindex = s->w->ifaces[s->slot].ifindex,
 		.slot = (uint8_t)s->slot,
+		.dir = s->dir,
 		.flags = s->linktype == DLT_EN10MB ? 0 : WEIR_WATCH_NO_L2,
 	};
 
@@ -105,6 +107,9 @@ static int open_live(struct weir_watch *w, struct source *s, const char *name, s
 	char msg[PCAP_ERRBUF_SIZE];
 	int ret;
 
+	if (w->ifaces[s->slot].loopback && !w->want_in)
+		return weir_fail(err, -EINVAL, "libpcap leaves out what goes out on %s, since it "
+					       "comes in again: use -Q in", name);
 	s->pcap = pcap_create(name, msg);
 	if (!s->pcap)
 		return weir_fail(err, -ENODEV, "cannot capture on %s: %s: check `ip link`", name, msg);
@@ -122,7 +127,9 @@ static int open_live(struct weir_watch *w, struct source *s, const char *name, s
 	if (ret < 0)
 		return weir_fail(err, -EIO, "cannot capture on %s: %s: check `ip link`", name,
 				 pcap_geterr(s->pcap));
-	if (w->want_in != w->want_out &&
+	if (w->want_in != w->want_out)
+		s->dir = w->want_in ? WEIR_WATCH_IN : WEIR_WATCH_OUT;
+	if (s->dir &&
 	    pcap_setdirection(s->pcap, w->want_in ? PCAP_D_IN : PCAP_D_OUT))
 		return weir_fail(err, -ENOTSUP, "libpcap cannot select a direction on %s: leave -Q "
 						"out", name);

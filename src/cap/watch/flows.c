@@ -118,7 +118,8 @@ int weir_flows_new(struct weir_watch *w, struct weir_error *err)
 	}
 	f->limit = w->opt.flows_max * FLOWS_USER_FACTOR;
 	f->shown_at = weir_clock_mono();
-	read_listening(f);
+	if (!w->opt.read_file) /* a file may come from another host */
+		read_listening(f);
 	w->flows = f;
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -42,7 +43,6 @@ struct loop {
 	sigset_t old_mask;
 	uint64_t deadline; /* of --for; 0 = none */
 	int promisc[WEIR_WATCH_IFACES];
-	bool interrupted;
 	bool ended; /* the source has no more */
 	struct weir_keys keys; /* of the flow table on a terminal */
 };
@@ -59,11 +59,11 @@ bool weir_watch_interrupted(struct weir_watch *w)
 {
 	sigset_t pending;
 
-	(void)w;
-	/* The signals are blocked everywhere, so one that asks us to stop waits. */
+	/* The signals are blocked everywhere: one that asks us to stop waits, or
+	 * the main loop has taken it. */
 	sigpending(&pending);
-	return sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
-	       sigismember(&pending, SIGHUP);
+	return atomic_load(&w->interrupted) || sigismember(&pending, SIGINT) ||
+	       sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP);
 }
 
 const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size)
@@ -197,7 +197,7 @@ static void open_screen(struct weir_watch *w)
 		w->sinks[0].talkers = weir_talkers_new();
 	if (text && !w->opt.read_file && w->n_sinks == 1 && isatty(STDOUT_FILENO))
 		weir_bar_new(w);
-	if (text && !w->opt.show_self && isatty(STDOUT_FILENO))
+	if (text && !w->opt.read_file && !w->opt.show_self && isatty(STDOUT_FILENO))
 		weir_self_find(&w->self);
 }
 
@@ -231,23 +231,6 @@ static void drop_privileges(const struct weir_watch *w)
 	weir_caps_drop(weir_writer_needs_override(w) ? WEIR_CAP_DAC_OVERRIDE : 0);
 }
 
-static void flush_with_bar(struct weir_watch *w)
-{
-	weir_autobuf struct weir_buf show = {0};
-
-	if (!w->sinks[0].out.len)
-		return;
-	if (w->bar) {
-		weir_bar_hide(w->bar, &show);
-		weir_buf_flush(&show, STDOUT_FILENO);
-	}
-	weir_sink_flush(&w->sinks[0]);
-	if (w->bar) {
-		weir_bar_show(w->bar, &show);
-		weir_buf_flush(&show, STDOUT_FILENO);
-	}
-}
-
 static void on_signals(struct weir_watch *w, struct loop *l)
 {
 	struct signalfd_siginfo si;
@@ -257,7 +240,7 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 			weir_account_print(w);
 			continue;
 		}
-		l->interrupted = true;
+		atomic_store(&w->interrupted, true);
 		weir_watch_stop(w);
 	}
 }
@@ -281,6 +264,29 @@ static void close_loop(struct weir_watch *w, struct loop *l)
 	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
 }
 
+/* The programs leave with their interface and sockets only fall silent: without
+ * a look, an interface that was deleted would be watched for ever. */
+static int check_interfaces(struct weir_watch *w, struct weir_error *err)
+{
+	char name[IF_NAMESIZE];
+	unsigned int left = 0;
+
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		struct weir_watch_iface *x = &w->ifaces[i];
+
+		if (!x->gone && !if_indextoname(x->ifindex, name) && errno == ENXIO) {
+			x->gone = true;
+			if (w->n_ifaces > 1)
+				fprintf(stderr, "weir watch: %s is gone\n", x->name);
+		}
+		left += !x->gone;
+	}
+	if (left)
+		return 0;
+	return weir_fail(err, -ENODEV, "%s: watching ends: what came before was shown",
+			 w->n_ifaces > 1 ? "all interfaces are gone" : "the interface is gone");
+}
+
 static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
 	uint64_t times;
@@ -291,7 +297,9 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 	w->clock_offset = weir_clock_offset();
 	if (l->deadline && weir_clock_mono() >= l->deadline)
 		weir_watch_stop(w);
-	if (w->mode == WEIR_WATCH_FLOWS)
+	if (!w->opt.read_file)
+		ret = check_interfaces(w, err);
+	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
 	if (!ret && w->flows && weir_flows_show(w, false))
 		weir_watch_stop(w);
@@ -314,7 +322,8 @@ static int poll_engine(struct weir_watch *w, struct loop *l, struct weir_error *
 		weir_watch_stop(w);
 		n = 0;
 	}
-	flush_with_bar(w);
+	if (w->sinks[0].out.len)
+		weir_sink_flush(&w->sinks[0]);
 	return n == WEIR_STOP ? 0 : n;
 }
 
@@ -367,12 +376,14 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 	return ret;
 }
 
-/* Nothing new comes now; what is in the rings is still delivered. After -c the
- * rest stays where it is and is called queued. */
+/* Nothing new comes now; what is in the rings is still delivered. After -c and
+ * -W the rest stays where it is and is called queued; that of a file stays
+ * there. */
 static int drain(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
 	uint64_t deadline = weir_clock_mono() + DRAIN_NS;
-	bool enough = w->opt.count && atomic_load(&w->left) <= 0;
+	bool enough = w->opt.read_file || weir_writer_done(w) ||
+		      (w->opt.count && atomic_load(&w->left) <= 0);
 	int ret = 0, n;
 
 	on_signals(w, l);
@@ -393,6 +404,7 @@ static int drain(struct weir_watch *w, struct loop *l, struct weir_error *err)
 
 static void tell_count(struct weir_watch *w)
 {
+	weir_autobuf struct weir_buf out = {0};
 	struct weir_watch_account a;
 	uint64_t n = 0;
 
@@ -401,14 +413,14 @@ static void tell_count(struct weir_watch *w)
 		n += a.delivered;
 	}
 	if (w->opt.format == WEIR_FORMAT_JSON)
-		printf("{\"v\":1,\"packets\":%llu}\n", (unsigned long long)n);
+		weir_buf_addf(&out, "{\"v\":1,\"packets\":%llu}\n", (unsigned long long)n);
 	else
-		printf("%llu packets\n", (unsigned long long)n);
-	fflush(stdout);
+		weir_buf_addf(&out, "%llu packets\n", (unsigned long long)n);
+	weir_writer_write(w, &out);
 }
 
 /* The end of the output: the last picture, the account, the exit status. */
-static void conclude(struct weir_watch *w, const struct loop *l)
+static void conclude(struct weir_watch *w)
 {
 	weir_bar_free(WEIR_TAKE_PTR(w->bar));
 	if (w->flows)
@@ -416,7 +428,7 @@ static void conclude(struct weir_watch *w, const struct loop *l)
 	if (w->opt.count_only)
 		tell_count(w);
 	weir_account_print(w);
-	if (l->interrupted)
+	if (atomic_load(&w->interrupted))
 		weir_talkers_print(w);
 	if (!w->status && w->opt.fail_on_loss && weir_account_lost(w))
 		w->status = WEIR_EXIT_LOSS;
@@ -487,7 +499,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		int drained = drain(w, &l, ret ? &later : err);
 
 		ret = ret ? ret : drained;
-		conclude(w, &l);
+		conclude(w);
 	} else {
 		w->engine->detach(w);
 	}

@@ -8,6 +8,7 @@
  * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <stdbool.h>
 #include <bpf/bpf_endian.h>
@@ -70,13 +71,13 @@ struct {
  * by one on the way in. */
 struct work {
 	struct weir_pkt pkt;
-	struct weir_watch_event ev;
+	struct weir_watch_event ev; /* with perf and `displaced`, head follows it */
+	__u8 head[WEIR_PKT_HDR_MAX];
 	struct weir_flow_part part;
 	struct weir_flow_val flow;
 	__u64 last_wake;
 	__u64 pending;
 	__u64 tick, tick_ns;
-	__u8 head[WEIR_PKT_HDR_MAX];
 };
 
 struct {
@@ -95,6 +96,7 @@ struct seen {
 	struct weir_watch_counters *count;
 	__u32 len;	/* frame bytes at hand, without a stripped tag */
 	__u32 bytes;	/* on the wire, with it: what is counted */
+	__u32 reach;	/* bytes that can be copied */
 	__u32 rule;
 	__u32 slot;
 	__u32 ifindex;
@@ -105,6 +107,7 @@ struct seen {
 	__u8 verdict;
 	__u8 flags;
 	bool xdp;
+	bool displaced;	/* the frame begins before skb->data: see find_frame() */
 };
 
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
@@ -153,7 +156,17 @@ static __always_inline long copy_bytes(const struct seen *s, void *to, __u32 n)
 {
 	if (s->xdp)
 		return bpf_xdp_load_bytes(s->ctx, 0, to, n);
+	if (s->displaced)
+		return bpf_skb_load_bytes_relative(s->ctx, 0, to, n, BPF_HDR_START_MAC);
 	return bpf_skb_load_bytes(s->ctx, 0, to, n);
+}
+
+/* How much of the packet to ship. */
+static __always_inline __u32 caplen_of(const struct seen *s)
+{
+	__u32 n = s->len < s->reach ? s->len : s->reach;
+
+	return n < cfg.snaplen ? n : cfg.snaplen;
 }
 
 /* Packets of SMALL_MIN..SMALL_MAX bytes are copied by the word, from the linear
@@ -213,7 +226,7 @@ static __always_inline __u64 wake_flags(struct work *w, __u64 now)
 			lose(s, WEIR_WATCH_LOST_RING_FULL);                         \
 			return;                                                     \
 		}                                                                   \
-		if (copy_bytes(s, ev_ + 1, weir_size(last))) {                               \
+		if (copy_bytes(s, ev_ + 1, weir_size(last))) {                      \
 			bpf_ringbuf_discard(ev_, BPF_RB_NO_WAKEUP);                 \
 			lose(s, WEIR_WATCH_LOST_COPY);                              \
 			return;                                                     \
@@ -228,7 +241,7 @@ static __always_inline void ship_ring(const struct seen *s)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 now = bpf_ktime_get_ns();
-	__u32 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
+	__u32 caplen = caplen_of(s);
 	__u32 last = weir_last(caplen);
 	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu);
 	struct weir_watch_event *ev;
@@ -273,14 +286,20 @@ static __always_inline void ship_ring(const struct seen *s)
 static __always_inline void ship_perf(const struct seen *s)
 {
 	struct weir_watch_event *ev = &s->work->ev;
-	__u64 caplen = s->len < cfg.snaplen ? s->len : cfg.snaplen;
+	__u64 caplen = caplen_of(s), from_ctx, size = sizeof(*ev);
 
 	/* A perf record's size is a 16-bit number. */
 	if (caplen > 65000)
 		caplen = 65000;
+	/* The helper copies from skb->data; a displaced frame's head is at hand. */
+	if (s->displaced && caplen > WEIR_PKT_HDR_MAX)
+		caplen = WEIR_PKT_HDR_MAX;
+	from_ctx = s->displaced ? 0 : caplen;
+	if (s->displaced)
+		size += caplen & (2 * WEIR_PKT_HDR_MAX - 1);
 	fill_event(s, ev, bpf_ktime_get_ns(), caplen);
-	if (bpf_perf_event_output(s->ctx, &weir_perf, BPF_F_CURRENT_CPU | caplen << 32, ev,
-				  sizeof(*ev)))
+	if (bpf_perf_event_output(s->ctx, &weir_perf, BPF_F_CURRENT_CPU | from_ctx << 32, ev,
+				  size))
 		lose(s, WEIR_WATCH_LOST_RING_FULL);
 	else
 		s->count->sent++;
@@ -356,23 +375,53 @@ static __always_inline bool observe(const struct seen *s)
 	return true;
 }
 
+/* Where the frame begins. Generic XDP on some kernels hands on a copy that has
+ * forgotten how long its Ethernet header is: tc then finds skb->data at the
+ * network header. Told apart by the type field, which the stack knows too; an
+ * IP header could look like it by chance, so then the bytes decide. */
+static __always_inline void find_frame(struct __sk_buff *skb, struct seen *s)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	__u8 *mac = s->work->head;
+
+	if (data + ETH_HLEN > end)
+		return;
+	if (*(const weir_una16 *)(data + 12) == skb->protocol && data[0] >> 4 != 4 &&
+	    data[0] >> 4 != 6) {
+		s->data = data;
+		s->end = end;
+		return;
+	}
+	if (bpf_skb_load_bytes_relative(skb, 0, mac, ETH_HLEN, BPF_HDR_START_MAC))
+		return;
+	if (*(const weir_una64 *)data == *(const weir_una64 *)mac &&
+	    *(const weir_una64 *)(data + 6) == *(const weir_una64 *)(mac + 6)) {
+		s->data = data;
+		s->end = end;
+		return;
+	}
+	s->displaced = true;
+	s->reach = (__u32)(end - data) + ETH_HLEN; /* the helper sees the linear part only */
+	s->len += ETH_HLEN;
+	s->bytes += ETH_HLEN;
+}
+
 static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool pointers)
 {
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
-	struct seen s = {.ctx = skb, .len = n, .bytes = n, .ifindex = skb->ifindex, .dir = dir};
+	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
+			 .ifindex = skb->ifindex, .dir = dir};
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
 	if (!s.work || !s.count)
 		return false;
-	if (pointers) {
-		s.data = (const __u8 *)(long)skb->data;
-		s.end = (const __u8 *)(long)skb->data_end;
-	}
 	if (cfg.no_l2 >> s.slot & 1) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
+	} else if (pointers) {
+		find_frame(skb, &s);
 	}
 	if (skb->vlan_present) {
 		s.vlan_meta = bpf_ntohs(skb->vlan_proto) << 16 | (skb->vlan_tci & 0xffff);
@@ -385,11 +434,11 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 		s.queue--; /* at receive the stack stores the queue plus one */
 		s.flags |= WEIR_WATCH_QUEUE;
 	}
+	n = s.len < s.reach ? s.len : s.reach;
 	if (n > WEIR_PKT_HDR_MAX)
 		n = WEIR_PKT_HDR_MAX;
 	last = weir_last(n);
-	if (last >= WEIR_PKT_HDR_MAX ||
-	    bpf_skb_load_bytes(skb, 0, s.work->head, weir_size(last))) {
+	if (last >= WEIR_PKT_HDR_MAX || copy_bytes(&s, s.work->head, weir_size(last))) {
 		s.count->seen++;
 		s.count->seen_bytes += s.bytes;
 		s.count->matched++;
@@ -434,7 +483,7 @@ int weir_watch_xdp(struct xdp_md *ctx)
 {
 	struct weir_scratch *scratch = weir_gate_scratch();
 	struct seen s = {
-		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true,
+		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
 	};

@@ -104,7 +104,8 @@ static int write_all(struct weir_watch *w, const char *data, size_t n)
 		if (wr->may_block) {
 			struct pollfd p = {.fd = wr->fd, .events = POLLOUT};
 
-			for (int waits = 0; poll(&p, 1, POLL_MS) == 0; waits++)
+			/* Being continued ends a poll too, with EINTR. */
+			for (int waits = 0; poll(&p, 1, POLL_MS) <= 0; waits++)
 				if (weir_watch_interrupted(w) ||
 				    (atomic_load(&w->stop) && waits >= LAST_WAITS))
 					return -EINTR;
@@ -121,6 +122,16 @@ static int write_all(struct weir_watch *w, const char *data, size_t n)
 	return 0;
 }
 
+/* Truncating the file that is being read would destroy it. */
+static bool is_input(const struct weir_watch *w, const char *name)
+{
+	struct stat in, out;
+
+	return w->opt.read_file && !stat(w->opt.read_file, &in) && S_ISREG(in.st_mode) &&
+	       !fstatat(w->writer->dir_fd, name, &out, 0) && in.st_dev == out.st_dev &&
+	       in.st_ino == out.st_ino;
+}
+
 static int open_next(struct weir_watch *w)
 {
 	struct weir_writer *wr = w->writer;
@@ -131,6 +142,8 @@ static int open_next(struct weir_watch *w)
 	if (ret)
 		return ret;
 	if (!wr->is_stdout) {
+		if (is_input(w, name))
+			return -ELOOP;
 		wr->fd = openat(wr->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 		if (wr->fd < 0)
 			return -errno;
@@ -221,9 +234,14 @@ int weir_writer_open(struct weir_watch *w, struct weir_error *err)
 	if (!w->opt.write_file)
 		return 0;
 	ret = open_next(w);
-	if (ret)
+	if (ret) {
+		wr->broken = true; /* told once */
+		if (ret == -ELOOP)
+			return weir_fail(err, ret, "-r and -w name the same file: give -w another "
+						   "name");
 		return weir_fail(err, ret, "cannot write to %s: %s: check the path and its rights",
 				 w->opt.write_file, strerror(-ret));
+	}
 	wr->may_block = blocks(wr->fd);
 	return 0;
 }
@@ -273,6 +291,23 @@ static int complain(struct weir_watch *w, int code)
 	return code;
 }
 
+/* Lines scroll by above the bar: it makes room and comes back. */
+static int write_with_bar(struct weir_watch *w, const struct weir_buf *b)
+{
+	weir_autobuf struct weir_buf around = {0};
+	int ret;
+
+	if (!w->bar)
+		return write_all(w, b->data, b->len);
+	weir_bar_hide(w->bar, &around);
+	ret = write_all(w, around.data, around.len);
+	if (!ret)
+		ret = write_all(w, b->data, b->len);
+	weir_buf_reset(&around);
+	weir_bar_show(w->bar, &around);
+	return ret ? ret : write_all(w, around.data, around.len);
+}
+
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 {
 	struct weir_writer *wr = w->writer;
@@ -286,7 +321,7 @@ int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 	if (!ret && wr->fd < 0)
 		ret = -EPIPE; /* the last file of -W is complete */
 	if (!ret)
-		ret = write_all(w, b->data, b->len);
+		ret = write_with_bar(w, b);
 	if (!ret && weir_writer_full(w, 0))
 		ret = rotate(w);
 	if (ret)
@@ -294,6 +329,27 @@ int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 	pthread_mutex_unlock(&wr->lock);
 	weir_buf_reset(b);
 	return ret;
+}
+
+void weir_writer_bar(struct weir_watch *w, const char *text)
+{
+	struct weir_writer *wr = w->writer;
+	weir_autobuf struct weir_buf out = {0};
+
+	pthread_mutex_lock(&wr->lock);
+	weir_bar_hide(w->bar, &out);
+	weir_bar_set(w->bar, text);
+	weir_bar_show(w->bar, &out);
+	if (!wr->broken && out.len)
+		write_all(w, out.data, out.len);
+	pthread_mutex_unlock(&wr->lock);
+}
+
+bool weir_writer_done(const struct weir_watch *w)
+{
+	const struct weir_writer *wr = w->writer;
+
+	return wr && !wr->is_stdout && wr->fd < 0 && wr->files;
 }
 
 void weir_writer_tick(struct weir_watch *w)
