@@ -245,6 +245,12 @@ ATOMS = [
     ("tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn", tcp_flags(SYN, SYN | ACK)),
     ("tcp[13] == 18", tcp_flags(18, 0xff)), ("tcp[13] & 4 != 0", tcp_flags(0, 4, True)),
     ("(tcp[tcpflags] & tcp-rst) != 0", tcp_flags(0, RST, True)),
+    ("tcp flags != syn", tcp_flags(SYN, SYN, True)),
+    ("net 10.1", addr("", "10.1.0.0/16")), ("net 192.0.2", addr("", "192.0.2.0/24")),
+    ("src net 10", addr("src", "10.0.0.0/8")),
+    ("port (80 or 443)", port("", (80, 80), (443, 443))),
+    ("tcp dst port 80 or 443", port("dst", (80, 80), (443, 443), protos=(6,))),
+    ("src portrange 0x1-0x1f", port("src", (1, 31))),
 ]
 
 FLAG_SETS = [
@@ -318,6 +324,14 @@ def expressions():
                 addr("src", *[f"10.{i}.0.0/16" for i in range(64)], "2001:db8::/64")))
     out.append((["net " + ",".join(f"192.0.2.{i}/32" for i in range(0, 128, 7)) + ",10.0.0.0/31"],
                 addr("", *[f"192.0.2.{i}/32" for i in range(0, 128, 7)], "10.0.0.0/31")))
+    out.append((["host 10.0.0.1 and not 10.0.0.2"],
+                both(addr("", "10.0.0.1"), negated(addr("", "10.0.0.2")))))
+    out.append((["tcp or udp and port 53"],
+                both(either(proto(6), proto(17)), port("", (53, 53)))))
+    out.append((["vlan 100 and vlan 10"], both(vlan(100), vlan(10))))
+    out.append((["--src-port", "ssh,domain,1024-9000"],
+                either(port("src", (22, 22), protos=(6,)),  # a name of TCP's only
+                       port("src", (53, 53), (1024, 9000)))))
     out.append((["vlan and tcp port 443 or vlan 100 and udp"],
                 both(either(both(vlan(), port("", (443, 443), protos=(6,))), vlan(100)), proto(17))))
     return out

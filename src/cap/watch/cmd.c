@@ -406,6 +406,8 @@ static void choose_direction(struct weir_watch *w)
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
 		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
 	w->want_out = d != 0;
 }

@@ -76,7 +76,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 
 		/* First on the way in, last on the way out: next to the wire. */
 		for (int out = 0; out < 2; out++) {
-			if (!wanted[out])
+			if (!wanted[out] || (out && w->ifaces[i].in_only))
 				continue;
 			p->link[out] = weir_sys_tcx_link(
 				weir_programs_fd(st->port[0].programs,
@@ -110,6 +110,8 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 						      "`weir doctor`",
 					 strerror(errno));
 		st->port[i].sock = fd;
+		if (w->ifaces[i].in_only)
+			weir_ignore_outgoing(fd);
 		ret = weir_attach_filter(fd, prog, err);
 		if (ret)
 			return ret;

@@ -228,6 +228,8 @@ static int open_reader(struct reader *r, struct weir_error *err)
 	ret = setup_ring(r, err);
 	if (ret)
 		return ret;
+	if (w->ifaces[r->slot].in_only)
+		weir_ignore_outgoing(r->fd);
 	close_gate(r->fd);
 	if (bind(r->fd, (struct sockaddr *)&addr, sizeof(addr)))
 		return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",

@@ -4,11 +4,14 @@
  * in user space.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pcap/pcap.h>
 #include <linux/filter.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -18,11 +21,24 @@
 
 #define BATCH 4096 /* packets read before the signals have their turn */
 #define LIVE_TIMEOUT_MS 50
+#define INPUT_BYTES (64u << 10)
+#define INPUT_POLL_MS 200
+
+/* A file on its way to libpcap. From a pipe libpcap would wait for more with the
+ * signals blocked: so the waiting is done here, and what is buffered is known. */
+struct input {
+	struct weir_watch *w;
+	int fd;
+	bool pipe;
+	size_t at, n;
+	char buf[INPUT_BYTES];
+};
 
 struct source {
 	struct weir_watch *w;
 	unsigned int slot;
 	pcap_t *pcap;
+	struct input *input; /* freed by libpcap's fclose() */
 	int linktype;
 	uint8_t dir; /* libpcap does not tell: known only if one is asked for */
 	uint64_t nsec_per_tick; /* of pcap_pkthdr's fraction */
@@ -83,17 +99,92 @@ static int check_linktype(struct source *s, const char *what, struct weir_error 
 			 name ? name : "unknown");
 }
 
+static ssize_t input_read(void *cookie, char *to, size_t n)
+{
+	struct input *in = cookie;
+	struct pollfd p = {.fd = in->fd, .events = POLLIN};
+	ssize_t got;
+
+	if (in->at == in->n) {
+		while (in->pipe && poll(&p, 1, INPUT_POLL_MS) <= 0)
+			if (weir_watch_interrupted(in->w))
+				return 0;
+		got = read(in->fd, in->buf, sizeof(in->buf));
+		if (got <= 0)
+			return got;
+		in->at = 0;
+		in->n = (size_t)got;
+	}
+	n = n < in->n - in->at ? n : in->n - in->at;
+	memcpy(to, in->buf + in->at, n);
+	in->at += n;
+	return (ssize_t)n;
+}
+
+static int input_close(void *cookie)
+{
+	struct input *in = cookie;
+
+	close(in->fd);
+	free(in);
+	return 0;
+}
+
+/* Would reading wait? */
+static bool input_waits(const struct input *in)
+{
+	struct pollfd p = {.fd = in->fd, .events = POLLIN};
+
+	return in->pipe && in->at == in->n && poll(&p, 1, 0) == 0;
+}
+
+static FILE *open_input(struct weir_watch *w, struct source *s)
+{
+	static const cookie_io_functions_t functions = {.read = input_read, .close = input_close};
+	bool is_stdin = !strcmp(w->opt.read_file, "-");
+	struct input *in = calloc(1, sizeof(*in));
+	struct stat st;
+	FILE *f;
+
+	if (!in)
+		return NULL;
+	in->w = w;
+	/* Without O_NONBLOCK opening a named pipe waits for its writer. */
+	in->fd = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) :
+			    open(w->opt.read_file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	f = in->fd < 0 ? NULL : fopencookie(in, "r", functions);
+	if (!f) {
+		if (in->fd >= 0)
+			close(in->fd);
+		free(in);
+		return NULL;
+	}
+	in->pipe = !fstat(in->fd, &st) && !S_ISREG(st.st_mode);
+	if (!is_stdin)
+		fcntl(in->fd, F_SETFL, 0);
+	setvbuf(f, NULL, _IONBF, 0); /* the buffer is ours */
+	s->input = in;
+	return f;
+}
+
 static int open_file(struct weir_watch *w, struct source *s, struct weir_error *err)
 {
 	char msg[PCAP_ERRBUF_SIZE];
+	FILE *f = open_input(w, s);
 
-	s->pcap = pcap_open_offline_with_tstamp_precision(w->opt.read_file,
-							  PCAP_TSTAMP_PRECISION_NANO, msg);
+	if (f)
+		s->pcap = pcap_fopen_offline_with_tstamp_precision(f, PCAP_TSTAMP_PRECISION_NANO,
+								   msg);
+	else
+		snprintf(msg, sizeof(msg), "%s", strerror(errno));
 	if (!s->pcap) {
 		/* libpcap names the file in some messages only. */
 		size_t n = strlen(w->opt.read_file);
 		bool named = !strncmp(msg, w->opt.read_file, n) && !strncmp(msg + n, ": ", 2);
 
+		if (f)
+			fclose(f);
+		s->input = NULL;
 		w->status = WEIR_EXIT_USAGE;
 		return weir_fail(err, -EINVAL, "cannot read %s: %s: give a pcap or pcapng file",
 				 w->opt.read_file, named ? msg + n + 2 : msg);
@@ -167,17 +258,30 @@ static int pcap_engine_fd(struct weir_watch *w)
 	struct pcap_state *st = w->engine_state;
 
 	/* Files are always readable; several live sources are polled by timer. */
-	return w->opt.read_file || w->n_ifaces > 1 ? -1 : pcap_get_selectable_fd(st->src[0].pcap);
+	if (w->opt.read_file)
+		return st->src[0].input->pipe ? st->src[0].input->fd : -1;
+	return w->n_ifaces > 1 ? -1 : pcap_get_selectable_fd(st->src[0].pcap);
 }
 
 static int read_source(struct weir_watch *w, struct source *s, struct weir_error *err)
 {
 	struct pcap_state *st = w->engine_state;
 	uint64_t before = s->packets;
-	int ret = pcap_dispatch(s->pcap, BATCH, on_packet, (u_char *)s);
+	bool pipe = s->input && s->input->pipe;
+	int ret = 0;
 
+	/* A pipe gives one packet at a time, as long as there are some. */
+	for (int i = 0; i < (pipe ? BATCH : 1) && !st->stopped; i++) {
+		if (pipe && input_waits(s->input))
+			return (int)(s->packets - before);
+		ret = pcap_dispatch(s->pcap, pipe ? 1 : BATCH, on_packet, (u_char *)s);
+		if (ret <= 0)
+			break;
+	}
 	if (st->stopped)
 		return st->stopped;
+	if (w->opt.read_file && weir_watch_interrupted(w))
+		return -ENODATA;
 	if (ret == PCAP_ERROR)
 		return weir_fail(err, -EIO, "%s: %s: what came before was shown, the rest is "
 					    "unreadable",

@@ -5,11 +5,13 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "bpf/flow.bpf.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
@@ -210,4 +212,12 @@ int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)
 					       "--filter-at user");
 	return weir_fail(err, -errno, "cannot attach the socket filter: %s: see `weir doctor`",
 			 strerror(errno));
+}
+
+void weir_ignore_outgoing(int fd)
+{
+	int on = 1;
+
+	if (setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on)))
+		weir_debug("packets that go out are seen too: %s", strerror(errno));
 }

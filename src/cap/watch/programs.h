@@ -32,3 +32,5 @@ void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 
 /* Make @prog_fd the filter of packet socket @fd. */
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);
+/* Packet socket @fd sees no packets that go out. */
+void weir_ignore_outgoing(int fd);

@@ -328,13 +328,14 @@ static int poll_engine(struct weir_watch *w, struct loop *l, struct weir_error *
 }
 
 /* How long may the next wait be, in ms? */
-static int patience(const struct weir_watch *w, const struct loop *l, int read_last)
+static int patience(struct weir_watch *w, const struct loop *l, int read_last)
 {
 	int ms = read_last > 0 ? LINGER_MS : -1;
 	uint64_t now;
 
+	/* What was read ahead shows on no descriptor. */
 	if (w->opt.read_file)
-		return 0;
+		return read_last > 0 || w->engine->fd(w) < 0 ? 0 : POLLED_MS;
 	if (w->mode == WEIR_WATCH_PERF || (w->hook == WEIR_HOOK_PCAP && w->n_ifaces > 1))
 		ms = POLLED_MS;
 	if (l->deadline) {

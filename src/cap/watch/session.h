@@ -87,6 +87,7 @@ struct weir_watch_iface {
 	bool no_l2;
 	bool loopback;
 	bool gone; /* deleted while we watched */
+	bool in_only; /* lo: what goes out comes in again */
 };
 
 struct weir_watch;

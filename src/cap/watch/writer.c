@@ -311,18 +311,20 @@ static int write_with_bar(struct weir_watch *w, const struct weir_buf *b)
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 {
 	struct weir_writer *wr = w->writer;
+	bool late, last;
 	int ret = 0;
 
 	pthread_mutex_lock(&wr->lock);
 	if (wr->broken || wr->fd < 0)
 		ret = -EPIPE;
-	if (!ret && out_of_time(w))
+	late = !ret && out_of_time(w);
+	/* What was read in time still goes into the last file of -W. */
+	last = late && w->opt.rotate_files && wr->files >= w->opt.rotate_files;
+	if (late && !last)
 		ret = rotate(w);
-	if (!ret && wr->fd < 0)
-		ret = -EPIPE; /* the last file of -W is complete */
 	if (!ret)
 		ret = write_with_bar(w, b);
-	if (!ret && weir_writer_full(w, 0))
+	if (!ret && (last || weir_writer_full(w, 0)))
 		ret = rotate(w);
 	if (ret)
 		ret = complain(w, ret);
