@@ -2,7 +2,6 @@
 #
 # A thin front: Meson builds (meson.build), tests/run tests, tools/ does the rest.
 
-BUILD  ?= build
 PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -14,19 +13,19 @@ help:		## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 build:		## build/weir, and nothing else
-	@tools/build $(BUILD)
+	@tools/build build
 
 run:		## install what is missing, build, watch the default route's interface (ARGS="...")
 	@tools/setup build
-	@tools/build $(BUILD)
-	@exec $(SUDO) $(BUILD)/weir watch $(ARGS)
+	@tools/build build
+	@exec $(SUDO) build/weir watch $(ARGS)
 
 test:		## install what is missing, build, run every test
 	@tools/setup build test kernels
 	@tests/run
 
 install: build	## into PREFIX (default /usr/local), below DESTDIR: program, man pages, completion, documents
-	@tools/install $(BUILD) $(PREFIX)
+	@tools/install build $(PREFIX)
 
 fuzz:		## every fuzzer for 60 seconds; what it finds new is kept in tests/fuzz/corpus
 	@tools/setup build test
@@ -34,24 +33,24 @@ fuzz:		## every fuzzer for 60 seconds; what it finds new is kept in tests/fuzz/c
 
 bench:		## weir and its peers under the same load, as JSON
 	@tools/setup build test
-	@tools/build $(BUILD) all bench-programs
+	@tools/build build all bench-programs
 	@$(SUDO) bench/run $(ARGS)
 
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test
-	@tools/build $(BUILD) all bench-programs
+	@tools/build build all bench-programs
 	@$(SUDO) tools/demo
 
 demo-svg:	## the README's picture, made from a run of the demo
 	@tools/setup build test
-	@tools/build $(BUILD) all bench-programs
+	@tools/build build all bench-programs
 	@$(SUDO) tools/demo --svg docs/demo.svg
 
 test-kernels:	## Debian's 6.1 and 6.12 kernels under QEMU
 	@tools/setup build test kernels
 	@tests/run kernels
 
-lint:		## clang-tidy and the gcc analyzer over everything
+lint:		## clang-tidy over everything
 	@tools/setup build test
 	@tools/lint
 

@@ -46,7 +46,8 @@ static bool open_ring(struct reader *r, const char *dev, size_t bytes)
 	if (r->fd < 0 || setsockopt(r->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) ||
 	    setsockopt(r->fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)))
 		return false;
-	r->ring = mmap(NULL, (size_t)r->blocks * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
+	r->ring = mmap(NULL, (size_t)r->blocks * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       r->fd, 0);
 	return r->ring != MAP_FAILED && !bind(r->fd, (struct sockaddr *)&addr, sizeof(addr));
 }
 

@@ -23,7 +23,9 @@ static int print_overview(void)
 {
 	weir_autobuf struct weir_buf out = { 0 };
 
-	weir_buf_adds(&out, "weir VERB [OPTIONS]...: a Linux host's traffic, seen from inside its kernel\n");
+	weir_buf_adds(
+		&out,
+		"weir VERB [OPTIONS]...: a Linux host's traffic, seen from inside its kernel\n");
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(groups); i++) {
 		if (!group_has_verbs(groups[i]))
 			continue;

@@ -94,9 +94,10 @@ int weir_caps_need(uint64_t caps, const char *what, struct weir_error *err)
 	if (missing.failed)
 		return weir_fail(err, -EPERM, "not permitted to %s: run as root", what);
 	if (geteuid() == 0)
-		return weir_fail(err, -EPERM,
-				 "needs %s to %s: this root is without, start its container or service with it",
-				 missing.data, what);
+		return weir_fail(
+			err, -EPERM,
+			"needs %s to %s: this root is without, start its container or service with it",
+			missing.data, what);
 
 	/* setcap replaces what the file has: name also what is there already. */
 	for (const struct weir_cap_info *c = weir_caps; c->bit; c++)

@@ -274,6 +274,18 @@ static int link_of_prog(uint32_t prog_id)
 	return fd;
 }
 
+/* Is this link's device one of our namespace? Link info tells an index, and
+ * another namespace may use the same: the program decides. */
+static bool is_local(const struct bpf_link_info *info)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	if (bpf_xdp_query((int)info->xdp.ifindex, 0, &opts))
+		return false;
+	return opts.prog_id == info->prog_id || opts.drv_prog_id == info->prog_id ||
+	       opts.skb_prog_id == info->prog_id;
+}
+
 /* The maps of another gate of this namespace into @g, which has none; rather of
  * one with a resident stage. False where there is none, or where objects by id
  * are not for us. */
@@ -284,7 +296,10 @@ static bool find_family(struct weir_gate *g, uint64_t netns)
 	int link_fd;
 
 	while ((link_fd = next_xdp_link(&id, &info)) >= 0) {
-		weir_autoclose int prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
+		/* Opening a program array and closing it again makes the kernel empty
+		 * it later on if nobody else holds it: leave those of others alone. */
+		weir_autoclose int prog_fd =
+			is_local(&info) ? bpf_prog_get_fd_by_id(info.prog_id) : -1;
 		struct weir_gate_meta meta;
 		struct weir_gate other;
 

@@ -201,15 +201,16 @@ int weir_load_explain(struct weir_error *err, int code, const char *what)
 		int code;
 		const char *text;
 	} remedies[] = {
-		{-EACCES, "the verifier refused the program: run again with WEIR_DEBUG=1 and report "
-			  "the log"},
-		{-EINVAL, "this kernel does not know the program or map type: see `weir doctor`"},
-		{-ENOMEM, "out of memory: ask for smaller buffers or tables (-B, --flows-max)"},
-		{-E2BIG, "too large for this kernel: shorten the expression, or use --filter-at "
-			 "user"},
-		{-ENODEV, "the interface is gone: check `ip link`"},
-		{-EBUSY, "something else is attached there: see `bpftool net`"},
-		{-EOPNOTSUPP, "the device or kernel does not support it: see `weir doctor`"},
+		{ -EACCES,
+		  "the verifier refused the program: run again with WEIR_DEBUG=1 and report "
+		  "the log" },
+		{ -EINVAL, "this kernel does not know the program or map type: see `weir doctor`" },
+		{ -ENOMEM, "out of memory: ask for smaller buffers or tables (-B, --flows-max)" },
+		{ -E2BIG, "too large for this kernel: shorten the expression, or use --filter-at "
+			  "user" },
+		{ -ENODEV, "the interface is gone: check `ip link`" },
+		{ -EBUSY, "something else is attached there: see `bpftool net`" },
+		{ -EOPNOTSUPP, "the device or kernel does not support it: see `weir doctor`" },
 	};
 	int missing;
 

@@ -180,6 +180,11 @@ static int open_perf(struct weir_ring *r, int map_fd, size_t bytes, struct weir_
 	int ret;
 
 	r->perf = perf_buffer__new_raw(map_fd, pages, &attr, on_perf, r, NULL);
+	if (!r->perf && errno == EPERM)
+		return weir_fail(err, -EPERM,
+				 "the perf buffers are over this user's "
+				 "kernel.perf_event_mlock_kb: ask for a smaller -B, or "
+				 "add CAP_IPC_LOCK");
 	if (!r->perf)
 		return weir_load_explain(err, -errno, "open the perf buffers");
 	ret = watch_fd(r, perf_buffer__epoll_fd(r->perf));
@@ -200,7 +205,8 @@ int weir_ring_open(struct weir_ring **ret, enum weir_transport transport, int ma
 	r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	bytes = round_up_pow2(bytes);
 	if (r->epoll_fd < 0)
-		code = weir_fail(err, -errno, "cannot create an epoll descriptor: %s", strerror(errno));
+		code = weir_fail(err, -errno, "cannot create an epoll descriptor: %s",
+				 strerror(errno));
 	else if (transport == WEIR_TRANSPORT_RING)
 		code = open_rings(r, map_fd, bytes, err);
 	else

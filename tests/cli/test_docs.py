@@ -101,7 +101,7 @@ def test_pages_build_and_are_clean():
 
 def test_packet_fields_are_documented():
     text = (TOP / "src/cap/watch/fields.h").read_text()
-    keys = re.findall(r'^\tX\(\w+, "(\w+)"', text, re.M)
+    keys = re.findall(r'\bX\(\s*[A-Z0-9_]+,\s*"(\w+)"', text)
     assert len(keys) > 20
     for key in ["v", "ts", *keys]:
         assert re.search(rf"^\|.*\*{key}\*", section("weir-watch", "JSON"), re.M), key
@@ -109,7 +109,7 @@ def test_packet_fields_are_documented():
 
 def test_reasons_of_loss_are_documented():
     text = (TOP / "src/cap/watch/watch.h").read_text()
-    names = re.findall(r"^\tX\([A-Z_]+, (\w+), \"", text, re.M)
+    names = re.findall(r'\bX\(\s*[A-Z0-9_]+,\s*(\w+),\s*"', text)
     told = re.findall(r"^\|  \*(\w+)\*$", section("weir-watch", "ACCOUNT"), re.M)
     assert told == names and names
 

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct weir_match *match_of(uint8_t which)
 {
-	static const char *const texts[] = {NULL, "tcp or udp", "vlan and frag", "not ip host 10.0.0.1"};
+	static const char *const texts[] = {NULL, "tcp or udp", "vlan and frag",
+					    "not ip host 10.0.0.1"};
 	struct weir_match_spec spec = {.expression = texts[which % 4]};
 	struct weir_match *m = NULL;
 

@@ -190,7 +190,8 @@ class Watch:
     def accounts(self):
         """Every account printed so far (--stats json), whole lines only."""
         lines = self.err.split("\n")[:-1]
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        told = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in told if "seen" in line]
 
     @property
     def account(self):

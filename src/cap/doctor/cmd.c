@@ -129,7 +129,9 @@ static void text_kconfig(struct weir_buf *out, const struct report *r)
 	weir_autotable struct weir_table t;
 
 	if (!r->kconfig_source[0]) {
-		weir_buf_adds(out, "\nKernel configuration: unknown, no file of the kernel's can be read\n");
+		weir_buf_adds(
+			out,
+			"\nKernel configuration: unknown, no file of the kernel's can be read\n");
 		return;
 	}
 	weir_table_init(&t, KCONFIG_COLUMNS, NULL);

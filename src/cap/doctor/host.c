@@ -105,7 +105,8 @@ static void fact_lockdown(struct weir_host_fact *f)
 	*close_bracket = '\0';
 	set_text(f, open_bracket + 1);
 	if (strcmp(f->value, "confidentiality") == 0)
-		f->advice = "tracing programs may not read kernel memory: boot with lockdown=integrity";
+		f->advice =
+			"tracing programs may not read kernel memory: boot with lockdown=integrity";
 }
 
 /* Since 5.11 the memory of BPF objects is charged to the cgroup instead. */
@@ -137,7 +138,8 @@ static void fact_clock(struct weir_host_fact *f)
 	set_text(f, text);
 	/* Those that a packet's time stamp must ask a device for. */
 	if (strcmp(text, "hpet") == 0 || strcmp(text, "acpi_pm") == 0)
-		f->advice = "slow, and every packet's time is read from it: see why the kernel avoids tsc";
+		f->advice =
+			"slow, and every packet's time is read from it: see why the kernel avoids tsc";
 }
 
 static void fact_kernel(struct weir_host_fact *f)

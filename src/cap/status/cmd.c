@@ -204,8 +204,9 @@ const struct weir_verb weir_status_verb = {
 	.summary = "show what of weir is in the kernel, and who holds it",
 	.synopsis = "[OPTIONS] [VERB]",
 	.options = options,
-	.details = "Pinned objects are those of this network namespace and last until \"weir unload\".\n"
-		   "Other programs go with the process that holds them. \"weir VERB status\" is the\n"
-		   "same as \"weir status VERB\".",
+	.details =
+		"Pinned objects are those of this network namespace and last until \"weir unload\".\n"
+		"Other programs go with the process that holds them. \"weir VERB status\" is the\n"
+		"same as \"weir status VERB\".",
 	.run = run,
 };

@@ -118,7 +118,8 @@ const struct weir_verb weir_unload_verb = {
 	.summary = "remove what weir has pinned in this network namespace",
 	.synopsis = "[OPTIONS] [VERB]",
 	.options = options,
-	.details = "Only what weir made is removed. What is left of network namespaces that are gone\n"
-		   "is removed too. A running command keeps what it holds until it ends.",
+	.details =
+		"Only what weir made is removed. What is left of network namespaces that are gone\n"
+		"is removed too. A running command keeps what it holds until it ends.",
 	.run = run,
 };

@@ -44,7 +44,9 @@ void weir_account_get(struct weir_watch *w, unsigned int slot, struct weir_watch
 	/* Flow records and bare counts are delivered where they are counted. */
 	if (w->mode == WEIR_WATCH_FLOWS || w->mode == WEIR_WATCH_COUNT) {
 		a->u.consumed = a->u.delivered = a->k.sent;
-		a->u.delivered_bytes = a->k.matched_bytes - a->k.lost_bytes[WEIR_WATCH_LOST_MAP_FULL];
+		a->u.delivered_bytes = a->k.matched_bytes;
+		for (int i = 0; i < WEIR_WATCH_LOST_MAX; i++)
+			a->u.delivered_bytes -= a->k.lost_bytes[i];
 	}
 	for (int i = 0; i < WEIR_WATCH_LOST_MAX; i++) {
 		a->lost_by[i] = a->k.lost[i];

@@ -147,7 +147,8 @@ void weir_talkers_add(struct weir_talkers *t, const struct weir_packet *p)
 	for (size_t i = 0; i < TALKERS_PROBES; i++) {
 		struct talker *x = &t->t[(base + i) & (TALKERS - 1)];
 
-		if (x->packets && !memcmp(x->src, p->hdr.src, 16) && !memcmp(x->dst, p->hdr.dst, 16)) {
+		if (x->packets && !memcmp(x->src, p->hdr.src, 16) &&
+		    !memcmp(x->dst, p->hdr.dst, 16)) {
 			x->bytes += p->ev.len;
 			x->packets++;
 			return;

@@ -49,96 +49,100 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 #define AT(field) offsetof(struct weir_watch_options, field)
 
 static const struct weir_opt options[] = {
-	{"interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
-	 .help = "capture here; repeatable (default: the default route's interface)",
-	 .complete = "iface"},
-	{"direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
-	 .help = "packets coming in, going out, or both (default: inout; in on lo)"},
-	{"promisc", 0, WEIR_OPT_FLAG, AT(promisc),
-	 .help = "put the interface into promiscuous mode for the time of the run"},
-	{"read-file", 'r', WEIR_OPT_STR, AT(read_file), "FILE",
-	 .help = "read a pcap or pcapng file instead", .complete = "file"},
+	{ "interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
+	  .help = "capture here; repeatable (default: the default route's interface)",
+	  .complete = "iface" },
+	{ "direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
+	  .help = "packets coming in, going out, or both (default: inout; in on lo)" },
+	{ "promisc", 0, WEIR_OPT_FLAG, AT(promisc),
+	  .help = "put the interface into promiscuous mode for the time of the run" },
+	{ "read-file", 'r', WEIR_OPT_STR, AT(read_file), "FILE",
+	  .help = "read a pcap or pcapng file instead", .complete = "file" },
 
-	{"protocol", 0, WEIR_OPT_STR, AT(spec.protocol), "LIST", .group = "What",
-	 .help = "tcp, udp, icmp, icmpv6, arp, sctp, ip, ip6, ..., a number, or all"},
-	{"src-ip", 0, WEIR_OPT_STR, AT(spec.src_ip), "LIST",
-	 .help = "source address or prefix; commas separate alternatives"},
-	{"dst-ip", 0, WEIR_OPT_STR, AT(spec.dst_ip), "LIST", .help = "destination likewise"},
-	{"src-port", 0, WEIR_OPT_STR, AT(spec.src_port), "LIST",
-	 .help = "source port, range (8000-8999) or service name"},
-	{"dst-port", 0, WEIR_OPT_STR, AT(spec.dst_port), "LIST", .help = "destination likewise"},
-	{NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
-	 .help = "read the expression from a file", .complete = "file"},
-	{"strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
-	 .help = "give the expression libpcap's own meaning; runs in user space"},
-	{"filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
-	 .help = "where the match runs (default: kernel)"},
-	{"sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
-	 .help = "keep one flow in N, whole flows"},
-	{"verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
-	 .help = "at XDP: only packets that pass, or that a filter drops (default: all)"},
+	{ "protocol", 0, WEIR_OPT_STR, AT(spec.protocol), "LIST", .group = "What",
+	  .help = "tcp, udp, icmp, icmpv6, arp, sctp, ip, ip6, ..., a number, or all" },
+	{ "src-ip", 0, WEIR_OPT_STR, AT(spec.src_ip), "LIST",
+	  .help = "source address or prefix; commas separate alternatives" },
+	{ "dst-ip", 0, WEIR_OPT_STR, AT(spec.dst_ip), "LIST", .help = "destination likewise" },
+	{ "src-port", 0, WEIR_OPT_STR, AT(spec.src_port), "LIST",
+	  .help = "source port, range (8000-8999) or service name" },
+	{ "dst-port", 0, WEIR_OPT_STR, AT(spec.dst_port), "LIST", .help = "destination likewise" },
+	{ NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
+	  .help = "read the expression from a file", .complete = "file" },
+	{ "strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
+	  .help = "give the expression libpcap's own meaning; runs in user space" },
+	{ "filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
+	  .help = "where the match runs (default: kernel)" },
+	{ "sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
+	  .help = "keep one flow in N, whole flows" },
+	{ "verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
+	  .help = "at XDP: only packets that pass, or that a filter drops (default: all)" },
 
-	{"capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
-	 .help = "see the table below (default: auto = tc, else a socket filter)"},
-	{"xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
-	 .help = "how to attach at XDP (default: auto)"},
-	{"transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
-	 .help = "how packets reach user space (default: ring; with af_packet mmap)"},
-	{"fanout", 0, WEIR_OPT_U64, AT(fanout), "N", .min = 1, .max = 64,
-	 .help = "af_packet: share the packets among N threads"},
-	{"fanout-mode", 0, WEIR_OPT_CHOICE, AT(fanout_mode), "MODE", fanouts,
-	 .help = "by flow hash, by CPU, or in turn (default: hash)"},
-	{"socket", 0, WEIR_OPT_CHOICE, AT(socket), "TYPE", sockets,
-	 .help = "af_packet: with or without the link-level header (default: raw)"},
-	{"buffer-size", 'B', WEIR_OPT_SIZE, AT(buffer), "SIZE", .min = 4096, .max = 1ULL << 30,
-	 .help = "buffer for each CPU or socket (default: 8m)"},
-	{"snapshot-length", 's', WEIR_OPT_U64, AT(snaplen), "BYTES", .max = WEIR_WATCH_SNAPLEN,
-	 .help = "capture at most so many bytes of a packet (default: what the format shows)"},
+	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
+	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
+	  .help = "how to attach at XDP (default: auto)" },
+	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
+	  .help = "how packets reach user space (default: ring; with af_packet mmap)" },
+	{ "fanout", 0, WEIR_OPT_U64, AT(fanout), "N", .min = 1, .max = 64,
+	  .help = "af_packet: share the packets among N threads" },
+	{ "fanout-mode", 0, WEIR_OPT_CHOICE, AT(fanout_mode), "MODE", fanouts,
+	  .help = "by flow hash, by CPU, or in turn (default: hash)" },
+	{ "socket", 0, WEIR_OPT_CHOICE, AT(socket), "TYPE", sockets,
+	  .help = "af_packet: with or without the link-level header (default: raw)" },
+	{ "buffer-size", 'B', WEIR_OPT_SIZE, AT(buffer), "SIZE", .min = 4096, .max = 1ULL << 30,
+	  .help = "buffer for each CPU or socket (default: 8m)" },
+	{ "snapshot-length", 's', WEIR_OPT_U64, AT(snaplen), "BYTES", .max = WEIR_WATCH_SNAPLEN,
+	  .help = "capture at most so many bytes of a packet (default: what the format shows)" },
 
-	{"format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
-	 .help = "one line, + hex, + payload text, every field, JSON (default: line)"},
-	{"json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json"},
-	{NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports"},
-	{NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines"},
-	{NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header"},
-	{NULL, 'x', WEIR_OPT_COUNT, AT(hex), .help = "hex dump (-xx: with the link-level header)"},
-	{NULL, 'X', WEIR_OPT_COUNT, AT(hex_ascii), .help = "hex and ASCII dump (-XX likewise)"},
-	{NULL, 'A', WEIR_OPT_COUNT, AT(ascii), .help = "ASCII dump (-AA likewise)"},
-	{NULL, 't', WEIR_OPT_COUNT, AT(time),
-	 .help = "time: -t none, -tt epoch, -ttt delta, -tttt date, -ttttt since the first"},
-	{"self", 0, WEIR_OPT_FLAG, AT(show_self),
-	 .help = "also show this terminal's own SSH connection"},
-	{"color", 0, WEIR_OPT_CHOICE, AT(colour), "WHEN", colours,
-	 .help = "colour (default: auto: on a terminal, unless NO_COLOR is set)"},
+	{ "format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
+	  .help = "one line, + hex, + payload text, every field, JSON (default: line)" },
+	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json" },
+	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports" },
+	{ NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines" },
+	{ NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header" },
+	{ NULL, 'x', WEIR_OPT_COUNT, AT(hex),
+	  .help = "hex dump (-xx: with the link-level header)" },
+	{ NULL, 'X', WEIR_OPT_COUNT, AT(hex_ascii), .help = "hex and ASCII dump (-XX likewise)" },
+	{ NULL, 'A', WEIR_OPT_COUNT, AT(ascii), .help = "ASCII dump (-AA likewise)" },
+	{ NULL, 't', WEIR_OPT_COUNT, AT(time),
+	  .help = "time: -t none, -tt epoch, -ttt delta, -tttt date, -ttttt since the first" },
+	{ "self", 0, WEIR_OPT_FLAG, AT(show_self),
+	  .help = "also show this terminal's own SSH connection" },
+	{ "color", 0, WEIR_OPT_CHOICE, AT(colour), "WHEN", colours,
+	  .help = "colour (default: auto: on a terminal, unless NO_COLOR is set)" },
 
-	{NULL, 'w', WEIR_OPT_STR, AT(write_file), "FILE", .group = "Files",
-	 .help = "write pcapng instead; - is standard output", .complete = "file"},
-	{NULL, 'C', WEIR_OPT_STR, AT(rotate_size_text), "SIZE",
-	 .help = "begin a new file after so many million bytes (or 64k, 16m, 1g)"},
-	{NULL, 'G', WEIR_OPT_U64, AT(rotate_seconds), "SECONDS", .min = 1, .max = 31536000,
-	 .help = "begin a new file after so long; the name may hold strftime(3) formats"},
-	{NULL, 'W', WEIR_OPT_U64, AT(rotate_files), "N", .min = 1, .max = 1000000,
-	 .help = "with -C: a ring of N files; with -G: stop after N files"},
+	{ NULL, 'w', WEIR_OPT_STR, AT(write_file), "FILE", .group = "Files",
+	  .help = "write pcapng instead; - is standard output", .complete = "file" },
+	{ NULL, 'C', WEIR_OPT_STR, AT(rotate_size_text), "SIZE",
+	  .help = "begin a new file after so many million bytes (or 64k, 16m, 1g)" },
+	{ NULL, 'G', WEIR_OPT_U64, AT(rotate_seconds), "SECONDS", .min = 1, .max = 31536000,
+	  .help = "begin a new file after so long; the name may hold strftime(3) formats" },
+	{ NULL, 'W', WEIR_OPT_U64, AT(rotate_files), "N", .min = 1, .max = 1000000,
+	  .help = "with -C: a ring of N files; with -G: stop after N files" },
 
-	{"flows", 0, WEIR_OPT_FLAG, AT(flows), .group = "Sums",
-	 .help = "add up flows in the kernel instead of showing packets"},
-	{"flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
-	 .help = "flows that the kernel's table holds (default: 65536)"},
-	{"by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
-	 .help = "with --flows: top talkers by flow, host, port or protocol"},
-	{"count", 0, WEIR_OPT_FLAG, AT(count_only), .help = "only count; print the number at the end"},
-	{"stats", 0, WEIR_OPT_CHOICE, AT(stats), "FORM", stats,
-	 .help = "form of the account on standard error (default: text)"},
-	{"fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
-	 .help = "exit with status 3 if a packet was lost"},
+	{ "flows", 0, WEIR_OPT_FLAG, AT(flows), .group = "Sums",
+	  .help = "add up flows in the kernel instead of showing packets" },
+	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
+	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
+	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	  .help = "with --flows: top talkers by flow, host, port or protocol" },
+	{ "count", 0, WEIR_OPT_FLAG, AT(count_only),
+	  .help = "only count; print the number at the end" },
+	{ "stats", 0, WEIR_OPT_CHOICE, AT(stats), "FORM", stats,
+	  .help = "form of the account on standard error (default: text)" },
+	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
+	  .help = "exit with status 3 if a packet was lost" },
 
-	{NULL, 'c', WEIR_OPT_U64, AT(count), "N", .min = 1, .group = "End",
-	 .help = "stop after N packets"},
-	{"for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .min = 1, .help = "stop after so long (10s, 5m)"},
-	{"once", 0, WEIR_OPT_FLAG, AT(once), .help = "with --flows: one picture, after --for or 1 s"},
-	{NULL, 'd', WEIR_OPT_FLAG, AT(dump_code),
-	 .help = "print the match as eBPF instructions and stop"},
-	{0},
+	{ NULL, 'c', WEIR_OPT_U64, AT(count), "N", .min = 1, .group = "End",
+	  .help = "stop after N packets" },
+	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .min = 1,
+	  .help = "stop after so long (10s, 5m)" },
+	{ "once", 0, WEIR_OPT_FLAG, AT(once),
+	  .help = "with --flows: one picture, after --for or 1 s" },
+	{ NULL, 'd', WEIR_OPT_FLAG, AT(dump_code),
+	  .help = "print the match as eBPF instructions and stop" },
+	{ 0 },
 };
 
 static int bad(struct weir_error *err, const char *what)
@@ -152,7 +156,8 @@ static int parse_sample(struct weir_watch_options *o, struct weir_error *err)
 
 	if (!o->sample_text)
 		return 0;
-	if (strncmp(o->sample_text, "1/", 2) || weir_parse_u64(o->sample_text + 2, 1, UINT32_MAX, &n))
+	if (strncmp(o->sample_text, "1/", 2) ||
+	    weir_parse_u64(o->sample_text + 2, 1, UINT32_MAX, &n))
 		return weir_fail(err, -EINVAL, "--sample %s: write 1/N, for example 1/100",
 				 o->sample_text);
 	o->sample = (uint32_t)n;
@@ -177,8 +182,10 @@ static int parse_rotation(struct weir_watch_options *o, struct weir_error *err)
 	else if (!weir_parse_size(s, &v) && v)
 		o->rotate_size = v;
 	else
-		return weir_fail(err, -EINVAL, "-C %s: give millions of bytes, or a size such as 64k, "
-					       "16m, 1g", s);
+		return weir_fail(err, -EINVAL,
+				 "-C %s: give millions of bytes, or a size such as 64k, "
+				 "16m, 1g",
+				 s);
 	return 0;
 }
 
@@ -263,8 +270,8 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
 	for (unsigned int j = 0; j < w->n_ifaces; j++) /* by number: it may have two names */
 		if (w->ifaces[j].ifindex == i->ifindex)
-			return weir_fail(err, -EINVAL, "%s is given twice: name each interface once",
-					 name);
+			return weir_fail(err, -EINVAL,
+					 "%s is given twice: name each interface once", name);
 	snprintf(i->name, sizeof(i->name), "%s", name);
 	memcpy(ifr.ifr_name, name, strlen(name) + 1);
 	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
@@ -273,6 +280,11 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 		i->loopback = type == ARPHRD_LOOPBACK;
 		i->no_l2 = type == ARPHRD_NONE || type == ARPHRD_RAWIP || type == ARPHRD_PPP ||
 			   type == ARPHRD_TUNNEL || type == ARPHRD_TUNNEL6 || type == ARPHRD_SIT;
+		if (!i->no_l2 && !i->loopback && type != ARPHRD_ETHER)
+			return weir_fail(err, -EINVAL,
+					 "%s has link type %d: weir reads Ethernet and "
+					 "raw IP, try tcpdump",
+					 name, type);
 	}
 	w->n_ifaces++;
 	return 0;
@@ -356,42 +368,52 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		bool wrong;
 		const char *message;
 	} checks[] = {
-		{w->hook == WEIR_HOOK_XDP && o->direction > 0,
-		 "XDP sees only packets coming in: use -Q in, or --capture tc"},
-		{w->hook != WEIR_HOOK_XDP && o->verdict,
-		 "--verdict without --capture xdp: only there is a verdict known, add it"},
-		{w->hook != WEIR_HOOK_XDP && o->xdp_mode, "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out"},
-		{w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
-		 "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
-		 "af_packet, without --transport, --flows and --count"},
-		{o->fanout_mode && !o->fanout, "--fanout-mode without --fanout: say how many threads with --fanout N"},
-		{o->transport == 2 && w->hook != WEIR_HOOK_MMAP,
-		 "--transport mmap is af_packet's own ring: use --capture af_packet, without --flows and "
-		 "--count"},
-		{w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
-		 "libpcap has its own transport: leave --transport out"},
-		{(o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
-		 "--flows and --count ship no packets: leave --transport out"},
-		{w->user_stage && !o->filter_at,
-		 "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out"},
-		{o->read_file && o->direction >= 0, "a file has no direction: leave -Q out"},
-		{o->read_file && o->promisc, "a file cannot be made promiscuous: leave --promisc out"},
-		{o->fanout > 1 && o->flows, "--flows counts in the kernel, without threads: leave --fanout out"},
-		{o->flows && o->write_file, "--flows writes no packets: leave -w out"},
-		{o->count_only && (o->write_file || o->flows),
-		 "--count shows only a number: leave -w and --flows out"},
-		{o->write_file && o->socket,
-		 "-w writes the link-level header: leave --socket dgram out"},
-		{o->write_file && o->format >= 0, "-w writes pcapng: leave --format out"},
-		{o->flows_max && !o->flows, "--flows-max without --flows: add --flows"},
-		{o->by && !o->flows, "--by without --flows: add --flows"},
-		{o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for"},
-		{o->write_file && o->json, "-w writes pcapng: leave --json out"},
-		{o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
-			 o->format != WEIR_FORMAT_LINE,
-		 "--flows shows a table or JSON: use --format line or json"},
-		{(o->flows || (o->count_only && w->hook != WEIR_HOOK_PCAP)) && o->count,
-		 "-c counts packets that are shown: use --for with --flows and --count"},
+		{ w->hook == WEIR_HOOK_XDP && o->direction > 0,
+		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
+		{ w->hook != WEIR_HOOK_XDP && o->verdict,
+		  "--verdict without --capture xdp: only there is a verdict known, add it" },
+		{ w->hook != WEIR_HOOK_XDP && o->xdp_mode,
+		  "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out" },
+		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
+		  "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
+		  "af_packet, without --transport, --flows and --count" },
+		{ o->fanout_mode && !o->fanout,
+		  "--fanout-mode without --fanout: say how many threads with --fanout N" },
+		{ o->transport == 2 && w->hook != WEIR_HOOK_MMAP,
+		  "--transport mmap is af_packet's own ring: use --capture af_packet, without --flows and "
+		  "--count" },
+		{ w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
+		  "libpcap has its own transport: leave --transport out" },
+		{ (o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
+		  "--flows and --count ship no packets: leave --transport out" },
+		{ w->user_stage && !o->filter_at,
+		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
+		{ o->read_file && o->promisc,
+		  "a file cannot be made promiscuous: leave --promisc out" },
+		{ o->fanout > 1 && o->flows,
+		  "--flows counts in the kernel, without threads: leave --fanout out" },
+		{ o->flows && o->write_file, "--flows writes no packets: leave -w out" },
+		{ o->count_only && (o->write_file || o->flows),
+		  "--count shows only a number: leave -w and --flows out" },
+		{ o->write_file && o->socket,
+		  "-w writes the link-level header: leave --socket dgram out" },
+		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
+		{ (o->flows || o->count_only) && o->snaplen,
+		  "--flows and --count show no bytes: leave -s out" },
+		{ (o->write_file || o->flows || o->count_only || o->json ||
+		   o->format == WEIR_FORMAT_JSON) &&
+			  (o->quiet || o->link || o->hex || o->hex_ascii || o->ascii || o->time),
+		  "-q, -e, -x, -X, -A and -t shape lines of text: leave them out" },
+		{ o->flows_max && !o->flows, "--flows-max without --flows: add --flows" },
+		{ o->by && !o->flows, "--by without --flows: add --flows" },
+		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
+		{ o->write_file && o->json, "-w writes pcapng: leave --json out" },
+		{ o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
+			  o->format != WEIR_FORMAT_LINE,
+		  "--flows shows a table or JSON: use --format line or json" },
+		{ (o->flows || (o->count_only && w->hook != WEIR_HOOK_PCAP)) && o->count,
+		  "-c counts packets that are shown: use --for with --flows and --count" },
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
@@ -429,8 +451,11 @@ static void settle(struct weir_watch *w)
 	o->colour = o->colour == 1 || (o->colour == 0 && weir_term_colour(STDOUT_FILENO));
 	if (o->once && !o->for_ns && !o->read_file)
 		o->for_ns = WEIR_NSEC_PER_SEC;
-	whole = o->write_file || o->format != WEIR_FORMAT_LINE || o->hex || o->hex_ascii || o->ascii;
-	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen : whole ? WEIR_WATCH_SNAPLEN : LINE_SNAPLEN;
+	whole = o->write_file || o->format != WEIR_FORMAT_LINE || o->hex || o->hex_ascii ||
+		o->ascii;
+	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
+			 whole	    ? WEIR_WATCH_SNAPLEN :
+				      LINE_SNAPLEN;
 	/* The match must see in user space what it would see in the kernel. */
 	w->snaplen = w->out_snaplen;
 	if (w->user_stage && o->strict_pcap)
@@ -438,7 +463,8 @@ static void settle(struct weir_watch *w)
 	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
 	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen : WEIR_PKT_HDR_MAX;
+		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
+							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
 		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
@@ -458,8 +484,9 @@ static int check_fields(const struct weir_watch *w, struct weir_error *err)
 		name = w->ifaces[i].name;
 	}
 	if (no_l2 && used & 1U << WEIR_FIELD_ETHER)
-		return weir_fail(err, -EINVAL, "the match reads the %s header, which %s does not have "
-					       "here: leave that part out",
+		return weir_fail(err, -EINVAL,
+				 "the match reads the %s header, which %s does not have "
+				 "here: leave that part out",
 				 weir_match_field_name(WEIR_FIELD_ETHER),
 				 w->opt.socket ? "a datagram socket" : name);
 	return 0;
@@ -472,6 +499,8 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 
 	if (!w->opt.strict_pcap) {
 		ret = weir_match_parse(&w->opt.spec, &w->match, err);
+		if (!ret && !weir_match_is_all(w->match))
+			weir_match_print(w->match, &w->match_text);
 		return ret ? ret : check_fields(w, err);
 	}
 	if (w->opt.spec.protocol || w->opt.spec.src_ip || w->opt.spec.dst_ip ||
@@ -482,6 +511,8 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 			return bad(err, "--strict-pcap takes one link type: watch Ethernet and raw "
 					"IP interfaces in two runs");
 	ret = weir_match_parse(&all, &w->match, err);
+	if (w->opt.spec.expression)
+		weir_buf_adds(&w->match_text, w->opt.spec.expression);
 	/* libpcap needs the link type, which a file tells only once it is open. */
 	if (!ret && w->hook != WEIR_HOOK_PCAP)
 		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
@@ -545,11 +576,14 @@ static int run(int argc, char **argv)
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
 		weir_match_free(w.match);
-		return weir_verb_fail("watch", &err, ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
+		weir_buf_free(&w.match_text);
+		return weir_verb_fail("watch", &err,
+				      ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
 	weir_match_free(w.match);
+	weir_buf_free(&w.match_text);
 	if (ret)
 		return weir_verb_fail("watch", &err, w.status ? w.status : WEIR_EXIT_FAILED);
 	return w.status;
@@ -561,8 +595,9 @@ const struct weir_verb weir_watch_verb = {
 	.summary = "show, write and add up the packets of this host",
 	.synopsis = "[OPTIONS] [EXPRESSION]",
 	.options = options,
-	.details = "EXPRESSION is tcpdump-like: host, net, port, portrange, tcp, udp, icmp, vlan, ...\n"
-		   "see weir-match(7). Without one every packet is shown.",
+	.details =
+		"EXPRESSION is tcpdump-like: host, net, port, portrange, tcp, udp, icmp, vlan, ...\n"
+		"see weir-match(7). Without one every packet is shown.",
 	.run = run,
 	.help_more = weir_engines_table,
 };

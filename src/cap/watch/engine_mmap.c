@@ -183,7 +183,8 @@ static int setup_ring(struct reader *r, struct weir_error *err)
 		       r->fd, 0);
 	if (r->ring == MAP_FAILED) {
 		r->ring = NULL;
-		return weir_fail(err, -errno, "cannot map the packet ring: %s: ask for a smaller -B",
+		return weir_fail(err, -errno,
+				 "cannot map the packet ring: %s: ask for a smaller -B",
 				 strerror(errno));
 	}
 	return 0;
@@ -224,7 +225,8 @@ static int open_reader(struct reader *r, struct weir_error *err)
 
 	r->fd = socket(AF_PACKET, type | SOCK_CLOEXEC, 0);
 	if (r->fd < 0)
-		return weir_fail(err, -errno, "cannot open a packet socket: %s: see `weir doctor`", strerror(errno));
+		return weir_fail(err, -errno, "cannot open a packet socket: %s: see `weir doctor`",
+				 strerror(errno));
 	ret = setup_ring(r, err);
 	if (ret)
 		return ret;

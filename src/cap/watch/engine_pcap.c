@@ -193,7 +193,8 @@ static int open_file(struct weir_watch *w, struct source *s, struct weir_error *
 	return check_linktype(s, w->opt.read_file, err);
 }
 
-static int open_live(struct weir_watch *w, struct source *s, const char *name, struct weir_error *err)
+static int open_live(struct weir_watch *w, struct source *s, const char *name,
+		     struct weir_error *err)
 {
 	char msg[PCAP_ERRBUF_SIZE];
 	int ret;
@@ -203,7 +204,8 @@ static int open_live(struct weir_watch *w, struct source *s, const char *name, s
 					       "comes in again: use -Q in", name);
 	s->pcap = pcap_create(name, msg);
 	if (!s->pcap)
-		return weir_fail(err, -ENODEV, "cannot capture on %s: %s: check `ip link`", name, msg);
+		return weir_fail(err, -ENODEV, "cannot capture on %s: %s: check `ip link`", name,
+				 msg);
 	pcap_set_snaplen(s->pcap, (int)w->snaplen);
 	pcap_set_promisc(s->pcap, w->opt.promisc);
 	pcap_set_timeout(s->pcap, LIVE_TIMEOUT_MS);

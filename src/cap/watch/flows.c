@@ -17,10 +17,12 @@
 #include "base/json.h"
 #include "base/term.h"
 #include "base/units.h"
+#include "cap/watch/format_impl.h"
 #include "cap/watch/session.h"
 
 /* The table in user space may hold this many times --flows-max. */
-#define FLOWS_USER_FACTOR 16
+#define FLOWS_USER_FACTOR 4
+#define CELLS_WIDTH 47 /* the columns of numbers */
 #define FLOWS_FIRST_SIZE 1024 /* slots; a power of two */
 /* A flow this long without a packet has ended. */
 #define FLOW_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
@@ -100,8 +102,8 @@ static void read_listening(struct weir_flows *f)
 		unsigned int port, st;
 
 		while (in && fgets(line, sizeof(line), in))
-			if (sscanf(line, "%*s %*[0-9A-F]:%x %*s %x", &port, &st) == 2 && st == 0x0a &&
-			    port < 65536)
+			if (sscanf(line, "%*s %*[0-9A-F]:%x %*s %x", &port, &st) == 2 &&
+			    st == 0x0a && port < 65536)
 				f->listening[port / 8] |= (uint8_t)(1 << port % 8);
 		if (in)
 			fclose(in);
@@ -245,7 +247,6 @@ static int keys_of(const struct weir_flows *f, const struct flow *x, enum weir_b
 	case WEIR_BY_HOST:
 		memcpy(keys[0].addr, x->key.addr_a, 16);
 		memcpy(keys[1].addr, x->key.addr_b, 16);
-		keys[0].eth_type = keys[1].eth_type = x->key.eth_type;
 		return memcmp(keys[0].addr, keys[1].addr, 16) ? 2 : 1;
 	case WEIR_BY_PORT:
 		keys[0].port = b ? x->key.port_a : x->key.port_b;
@@ -395,10 +396,20 @@ static void json_sums(struct weir_json *j, const struct row *r)
 	weir_json_time(j, "last_ts", r->last);
 }
 
+/* The TCP flags seen in either direction. */
+static bool flags_of(const struct flow *x, char ret[WEIR_TCP_LETTERS])
+{
+	if (x->key.proto != 6 || x->key.fragment)
+		return false;
+	weir_format_tcp_letters(x->val.tcp_flags[0] | x->val.tcp_flags[1], ret);
+	return true;
+}
+
 static void json_row(const struct weir_watch *w, const struct row *r, struct weir_buf *out)
 {
 	const struct flow *x = r->flow;
 	weir_autobuf struct weir_buf text = {0};
+	char letters[WEIR_TCP_LETTERS];
 	struct weir_json j;
 
 	weir_json_init(&j, out);
@@ -413,6 +424,8 @@ static void json_row(const struct weir_watch *w, const struct row *r, struct wei
 	}
 	if (x)
 		json_ends(w, &j, x);
+	if (x && flags_of(x, letters))
+		weir_json_str(&j, "tcp_flags", letters);
 	if (w->opt.by == WEIR_BY_PORT && r->port)
 		weir_json_uint(&j, "port", r->port);
 	json_sums(&j, r);
@@ -443,6 +456,14 @@ static void pad_to(struct weir_buf *out, size_t start, size_t width)
 		weir_buf_addc(out, ' ');
 }
 
+static void add_flags(const struct flow *x, struct weir_buf *out)
+{
+	char letters[WEIR_TCP_LETTERS];
+
+	if (flags_of(x, letters))
+		weir_buf_addf(out, " [%s]", letters);
+}
+
 static void add_name(const struct weir_watch *w, const struct row *r, struct weir_buf *out)
 {
 	const struct flow *x = r->flow;
@@ -454,7 +475,8 @@ static void add_name(const struct weir_watch *w, const struct row *r, struct wei
 	} else if (!x) {
 		add_protocol(out, r->proto, r->eth_type);
 		if (w->opt.by == WEIR_BY_PORT && r->port) {
-			const char *service = numeric ? NULL : weir_format_service(r->port, r->proto);
+			const char *service = numeric ? NULL :
+							weir_format_service(r->port, r->proto);
 
 			weir_buf_addf(out, "/%u", r->port);
 			if (service)
@@ -466,11 +488,14 @@ static void add_name(const struct weir_watch *w, const struct row *r, struct wei
 		pb = b ? x->key.port_a : x->key.port_b;
 		add_protocol(out, x->key.proto, x->key.eth_type);
 		weir_buf_addc(out, ' ');
-		weir_format_end(out, b ? x->key.addr_b : x->key.addr_a, pa, pa, x->key.proto, numeric);
+		weir_format_end(out, b ? x->key.addr_b : x->key.addr_a, pa, pa, x->key.proto,
+				numeric);
 		weir_buf_adds(out, guessed ? " ?> " : " > ");
-		weir_format_end(out, b ? x->key.addr_a : x->key.addr_b, pb, pb, x->key.proto, numeric);
+		weir_format_end(out, b ? x->key.addr_a : x->key.addr_b, pb, pb, x->key.proto,
+				numeric);
 		if (x->key.fragment)
 			weir_buf_adds(out, " fragment");
+		add_flags(x, out);
 	}
 }
 
@@ -525,7 +550,7 @@ static void text_table(struct weir_watch *w, const struct row *rows, size_t n, s
 	struct weir_flows *f = w->flows;
 	uint64_t now = weir_clock_mono();
 	double seconds = (double)(now - f->shown_at) / (double)WEIR_NSEC_PER_SEC;
-	size_t width = cols > 90 ? (size_t)cols - 48 : 42, start;
+	size_t width = (size_t)cols - CELLS_WIDTH, start;
 
 	weir_buf_addf(out, "%zu flow%s", f->used, f->used == 1 ? "" : "s");
 	weir_buf_addf(out, ", lost %llu\n", (unsigned long long)weir_account_lost(w));
@@ -603,8 +628,8 @@ int weir_flows_show(struct weir_watch *w, bool last)
 		if (json)
 			json_other(f, &out);
 		else
-			text_table(w, rows, n, tty && lines > 6 ? (size_t)lines - 5 : SIZE_MAX, cols,
-				   &out);
+			text_table(w, rows, n, tty && lines > 6 ? (size_t)lines - 5 : SIZE_MAX,
+				   cols, &out);
 		free(rows);
 		remember_shown(f);
 	}

@@ -180,9 +180,8 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
 		    .btf_key_type_id = struct_id(btf, "weir_flow_part"),
 		    .btf_value_type_id = struct_id(btf, "weir_flow_val"));
-	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table",
-				sizeof(struct weir_flow_part), sizeof(struct weir_flow_val), entries,
-				&opts);
+	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table", sizeof(struct weir_flow_part),
+				sizeof(struct weir_flow_val), entries, &opts);
 
 	return fd < 0 ? -errno : fd;
 }

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/term.h"
 #include "base/verb.h"
@@ -201,6 +202,23 @@ static void open_screen(struct weir_watch *w)
 		weir_self_find(&w->self);
 }
 
+/* With --stats json standard error holds JSON lines only. */
+static void announce_json(const struct weir_watch *w, const char *event, const char *capture,
+			  const char *direction, struct weir_buf *out)
+{
+	struct weir_json j;
+
+	weir_json_init(&j, out);
+	weir_json_object(&j, NULL);
+	weir_json_uint(&j, "v", 1);
+	weir_json_str(&j, "verb", "watch");
+	weir_json_str(&j, "event", event);
+	weir_json_str(&j, "capture", capture);
+	weir_json_str(&j, "direction", direction);
+	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	weir_json_end_object(&j);
+}
+
 static void announce(const struct weir_watch *w)
 {
 	static const char *const hooks[] = {
@@ -211,19 +229,27 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_PCAP] = "pcap",
 	};
 
+	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";
+	weir_autobuf struct weir_buf where = {0}, out = {0};
+
 	if (w->opt.read_file)
 		return;
-	fprintf(stderr, "weir watch: listening on %s", w->ifaces[0].name);
-	for (unsigned int i = 1; i < w->n_ifaces; i++)
-		fprintf(stderr, ", %s", w->ifaces[i].name);
-	fprintf(stderr, ", capture %s, direction %s", hooks[w->hook],
-		w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out");
-	if (w->mode == WEIR_WATCH_FLOWS)
-		fprintf(stderr, ", counting flows in the kernel\n");
-	else if (w->mode == WEIR_WATCH_COUNT)
-		fprintf(stderr, ", counting in the kernel\n");
+	weir_buf_adds(&where, "listening on ");
+	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
+	if (w->opt.stats == 1)
+		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else
-		fprintf(stderr, ", snaplen %u\n", w->out_snaplen);
+		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s", where.data,
+			      hooks[w->hook], direction);
+	if (w->opt.stats == 1)
+		weir_buf_addc(&out, '\n');
+	else if (w->mode == WEIR_WATCH_FLOWS || w->mode == WEIR_WATCH_COUNT)
+		weir_buf_addf(&out, ", counting %sin the kernel\n",
+			      w->mode == WEIR_WATCH_FLOWS ? "flows " : "");
+	else
+		weir_buf_addf(&out, ", snaplen %u\n", w->out_snaplen);
+	weir_buf_flush(&out, STDERR_FILENO);
 }
 
 static void drop_privileges(const struct weir_watch *w)

@@ -141,7 +141,6 @@ struct weir_sink {
 	struct weir_buf out;
 	uint64_t pending[WEIR_WATCH_IFACES]; /* packets in `out`, by interface */
 	struct weir_sink_counts counts[WEIR_WATCH_IFACES];
-	uint64_t drops_told[WEIR_WATCH_IFACES]; /* lost, as far as pcapng has it */
 	struct weir_talkers *talkers; /* NULL: not asked for */
 	uint8_t *frame; /* a packet with its VLAN tag put back */
 };
@@ -168,6 +167,7 @@ struct weir_watch {
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
+	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
 	bool user_stage; /* match and sample in user space */
 	const struct weir_engine *engine;
@@ -178,6 +178,7 @@ struct weir_watch {
 	struct weir_flows *flows;
 	struct weir_bar *bar;
 	struct weir_self self;
+	atomic_uint_fast64_t drops_told[WEIR_WATCH_IFACES]; /* lost, as far as pcapng has it */
 	atomic_int_fast64_t left; /* of -c; negative: enough */
 	atomic_bool stop;
 	atomic_bool interrupted; /* by a signal */

@@ -120,7 +120,7 @@ static bool is_self(const struct weir_self *self, const struct weir_pkt *p)
 static uint64_t new_drops(struct weir_sink *s, unsigned int slot)
 {
 	struct weir_watch_counters k;
-	uint64_t lost = 0, told = s->drops_told[slot];
+	uint64_t lost = 0, told;
 
 	/* One look a batch, not one a packet. */
 	if (s->pending[slot])
@@ -128,8 +128,9 @@ static uint64_t new_drops(struct weir_sink *s, unsigned int slot)
 	s->w->engine->counters(s->w, slot, &k);
 	for (int i = 0; i < WEIR_WATCH_LOST_MAX; i++)
 		lost += k.lost[i];
-	s->drops_told[slot] = lost;
-	return lost - told;
+	/* Several sinks may write for one interface: each loss is told once. */
+	told = atomic_exchange(&s->w->drops_told[slot], lost);
+	return lost > told ? lost - told : 0;
 }
 
 static void put_out(struct weir_sink *s, struct weir_packet *p)
@@ -155,6 +156,7 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	struct weir_sink_counts *c = &s->counts[ev->slot];
 	struct weir_packet p = {.ev = *ev, .data = data, .iface = w->ifaces[ev->slot].name};
 	char rule[64];
+	bool self;
 
 	c->consumed++;
 	if ((p.ev.flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
@@ -163,18 +165,19 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 		parse(&p);
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
-	if (w->opt.count && atomic_fetch_sub(&w->left, 1) <= 0) {
+	if (p.ev.rule)
+		p.rule = weir_watch_rule_name(w, p.ev.rule, rule, sizeof(rule));
+	self = is_self(&w->self, &p.hdr);
+	if (!self && w->opt.count && atomic_fetch_sub(&w->left, 1) <= 0) {
 		c->consumed--; /* it stays where it was: queued */
 		weir_watch_stop(w);
 		return WEIR_STOP;
 	}
-	if (p.ev.rule)
-		p.rule = weir_watch_rule_name(w, p.ev.rule, rule, sizeof(rule));
 	c->delivered++;
 	c->delivered_bytes += p.ev.len;
 	if (s->talkers)
 		weir_talkers_add(s->talkers, &p);
-	if (is_self(&w->self, &p.hdr)) {
+	if (self) {
 		c->self++;
 		return 0;
 	}

@@ -442,6 +442,7 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 		s.count->seen++;
 		s.count->seen_bytes += s.bytes;
 		s.count->matched++;
+		s.count->matched_bytes += s.bytes;
 		lose(&s, WEIR_WATCH_LOST_COPY);
 		return false;
 	}

@@ -85,7 +85,7 @@ static void begin_file(struct weir_watch *w, struct weir_buf *out)
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		ifs[i] = (struct weir_pcapng_iface){
 			.name = w->ifaces[i].name,
-			.filter = w->opt.spec.expression,
+			.filter = w->match_text.len ? w->match_text.data : NULL,
 			.snaplen = w->out_snaplen,
 			.no_l2 = w->ifaces[i].no_l2,
 		};
@@ -202,7 +202,8 @@ static int open_dir(struct weir_watch *w, struct weir_error *err)
 	if (wr->dir_fd < 0 || faccessat(wr->dir_fd, ".", W_OK, AT_EACCESS))
 		w->status = WEIR_EXIT_USAGE;
 	if (w->status)
-		return weir_fail(err, -errno, "cannot write to %s: %s: give a directory that exists",
+		return weir_fail(err, -errno,
+				 "cannot write to %s: %s: give a directory that exists",
 				 w->opt.write_file, strerror(errno));
 	return 0;
 }
@@ -283,7 +284,8 @@ static int complain(struct weir_watch *w, int code)
 	if (wr->broken)
 		return code;
 	wr->broken = true;
-	if (code == -EPIPE || code == -EINTR) /* the reader has had enough, or we were told to stop */
+	if (code == -EPIPE ||
+	    code == -EINTR) /* the reader has had enough, or we were told to stop */
 		return code;
 	fprintf(stderr, "weir watch: cannot write to %s: %s: what followed is counted as lost\n",
 		w->opt.write_file ? w->opt.write_file : "standard output", strerror(-code));
