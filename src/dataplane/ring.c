@@ -15,9 +15,9 @@
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
-/* Records read from one ring before the next one has its turn, so that one
- * flooded CPU starves neither the others nor the signals. */
+/* Records read by one call, so that a flood does not starve the signals. */
 #define RING_BUDGET 16384
+#define RING_LOOK 256 /* and after so many, rings that were empty are looked at again */
 #define RING_TELL 16 /* the kernel is told each time a 16th of the ring is read */
 
 /* Perf wakes its reader for every event unless told otherwise; the reader's
@@ -32,6 +32,9 @@ struct ring {
 	unsigned long *consumer, *producer;
 	const uint8_t *data; /* mapped twice in a row: no record is cut */
 	size_t size;
+	unsigned long at, end, told; /* where we are; what is written; what the kernel knows */
+	const uint8_t *head;	     /* the record at `at`, or NULL: none that is complete */
+	__u32 len;		     /* its length */
 };
 
 struct weir_ring {
@@ -41,7 +44,8 @@ struct weir_ring {
 	int epoll_fd;
 	struct perf_buffer *perf;
 	struct ring *rings; /* one a CPU */
-	int n_rings;
+	struct ring **active; /* those with a record at hand */
+	int n_rings, n_active;
 	int count;
 	int stopped; /* what the callback returned when it stopped the reading */
 };
@@ -114,7 +118,8 @@ static int open_rings(struct weir_ring *r, int map_fd, size_t bytes, struct weir
 	int cpus = weir_sys_cpus(), ret;
 
 	r->rings = calloc((size_t)cpus, sizeof(*r->rings));
-	if (!r->rings)
+	r->active = calloc((size_t)cpus, sizeof(*r->active));
+	if (!r->rings || !r->active)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	for (__u32 cpu = 0; cpu < (__u32)cpus; cpu++) {
 		struct ring *ring = &r->rings[cpu];
@@ -134,36 +139,96 @@ static int open_rings(struct weir_ring *r, int map_fd, size_t bytes, struct weir
 	return 0;
 }
 
-/* Read one ring's records, at most RING_BUDGET. */
-static void read_ring(struct weir_ring *r, struct ring *ring)
+static void tell(struct ring *ring)
 {
-	unsigned long at = *ring->consumer, told = at, end;
-	int budget = RING_BUDGET;
+	ring->told = ring->at;
+	__atomic_store_n(ring->consumer, ring->at, __ATOMIC_RELEASE);
+}
 
-	while (budget && !r->stopped) {
-		end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
-		if (at >= end)
-			break;
-		for (; at < end && budget && !r->stopped; budget--) {
-			const uint8_t *head = ring->data + (at & (ring->size - 1));
-			__u32 len = __atomic_load_n((const __u32 *)head, __ATOMIC_ACQUIRE);
+static unsigned long after(const struct ring *ring, __u32 len)
+{
+	return ring->at + ((len + BPF_RINGBUF_HDR_SZ + 7) & ~7UL);
+}
 
-			if (len & BPF_RINGBUF_BUSY_BIT) {
-				budget = 0; /* reserved, not yet written */
-				break;
-			}
-			at += ((len & ~BPF_RINGBUF_DISCARD_BIT) + BPF_RINGBUF_HDR_SZ + 7) & ~7UL;
-			if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
-				r->count++;
-				r->stopped = r->fn(r->arg, head + BPF_RINGBUF_HDR_SZ, len);
-			}
-			if (at - told < ring->size / RING_TELL)
-				continue;
-			told = at;
-			__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
+/* Find the next record. One that is reserved and not yet written ends the
+ * reading of its ring for now. */
+static void peek(struct ring *ring)
+{
+	ring->head = NULL;
+	for (;;) {
+		const uint8_t *p = ring->data + (ring->at & (ring->size - 1));
+		__u32 len;
+
+		if (ring->at >= ring->end)
+			ring->end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+		if (ring->at >= ring->end)
+			return;
+		len = __atomic_load_n((const __u32 *)p, __ATOMIC_ACQUIRE);
+		if (len & BPF_RINGBUF_BUSY_BIT)
+			return;
+		if (!(len & BPF_RINGBUF_DISCARD_BIT)) {
+			ring->head = p + BPF_RINGBUF_HDR_SZ;
+			ring->len = len;
+			return;
 		}
+		ring->at = after(ring, len & ~BPF_RINGBUF_DISCARD_BIT);
 	}
-	__atomic_store_n(ring->consumer, at, __ATOMIC_RELEASE);
+}
+
+static void find_active(struct weir_ring *r)
+{
+	r->n_active = 0;
+	for (int i = 0; i < r->n_rings; i++) {
+		if (!r->rings[i].head)
+			peek(&r->rings[i]);
+		if (r->rings[i].head)
+			r->active[r->n_active++] = &r->rings[i];
+	}
+}
+
+static __u64 time_of(const struct ring *ring)
+{
+	__u64 t;
+
+	memcpy(&t, ring->head, sizeof(t));
+	return t;
+}
+
+/* Which active ring has the oldest record? An index, or -1. */
+static int oldest(const struct weir_ring *r)
+{
+	int best = r->n_active - 1;
+
+	for (int i = best - 1; i >= 0; i--)
+		if (time_of(r->active[i]) < time_of(r->active[best]))
+			best = i;
+	return best;
+}
+
+static void read_rings(struct weir_ring *r)
+{
+	for (int budget = RING_BUDGET; budget && !r->stopped; budget--) {
+		struct ring *ring;
+		int i;
+
+		if (!r->n_active || budget % RING_LOOK == 0)
+			find_active(r);
+		i = oldest(r);
+		if (i < 0)
+			break;
+		ring = r->active[i];
+		r->count++;
+		r->stopped = r->fn(r->arg, ring->head, ring->len);
+		ring->at = after(ring, ring->len);
+		if (ring->at - ring->told >= ring->size / RING_TELL)
+			tell(ring);
+		peek(ring);
+		if (!ring->head)
+			r->active[i] = r->active[--r->n_active];
+	}
+	for (int i = 0; i < r->n_rings; i++)
+		if (r->rings[i].at != r->rings[i].told)
+			tell(&r->rings[i]);
 }
 
 static int open_perf(struct weir_ring *r, int map_fd, size_t bytes, struct weir_error *err)
@@ -226,6 +291,7 @@ void weir_ring_close(struct weir_ring *r)
 	for (int i = 0; i < r->n_rings; i++)
 		unmap_ring(&r->rings[i]);
 	free(r->rings);
+	free(r->active);
 	perf_buffer__free(r->perf);
 	if (r->epoll_fd >= 0)
 		close(r->epoll_fd);
@@ -247,7 +313,7 @@ int weir_ring_consume(struct weir_ring *r)
 		ret = perf_buffer__consume(r->perf);
 		return r->stopped ? r->stopped : ret < 0 ? ret : r->count;
 	}
-	for (int i = 0; i < r->n_rings && !r->stopped; i++)
-		read_ring(r, &r->rings[i]);
+	find_active(r);
+	read_rings(r);
 	return r->stopped ? r->stopped : r->count;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * From kernel to user space: one BPF ring buffer a CPU in an array of maps, or
- * a perf event array. Both deliver the records in order per CPU.
+ * a perf event array. Each record begins with a __u64 time; rings are read
+ * together, the oldest record at hand first. Perf delivers in order per CPU only.
  */
 #pragma once
 
