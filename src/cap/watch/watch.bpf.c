@@ -347,14 +347,16 @@ static __always_inline void add_flow(const struct seen *s)
 	s->count->sent++;
 }
 
-/* The road: seen, matched, sampled, shipped. Returns whether it matched. */
-static __always_inline bool observe(const struct seen *s)
+/* The road, first half: seen, matched, sampled. Needs count, pkt, bytes and
+ * verdict only, since most packets end here. */
+static __always_inline bool wanted(const struct seen *s)
 {
 	struct weir_watch_counters *c = s->count;
 
 	c->seen++;
 	c->seen_bytes += s->bytes;
-	if ((!cfg.match_all && !weir_match(s->pkt)) || !(cfg.verdicts & 1U << s->verdict)) {
+	if ((!cfg.match_all && !weir_match(s->pkt)) ||
+	    (cfg.verdicts != ~0U && !(cfg.verdicts & 1U << s->verdict))) {
 		c->unmatched++;
 		return false;
 	}
@@ -364,6 +366,12 @@ static __always_inline bool observe(const struct seen *s)
 	}
 	c->matched++;
 	c->matched_bytes += s->bytes;
+	return true;
+}
+
+/* Second half: shipped, added up, or only counted. */
+static __always_inline void deliver(const struct seen *s)
+{
 	if (cfg.mode == WEIR_WATCH_RING)
 		ship_ring(s);
 	else if (cfg.mode == WEIR_WATCH_PERF)
@@ -371,8 +379,7 @@ static __always_inline bool observe(const struct seen *s)
 	else if (cfg.mode == WEIR_WATCH_FLOWS)
 		add_flow(s);
 	else
-		c->sent++;
-	return true;
+		s->count->sent++;
 }
 
 /* Where the frame begins. Generic XDP on some kernels hands on a copy that has
@@ -448,7 +455,10 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	}
 	s.pkt = &s.work->pkt;
 	weir_parse(&s.work->pkt, s.work->head, s.work->head + n, l2, s.vlan_meta, s.len);
-	return observe(&s);
+	if (!wanted(&s))
+		return false;
+	deliver(&s);
+	return true;
 }
 
 SEC("tcx/ingress")
@@ -479,38 +489,49 @@ int weir_watch_tap(struct __sk_buff *skb)
 	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
 }
 
-SEC("xdp.frags")
-int weir_watch_xdp(struct xdp_md *ctx)
+static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
 {
-	struct weir_scratch *scratch = weir_gate_scratch();
 	struct seen s = {
 		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
+		.pkt = &scratch->pkt,
+		.ifindex = ctx->ingress_ifindex,
 	};
 	__u32 zero = 0;
+
+	s.count = counters_of(s.ifindex, &s.slot);
+	if (!s.count)
+		return;
+	s.len = s.bytes = scratch->pkt.len;
+	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
+		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
+						   WEIR_WATCH_TX;
+	if (!wanted(&s))
+		return;
+	s.work = bpf_map_lookup_elem(&weir_work, &zero);
+	if (!s.work) {
+		lose(&s, WEIR_WATCH_LOST_COPY);
+		return;
+	}
+	s.rule = scratch->rule;
+	s.queue = ctx->rx_queue_index;
+	s.flags = WEIR_WATCH_QUEUE;
+	if (cfg.no_l2 >> s.slot & 1)
+		s.flags |= WEIR_WATCH_NO_L2;
+	deliver(&s);
+}
+
+SEC("xdp.frags")
+int weir_watch_xdp(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
 
 	if (!scratch)
 		return XDP_PASS;
 	/* The gates of a namespace share their guests; each looks at its own. */
-	if (!weir_gate_is_mine(ctx) || scratch->flags & WEIR_SCRATCH_TEST)
-		return weir_gate_next_guest(ctx, scratch);
-	s.ifindex = ctx->ingress_ifindex;
-	s.work = bpf_map_lookup_elem(&weir_work, &zero);
-	s.count = counters_of(s.ifindex, &s.slot);
-	if (s.work && s.count) {
-		s.pkt = &scratch->pkt;
-		s.len = s.bytes = scratch->pkt.len;
-		s.rule = scratch->rule;
-		s.queue = ctx->rx_queue_index;
-		s.flags = WEIR_WATCH_QUEUE;
-		if (cfg.no_l2 >> s.slot & 1)
-			s.flags |= WEIR_WATCH_NO_L2;
-		s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
-			    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
-							   WEIR_WATCH_TX;
-		observe(&s);
-	}
+	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
+		observe_xdp(ctx, scratch);
 	return weir_gate_next_guest(ctx, scratch);
 }
 
