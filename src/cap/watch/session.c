@@ -420,8 +420,10 @@ static int drain(struct weir_watch *w, struct loop *l, struct weir_error *err)
 		ret = weir_bpf_drain_flows(w, err);
 	while (!ret && !enough && !l->ended && weir_clock_mono() < deadline) {
 		n = poll_engine(w, l, err);
+		if (n < 0)
+			ret = n;
 		if (n <= 0)
-			return n;
+			break;
 	}
 	for (unsigned int i = 0; i < w->n_sinks; i++)
 		if (w->sinks[i].out.len)
