@@ -32,7 +32,7 @@
 static struct {
 	const struct bpf_insn *code;
 	size_t len;
-	bool patched;
+	enum weir_match_kind kind;
 } current;
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -56,41 +56,52 @@ static int on_libbpf_print(enum libbpf_print_level level, const char *fmt, va_li
 	return 0;
 }
 
-/* Overwrite the stub at @at with the compiled match. */
-static void write_stub(struct bpf_insn *at, const struct bpf_insn *code, size_t len)
+/* Overwrite the stub at @at with the compiled match. In line, leaving means to
+ * go on behind the stub. */
+static void write_stub(struct bpf_insn *at, const struct bpf_insn *code, size_t len, bool in_line)
 {
 	const struct bpf_insn nop = {.code = BPF_ALU64 | BPF_MOV | BPF_X};
-	size_t rest = WEIR_MATCH_STUB_INSNS - 1 - STUB_PROLOGUE - len;
+	const size_t end = WEIR_MATCH_STUB_INSNS - 1;
 
 	at[0] = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K};
 	at[1] = (struct bpf_insn){.code = BPF_JMP | BPF_JNE | BPF_K, .off = (__s16)len};
-	memcpy(at + STUB_PROLOGUE, code, len * sizeof(*code));
-	for (size_t i = 0; i < rest; i++)
-		at[STUB_PROLOGUE + len + i] = nop;
+	for (size_t i = 0; i < len; i++) {
+		struct bpf_insn *to = &at[STUB_PROLOGUE + i];
+
+		*to = code[i];
+		if (in_line && code[i].code == (BPF_JMP | BPF_EXIT))
+			*to = (struct bpf_insn){.code = BPF_JMP | BPF_JA,
+						.off = (__s16)(end - STUB_PROLOGUE - i - 1)};
+	}
+	for (size_t i = STUB_PROLOGUE + len; i < end; i++)
+		at[i] = nop;
 }
 
 static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
 {
 	size_t n = bpf_program__insn_cnt(prog);
 	const struct bpf_insn *insns = bpf_program__insns(prog);
+	weir_autofree struct bpf_insn *copy = NULL;
+	bool found = false;
 
 	opts->prog_flags |= (__u32)cookie;
 	if (!current.code)
 		return 0;
+	copy = malloc(n * sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, insns, n * sizeof(*copy));
 	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++) {
-		if (insns[i].code != (BPF_ALU64 | BPF_MOV | BPF_K) ||
-		    insns[i].imm != WEIR_MATCH_STUB_MAGIC)
-			continue;
-		weir_autofree struct bpf_insn *copy = malloc(n * sizeof(*copy));
+		bool in_line = copy[i].imm == WEIR_MATCH_INLINE_MAGIC;
 
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, insns, n * sizeof(*copy));
-		write_stub(copy + i, current.code, current.len);
-		current.patched = true;
-		return bpf_program__set_insns(prog, copy, n);
+		if (copy[i].code != (BPF_ALU64 | BPF_MOV | BPF_K) ||
+		    (!in_line && copy[i].imm != WEIR_MATCH_STUB_MAGIC))
+			continue;
+		if (!in_line || current.kind != WEIR_MATCH_CALL)
+			write_stub(copy + i, current.code, current.len, in_line);
+		found = true;
 	}
-	return 0;
+	return found ? bpf_program__set_insns(prog, copy, n) : 0;
 }
 
 static void register_section(const char *sec, enum bpf_prog_type type, long flags)
@@ -156,6 +167,13 @@ static void close_sets(int *fds, size_t n)
 	free(fds);
 }
 
+enum weir_match_kind weir_load_match_kind(const struct weir_match *match)
+{
+	if (!match || weir_match_is_all(match))
+		return WEIR_MATCH_ALL;
+	return weir_match_sets(match) ? WEIR_MATCH_CALL : WEIR_MATCH_INLINE;
+}
+
 int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
 {
 	static const struct bpf_insn all[] = {
@@ -184,6 +202,7 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 		/* "Everything" is written too: the stub itself is 4096 instructions. */
 		current.code = code ? code : all;
 		current.len = code ? len : WEIR_ARRAY_SIZE(all);
+		current.kind = weir_load_match_kind(match);
 		last_line[0] = '\0';
 		ret = bpf_object__load(obj);
 		memset(&current, 0, sizeof(current));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "bpf/match_stub.h"
 #include "match/match.h"
 
 struct bpf_object;
@@ -13,6 +14,9 @@ struct bpf_object;
 /* Call before opening any skeleton: library version checks, quiet logging
  * (kept for weir_load_explain), the memlock limit raised where it can be. */
 void weir_load_setup(void);
+
+/* What a program that runs @match must pass to weir_match(); NULL matches all. */
+enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 
 /* Load @obj. Every program of it that contains the match stub
  * (bpf/match_stub.bpf.h) gets @match compiled into it; NULL matches all. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Ask a compiled match about a table of packets, one a run: in place, as a
- * hook with a scratch record does, and as a copy on the stack. */
+ * hook with a scratch record does, and as a copy on the stack; in line where
+ * the match allows it, and by a call always. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/match_stub.bpf.h"
 #include "match_packets.h"
+
+const volatile __u32 kind = WEIR_MATCH_CALL;
 
 struct weir_pkt packets[MATCH_PACKETS];
 __u8 in_place[MATCH_PACKETS];
@@ -19,7 +22,7 @@ int ask_in_place(struct xdp_md *ctx)
 
 	(void)ctx;
 	if (i < MATCH_PACKETS)
-		in_place[i] = !!weir_match(&packets[i]);
+		in_place[i] = !!weir_match(&packets[i], kind);
 	return XDP_PASS;
 }
 
@@ -33,7 +36,7 @@ int ask_on_stack(struct __sk_buff *skb)
 	if (i >= MATCH_PACKETS)
 		return 0;
 	p = packets[i];
-	on_stack[i] = !!weir_match(&p);
+	on_stack[i] = !!weir_match_call(&p);
 	return 0;
 }
 

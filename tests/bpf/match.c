@@ -207,6 +207,7 @@ static struct loaded load(const struct weir_match *m, const char *text)
 	struct loaded l = { .skel = match_bpf__open() };
 
 	CHECK(l.skel, "cannot open the object");
+	l.skel->rodata->kind = weir_load_match_kind(m);
 	CHECK(weir_load(l.skel->obj, m, &err) == 0, "%.2000s: %s", text, err.msg);
 	l.data = mmap(NULL, sizeof(*l.data), PROT_READ | PROT_WRITE, MAP_SHARED,
 		      bpf_map__fd(l.skel->maps.bss), 0);

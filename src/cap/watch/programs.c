@@ -34,7 +34,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.snaplen = w->snaplen,
 		.sample = w->user_stage ? 0 : w->opt.sample,
 		.seed = w->seed,
-		.match_all = w->user_stage || weir_match_is_all(w->match),
+		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :

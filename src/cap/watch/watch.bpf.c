@@ -355,7 +355,7 @@ static __always_inline bool wanted(const struct seen *s)
 
 	c->seen++;
 	c->seen_bytes += s->bytes;
-	if ((!cfg.match_all && !weir_match(s->pkt)) ||
+	if (!weir_match(s->pkt, cfg.match_kind) ||
 	    (cfg.verdicts != ~0U && !(cfg.verdicts & 1U << s->verdict))) {
 		c->unmatched++;
 		return false;

@@ -76,7 +76,7 @@ struct weir_watch_config {
 	__u32 directions;	/* bit set: 1 << enum weir_watch_dir (socket filter) */
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
-	__u32 match_all;	/* no expression: the compiled match is not called */
+	__u32 match_kind;	/* enum weir_match_kind */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
