@@ -2,12 +2,19 @@
 #include "base/verb.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 /* More verbs than the architecture has names for. */
 #define VERBS_MAX 32
+
+const struct weir_opt weir_json_options[] = {
+	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct weir_json_opts, json),
+	  .help = "print one JSON document" },
+	{ 0 },
+};
 
 static const struct weir_verb *const no_verbs[] = { NULL };
 static const struct weir_verb *const *verbs = no_verbs;

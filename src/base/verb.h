@@ -2,6 +2,8 @@
 /* A verb of the command line; cli/main.c lists them all. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/opt.h"
@@ -27,6 +29,12 @@ struct weir_verb {
 	/* What `weir help VERB` computes and prints last, or NULL. */
 	void (*help_more)(struct weir_buf *out);
 };
+
+/* The options of a verb that only tells something: its table and its struct. */
+struct weir_json_opts {
+	bool json;
+};
+extern const struct weir_opt weir_json_options[];
 
 /* The table that cli/main.c registers, ended by NULL, so that a verb that takes
  * another verb's name (status, unload) can check it without seeing cli. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "cli/version.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -13,16 +12,6 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-
-struct options {
-	bool json;
-};
-
-static const struct weir_opt options[] = {
-	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
-	  .help = "print one JSON document" },
-	{ 0 },
-};
 
 struct component {
 	const char *key; /* in JSON */
@@ -42,7 +31,7 @@ static const char *libpcap_version(void)
 static int run(int argc, char **argv)
 {
 	weir_autobuf struct weir_buf out = { 0 };
-	struct options opts = { 0 };
+	struct weir_json_opts opts = { 0 };
 	struct weir_strv words = { 0 };
 	struct utsname host = { 0 };
 	struct weir_json j;
@@ -89,6 +78,6 @@ const struct weir_verb weir_version_verb = {
 	.group = "Ask",
 	.summary = "tell the versions of weir, its libraries and the kernel",
 	.synopsis = "[--json]",
-	.options = options,
+	.options = weir_json_options,
 	.run = run,
 };

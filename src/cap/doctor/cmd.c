@@ -6,7 +6,6 @@
 #include "cap/doctor/cmd.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,16 +21,6 @@
 
 #define INDENT 2
 #define KCONFIG_COLUMNS 3
-
-struct options {
-	bool json;
-};
-
-static const struct weir_opt options[] = {
-	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
-	  .help = "print one JSON document" },
-	{ 0 },
-};
 
 struct report {
 	const struct weir_probe *features[WEIR_FEATURE_MAX];
@@ -263,7 +252,7 @@ static void render_json(struct weir_buf *out, const struct report *r)
 static int run(int argc, char **argv)
 {
 	weir_autobuf struct weir_buf out = { 0 };
-	struct options opts = { 0 };
+	struct weir_json_opts opts = { 0 };
 	struct weir_strv words = { 0 };
 	struct report report = { 0 };
 	int status = weir_verb_parse(&weir_doctor_verb, argc, argv, &opts, &words, 0);
@@ -283,7 +272,7 @@ const struct weir_verb weir_doctor_verb = {
 	.group = "Ask",
 	.summary = "try what this kernel can do for weir, and tell what to do about the rest",
 	.synopsis = "[--json]",
-	.options = options,
+	.options = weir_json_options,
 	.details = "Every feature is tried, none is looked up by version; nothing is left behind.\n"
 		   "Exits 4 when something is missing that this version of weir needs.",
 	.run = run,

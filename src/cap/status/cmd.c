@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,16 +16,6 @@
 #include "dataplane/load.h"
 #include "dataplane/pinned.h"
 #include "dataplane/progs.h"
-
-struct options {
-	bool json;
-};
-
-static const struct weir_opt options[] = {
-	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
-	  .help = "print one JSON document" },
-	{ 0 },
-};
 
 struct report {
 	struct weir_pinned pinned;
@@ -172,7 +161,7 @@ static void render_json(const struct report *r, struct weir_buf *out)
 static int run(int argc, char **argv)
 {
 	weir_autobuf struct weir_buf out = { 0 };
-	struct options opts = { 0 };
+	struct weir_json_opts opts = { 0 };
 	struct weir_strv words = { 0 };
 	struct report report = { 0 };
 	int status = weir_verb_parse(&weir_status_verb, argc, argv, &opts, &words, 1);
@@ -203,7 +192,7 @@ const struct weir_verb weir_status_verb = {
 	.group = "Ask",
 	.summary = "show what of weir is in the kernel, and who holds it",
 	.synopsis = "[OPTIONS] [VERB]",
-	.options = options,
+	.options = weir_json_options,
 	.details =
 		"Pinned objects are those of this network namespace and last until \"weir unload\".\n"
 		"Other programs go with the process that holds them. \"weir VERB status\" is the\n"

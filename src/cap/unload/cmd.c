@@ -7,21 +7,10 @@
 #include "cap/unload/cmd.h"
 
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "base/json.h"
 #include "dataplane/load.h"
 #include "dataplane/pinned.h"
-
-struct options {
-	bool json;
-};
-
-static const struct weir_opt options[] = {
-	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct options, json),
-	  .help = "print one JSON document" },
-	{ 0 },
-};
 
 struct report {
 	struct weir_pinned removed;
@@ -81,7 +70,7 @@ static void render_json(const struct report *r, struct weir_buf *out)
 static int run(int argc, char **argv)
 {
 	weir_autobuf struct weir_buf out = { 0 };
-	struct options opts = { 0 };
+	struct weir_json_opts opts = { 0 };
 	struct weir_strv words = { 0 };
 	struct report report = { 0 };
 	struct weir_error e = { 0 };
@@ -117,7 +106,7 @@ const struct weir_verb weir_unload_verb = {
 	.group = "Undo",
 	.summary = "remove what weir has pinned in this network namespace",
 	.synopsis = "[OPTIONS] [VERB]",
-	.options = options,
+	.options = weir_json_options,
 	.details =
 		"Only what weir made is removed. What is left of network namespaces that are gone\n"
 		"is removed too. A running command keeps what it holds until it ends.",

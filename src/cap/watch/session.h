@@ -260,7 +260,7 @@ struct weir_watch_account {
 	int64_t imbalance; /* 0, or weir has a bug */
 };
 void weir_account_get(struct weir_watch *w, unsigned int slot, struct weir_watch_account *ret);
-/* To standard error, in the form of --stats. @final: queued is named. */
+/* To standard error, in the form of --stats. */
 void weir_account_print(struct weir_watch *w);
 uint64_t weir_account_lost(struct weir_watch *w);
 
