@@ -455,7 +455,7 @@ int weir_opt_parse(const struct weir_opt *table, int argc, char **argv,
 		const char *word = argv[p.next++];
 		int r = 0;
 
-		if (!options || word[0] != '-' || !word[1])
+		if (!options || word[0] != '-' || !word[1] || !strcmp(word, "->"))
 			r = parse_positional(&p, word);
 		else if (word[1] != '-')
 			r = parse_short(&p, word);

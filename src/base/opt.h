@@ -5,7 +5,7 @@
  *
  * Accepted forms: `--name value`, `--name=value`, `-n value`, `-nvalue`,
  * clusters of short flags, and `--` to end the options. Options and positional
- * arguments may be mixed. A lone "-" is positional.
+ * arguments may be mixed. A lone "-" is positional, and so is the "->" of a packet.
  */
 #pragma once
 

@@ -24,6 +24,7 @@ struct weir_verb {
 	const char *synopsis; /* "[OPTIONS] [EXPRESSION]" */
 	const struct weir_opt *options; /* NULL: none */
 	const char *details; /* printed behind the options by `weir help VERB`, or NULL */
+	const char *complete; /* of a word: a hint as in struct weir_opt, or NULL */
 	/* argv[0] is the verb. Returns the process's exit status (formats.md). */
 	int (*run)(int argc, char **argv);
 	/* What `weir help VERB` computes and prints last, or NULL. */

@@ -20,7 +20,7 @@
 
 #include "bpf/pkt.h"
 
-#define WEIR_GATE_ABI 1
+#define WEIR_GATE_ABI 2
 #define WEIR_GATE_GUESTS 8
 
 enum weir_gate_resident {
@@ -51,7 +51,7 @@ struct weir_scratch {
 	__u32 reason;	/* the deciding verb's drop reason; 0 = none */
 };
 
-_Static_assert(sizeof(struct weir_scratch) == 96, "ABI: struct weir_scratch");
+_Static_assert(sizeof(struct weir_scratch) == 104, "ABI: struct weir_scratch");
 
 /* One element, written before attach: says what a gate found by id is. */
 struct weir_gate_meta {

@@ -304,6 +304,7 @@ static WEIR_INLINE __u32 weir_parse_ext(struct weir_pkt *p, struct weir_cursor *
 		len = WEIR_IP6_EXT_MIN;
 		frag = weir_load16(h + 2);
 		p->frag_off = frag & WEIR_IP6_FRAG_OFFSET;
+		p->frag_id = weir_load32(h + 4);
 		flags = WEIR_PKT_FRAGMENT;
 		if (frag & WEIR_IP6_FRAG_OFFSET)
 			flags |= WEIR_PKT_FRAG_LATER;
@@ -395,6 +396,7 @@ static WEIR_INLINE __u32 weir_parse_ip4(struct weir_pkt *p, struct weir_cursor *
 	frag = weir_load16(h + 6);
 	if (frag & (WEIR_IP4_MF | WEIR_IP4_OFFSET)) {
 		p->frag_off = (frag & WEIR_IP4_OFFSET) << 3;
+		p->frag_id = weir_load16(h + 4);
 		flags |= WEIR_PKT_FRAGMENT;
 		if (frag & WEIR_IP4_OFFSET)
 			flags |= WEIR_PKT_FRAG_LATER;
@@ -566,10 +568,11 @@ _Static_assert(__builtin_offsetof(struct weir_pkt, eth_dst) == 32 &&
 		       __builtin_offsetof(struct weir_pkt, ttl) == 68 &&
 		       __builtin_offsetof(struct weir_pkt, icmp_type) == 70 &&
 		       __builtin_offsetof(struct weir_pkt, len) == 72 &&
-		       __builtin_offsetof(struct weir_pkt, l3_len) == 76,
+		       __builtin_offsetof(struct weir_pkt, l3_len) == 76 &&
+		       __builtin_offsetof(struct weir_pkt, frag_id) == 80,
 	       "weir_parse_quick writes these in words");
 
-/* The common packet in constant offsets and ten stores: Ethernet, IPv4 without
+/* The common packet in constant offsets and eleven stores: Ethernet, IPv4 without
  * options, TCP or UDP, whole. Returns 0 without a trace for any other; the
  * result is what the general way would give. */
 static WEIR_INLINE int weir_parse_quick(struct weir_pkt *p, const __u8 *h, const __u8 *end,
@@ -613,6 +616,7 @@ static WEIR_INLINE int weir_parse_quick(struct weir_pkt *p, const __u8 *h, const
 	word[7] = WEIR_WORD(tcp_flags, 0, WEIR_ETH_HLEN, WEIR_QUICK_L4);
 	word[8] = WEIR_WORD(payload, WEIR_PAIR(!!vlan_meta, ip[9]), WEIR_PAIR(ip[8], ip[1]), 0);
 	word[9] = WEIR_WORD32(wire_len + (vlan_meta ? WEIR_VLAN_HLEN : 0), l3_len);
+	word[10] = 0;
 	return 1;
 }
 

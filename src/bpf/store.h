@@ -53,5 +53,5 @@ struct weir_rule_key {
 
 /* map `hits`: per CPU, key __u32 id, 0..WEIR_RULES_MAX */
 struct weir_rule_hits {
-	uint64_t hits, bytes, last; /* last: CLOCK_BOOTTIME ns, 0 = never */
+	uint64_t hits, bytes, last; /* last: jiffies64, 0 = never */
 };

@@ -83,6 +83,8 @@ static int complete_verb(const struct weir_verb *verb)
 			weir_buf_addf(&out, "%s%s", v == weir_verbs ? "" : " ", (*v)->name);
 		weir_buf_addc(&out, '\n');
 	}
+	if (verb->complete)
+		weir_buf_addf(&out, "-\t-\tWORD\t%s\n", verb->complete);
 	return weir_verb_print("help", &out, WEIR_EXIT_DONE);
 }
 

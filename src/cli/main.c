@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
+#include "cap/filter/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
@@ -21,6 +22,7 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_filter_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
 	&weir_help_verb,

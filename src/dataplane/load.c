@@ -16,7 +16,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/match_stub.h"
+#include "bpf/policy_stub.h"
 #include "dataplane/caps.h"
+#include "dataplane/sys.h"
 
 #ifndef BPF_F_XDP_HAS_FRAGS
 #define BPF_F_XDP_HAS_FRAGS (1U << 5)
@@ -33,6 +35,7 @@ static struct {
 	const struct bpf_insn *code;
 	size_t len;
 	enum weir_match_kind kind;
+	bool policy; /* the code is a policy, not a match */
 } current;
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -77,20 +80,48 @@ static void write_stub(struct bpf_insn *at, const struct bpf_insn *code, size_t 
 		at[i] = nop;
 }
 
-static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
+/* Overwrite the policy's place at @at, whose program begins at @start, with the
+ * compiled policy. The calls behind it say where each function is. */
+static void write_policy(struct bpf_insn *start, struct bpf_insn *at, const struct bpf_insn *code,
+			 size_t len)
 {
-	size_t n = bpf_program__insn_cnt(prog);
-	const struct bpf_insn *insns = bpf_program__insns(prog);
-	weir_autofree struct bpf_insn *copy = NULL;
+	const struct bpf_insn nop = {.code = BPF_ALU64 | BPF_MOV | BPF_X};
+	const struct bpf_insn *calls = at + WEIR_POLICY_STUB_INSNS;
+	const size_t end = WEIR_POLICY_STUB_INSNS + WEIR_POLICY_CALLS;
+
+	at[0] = (struct bpf_insn){.code = BPF_ALU64 | BPF_MOV | BPF_K};
+	at[1] = (struct bpf_insn){.code = BPF_JMP | BPF_JNE | BPF_K, .off = (__s16)len};
+	for (size_t i = 0; i < len; i++) {
+		struct bpf_insn *to = &at[STUB_PROLOGUE + i];
+		const struct bpf_insn *call = &calls[code[i].imm];
+
+		*to = code[i];
+		if (code[i].code == (BPF_JMP | BPF_EXIT))
+			*to = (struct bpf_insn){.code = BPF_JMP | BPF_JA,
+						.off = (__s16)(end - STUB_PROLOGUE - i - 1)};
+		else if (code[i].code == (BPF_JMP | BPF_CALL) &&
+			 code[i].src_reg == BPF_PSEUDO_CALL)
+			to->imm = (__s32)((call - start) + call->imm - (to - start));
+	}
+	for (size_t i = STUB_PROLOGUE + len; i < WEIR_POLICY_STUB_INSNS; i++)
+		at[i] = nop;
+}
+
+/* Where the policy's place begins in @n instructions, or NULL. */
+static struct bpf_insn *find_policy(struct bpf_insn *insns, size_t n)
+{
+	for (size_t i = 0; i + WEIR_POLICY_STUB_INSNS + WEIR_POLICY_CALLS <= n; i++)
+		if (insns[i].code == (BPF_ALU64 | BPF_MOV | BPF_K) &&
+		    insns[i].imm == WEIR_POLICY_STUB_MAGIC)
+			return &insns[i];
+	return NULL;
+}
+
+/* Write @current.code into every match stub of the @n instructions. */
+static bool write_stubs(struct bpf_insn *copy, size_t n)
+{
 	bool found = false;
 
-	opts->prog_flags |= (__u32)cookie;
-	if (!current.code)
-		return 0;
-	copy = malloc(n * sizeof(*copy));
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, insns, n * sizeof(*copy));
 	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++) {
 		bool in_line = copy[i].imm == WEIR_MATCH_INLINE_MAGIC;
 
@@ -101,15 +132,39 @@ static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *
 			write_stub(copy + i, current.code, current.len, in_line);
 		found = true;
 	}
-	return found ? bpf_program__set_insns(prog, copy, n) : 0;
+	return found;
 }
 
-static void register_section(const char *sec, enum bpf_prog_type type, long flags)
+static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
+{
+	size_t n = bpf_program__insn_cnt(prog);
+	const struct bpf_insn *insns = bpf_program__insns(prog);
+	weir_autofree struct bpf_insn *copy = NULL;
+	struct bpf_insn *place;
+
+	opts->prog_flags |= (__u32)cookie;
+	if (!current.code)
+		return 0;
+	copy = malloc(n * sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, insns, n * sizeof(*copy));
+	if (!current.policy)
+		return write_stubs(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
+	place = find_policy(copy, n);
+	if (!place)
+		return 0;
+	write_policy(copy, place, current.code, current.len);
+	return bpf_program__set_insns(prog, copy, n);
+}
+
+static void register_section(const char *sec, enum bpf_prog_type type, enum bpf_attach_type attach,
+			     long flags)
 {
 	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .cookie = flags,
 		    .prog_prepare_load_fn = on_prepare_load);
 
-	if (libbpf_register_prog_handler(sec, type, 0, &opts) < 0)
+	if (libbpf_register_prog_handler(sec, type, attach, &opts) < 0)
 		weir_debug("cannot register the section %s", sec);
 }
 
@@ -123,9 +178,11 @@ static void setup_once(void)
 	 * (root without CAP_SYS_RESOURCE) matters to none that weir supports. */
 	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
 		weir_debug("RLIMIT_MEMLOCK stays as it is");
-	register_section("xdp.frags", BPF_PROG_TYPE_XDP, BPF_F_XDP_HAS_FRAGS);
-	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0);
-	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0);
+	register_section("xdp.frags", BPF_PROG_TYPE_XDP, 0, BPF_F_XDP_HAS_FRAGS);
+	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0, 0);
+	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
+	register_section("netfilter", (enum bpf_prog_type)WEIR_BPF_PROG_NETFILTER,
+			 (enum bpf_attach_type)WEIR_BPF_NETFILTER, 0);
 }
 
 void weir_load_setup(void)
@@ -174,6 +231,24 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match)
 	return weir_match_sets(match) ? WEIR_MATCH_CALL : WEIR_MATCH_INLINE;
 }
 
+/* Load with the code of @kind in the stubs; @policy: in the policy's place. */
+static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t len,
+		     enum weir_match_kind kind, bool policy, struct weir_error *err)
+{
+	int ret;
+
+	pthread_mutex_lock(&load_lock);
+	current.code = code;
+	current.len = len;
+	current.kind = kind;
+	current.policy = policy;
+	last_line[0] = '\0';
+	ret = bpf_object__load(obj);
+	memset(&current, 0, sizeof(current));
+	pthread_mutex_unlock(&load_lock);
+	return ret ? weir_load_explain(err, ret, "load the programs") : 0;
+}
+
 int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
 {
 	static const struct bpf_insn all[] = {
@@ -197,21 +272,21 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	if (!ret && len > WEIR_MATCH_INSNS_MAX)
 		ret = weir_fail(err, -E2BIG, "the match is too large for the kernel: shorten it, "
 					     "or use --filter-at user");
-	if (!ret) {
-		pthread_mutex_lock(&load_lock);
-		/* "Everything" is written too: the stub itself is 4096 instructions. */
-		current.code = code ? code : all;
-		current.len = code ? len : WEIR_ARRAY_SIZE(all);
-		current.kind = weir_load_match_kind(match);
-		last_line[0] = '\0';
-		ret = bpf_object__load(obj);
-		memset(&current, 0, sizeof(current));
-		pthread_mutex_unlock(&load_lock);
-		if (ret)
-			ret = weir_load_explain(err, ret, "load the programs");
-	}
+	/* "Everything" is written too: the stub itself is 4096 instructions. */
+	if (!ret)
+		ret = load_with(obj, code ? code : all, code ? len : WEIR_ARRAY_SIZE(all),
+				weir_load_match_kind(match), false, err);
 	close_sets(fds, open_sets); /* the loaded programs hold the maps */
 	return ret;
+}
+
+int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		     struct weir_error *err)
+{
+	if (n > WEIR_POLICY_INSNS_MAX)
+		return weir_fail(err, -E2BIG, "the policy is too large for the kernel: put "
+					      "addresses into sets, ports into lists");
+	return load_with(obj, insns, n, WEIR_MATCH_ALL, true, err);
 }
 
 int weir_load_explain(struct weir_error *err, int code, const char *what)

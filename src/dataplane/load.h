@@ -23,6 +23,13 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 int weir_load(struct bpf_object *obj, const struct weir_match *match,
 	      struct weir_error *err);
 
+/* The same for an object whose programs contain the policy stub
+ * (bpf/policy_stub.bpf.h): @insns are written into it, calls of enum
+ * weir_policy_call resolved. */
+struct bpf_insn;
+int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		     struct weir_error *err);
+
 /* A libbpf or bpf() failure as a message: @what "load the XDP gate",
  * @code negative errno. Names a missing capability and its setcap line. */
 int weir_load_explain(struct weir_error *err, int code, const char *what);

@@ -21,6 +21,7 @@
 #include "dataplane/netns.h"
 #include "dataplane/pin_impl.h"
 #include "dataplane/sys.h"
+#include "dataplane/tc.h"
 
 #define DEPTH_MAX 4 /* directories below a verb's */
 #define PATH_SIZE 512
@@ -252,6 +253,8 @@ static int list_object(void *arg, const char *path, const char *name, bool dir)
 		e->id = describe_map(fd, e->detail, sizeof(e->detail));
 	else
 		e->id = describe_prog(fd, e->detail, sizeof(e->detail));
+	if (l->here)
+		weir_tc_describe(e->name, e->detail, sizeof(e->detail));
 	return l->fn(l->arg, e);
 }
 
@@ -315,6 +318,7 @@ int weir_pin_list(int (*fn)(void *arg, const struct weir_pin_entry *e), void *ar
 
 struct removal {
 	bool links; /* this time the links, next time the rest */
+	bool here;  /* of this namespace: what the kernel keeps by itself is detached */
 	int count;
 };
 
@@ -328,7 +332,9 @@ static int remove_object(void *arg, const char *path, const char *name, bool dir
 		return !r->links && rmdir(path) && errno != ENOENT ? -errno : 0;
 	fd = bpf_obj_get(path);
 	type = fd < 0 ? NULL : object_type(fd);
-	if (r->links && (!type || strcmp(type, "link") != 0))
+	/* A clsact filter is as good as a link. */
+	if (r->links && (!type || strcmp(type, "link") != 0) &&
+	    !(r->here && weir_tc_forget(name)))
 		return 0;
 	if (type && !strcmp(type, "map"))
 		weir_gate_forget(name, fd);
@@ -340,9 +346,9 @@ static int remove_object(void *arg, const char *path, const char *name, bool dir
 
 /* Remove what is in the locked directory @path, links first, so that no packet
  * meets a half-removed program; then the directory. */
-static int remove_dir(const char *path)
+static int remove_dir(const char *path, bool here)
 {
-	struct removal r = { .links = true };
+	struct removal r = { .links = true, .here = here };
 	struct walk w = { .fn = remove_object, .arg = &r, .start = strlen(path) + 1 };
 	int ret = walk_tree(&w, path, 1);
 
@@ -361,7 +367,7 @@ static int unload_verb(const char *verb, struct weir_error *err)
 
 	if (ret)
 		return ret == -ENOENT ? 0 : ret;
-	ret = remove_dir(d.path);
+	ret = remove_dir(d.path, true);
 	if (ret < 0)
 		weir_fail(err, ret, "cannot remove everything in %s: %s", d.path, strerror(-ret));
 	weir_pin_close(&d);
@@ -438,7 +444,7 @@ static int sweep_dir(const char *path)
 		if (ret)
 			break;
 		lock = weir_pin_lock(below, NULL);
-		ret = lock < 0 ? lock : remove_dir(below);
+		ret = lock < 0 ? lock : remove_dir(below, false);
 		ret = ret < 0 ? ret : 0;
 	}
 	return ret || rmdir(path) ? -1 : 0;

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "bpf/reason.h"
 #include "dataplane/load.h"
 #include "dataplane/pin.h"
 #include "dataplane/sys.h"
@@ -391,4 +392,17 @@ int weir_rules_del(struct weir_rules *r, const char *owner, const char *name,
 	if (ret == -ENOENT)
 		return explain_missing(r, owner, name, err);
 	return ret ? weir_load_explain(err, ret, "remove a rule") : 0;
+}
+
+const char *weir_rules_builtin(uint32_t id)
+{
+	static const char *const words[WEIR_DROP_REASONS] = {
+		[WEIR_DROP_NONE] = "none",
+#define WORD(name, word, text) [WEIR_DROP_##name] = word,
+		WEIR_DROP_TABLE(WORD)
+#undef WORD
+	};
+	uint32_t reason = id & ~WEIR_RULE_BUILTIN;
+
+	return id & WEIR_RULE_BUILTIN && reason < WEIR_DROP_REASONS ? words[reason] : NULL;
 }

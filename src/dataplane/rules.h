@@ -30,6 +30,8 @@ int weir_rules_del(struct weir_rules *r, const char *owner, const char *name,
 		   struct weir_error *err);
 int weir_rules_get(const struct weir_rules *r, uint32_t id, struct weir_rule *ret);
 int weir_rules_hits(const struct weir_rules *r, uint32_t id, struct weir_rule_hits *ret);
+/* "default" for WEIR_RULE_BUILTIN | WEIR_DROP_DEFAULT; NULL when @id is a rule's. */
+const char *weir_rules_builtin(uint32_t id);
 /* All rules, sorted by verb, owner, order. */
 int weir_rules_each(const struct weir_rules *r,
 		    int (*fn)(void *arg, const struct weir_rule *rule), void *arg);

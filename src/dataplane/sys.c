@@ -23,7 +23,7 @@ struct link_create {
 	uint32_t flags;
 	union {
 		struct {
-			uint32_t relative_fd;
+			uint32_t relative; /* descriptor or id */
 			uint32_t pad;
 			uint64_t expected_revision;
 		} tcx;
@@ -34,6 +34,21 @@ struct link_create {
 			uint32_t flags;
 		} netfilter;
 	};
+};
+
+/* The same of BPF_PROG_QUERY. */
+struct prog_query {
+	uint32_t target;
+	uint32_t attach_type;
+	uint32_t query_flags;
+	uint32_t attach_flags;
+	uint64_t prog_ids;
+	uint32_t count;
+	uint32_t pad;
+	uint64_t prog_attach_flags;
+	uint64_t link_ids;
+	uint64_t link_attach_flags;
+	uint64_t revision;
 };
 
 static int link_create(const struct link_create *attr)
@@ -53,6 +68,33 @@ int weir_sys_tcx_link(int prog_fd, uint32_t ifindex, bool egress, bool before)
 	};
 
 	return link_create(&attr);
+}
+
+int weir_sys_tcx_link_behind(int prog_fd, uint32_t ifindex, bool egress, uint32_t prog_id)
+{
+	struct link_create attr = {
+		.prog_fd = (uint32_t)prog_fd,
+		.target = ifindex,
+		.attach_type = egress ? WEIR_BPF_TCX_EGRESS : WEIR_BPF_TCX_INGRESS,
+		.flags = WEIR_BPF_F_AFTER | WEIR_BPF_F_ID,
+		.tcx.relative = prog_id,
+	};
+
+	return link_create(&attr);
+}
+
+int weir_sys_tcx_query(uint32_t ifindex, bool egress, uint32_t *ids, uint32_t n)
+{
+	struct prog_query attr = {
+		.target = ifindex,
+		.attach_type = egress ? WEIR_BPF_TCX_EGRESS : WEIR_BPF_TCX_INGRESS,
+		.prog_ids = (uintptr_t)ids,
+		.count = n,
+	};
+
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &attr, sizeof(attr)))
+		return -errno;
+	return (int)attr.count;
 }
 
 int weir_sys_netfilter_link(int prog_fd, uint32_t pf, uint32_t hook, int32_t prio)

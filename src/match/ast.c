@@ -2,6 +2,7 @@
 #include "match/ast.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,6 +143,15 @@ struct weir_ast *weir_ast_addr(enum weir_ast_dir dir, uint16_t guard, const stru
 		return NULL;
 	a->addr.v[a->addr.n++] = *p;
 	return WEIR_TAKE_PTR(a);
+}
+
+struct weir_ast *weir_ast_set(enum weir_ast_dir dir, uint16_t guard, const char *name)
+{
+	struct weir_ast *a = leaf(WEIR_AST_SET, dir, guard);
+
+	if (a)
+		snprintf(a->set.name, sizeof(a->set.name), "%s", name);
+	return a;
 }
 
 struct weir_ast *weir_ast_mac(enum weir_ast_dir dir, const uint8_t value[6], const uint8_t mask[6])
@@ -372,13 +382,14 @@ static uint32_t fields_of(const struct weir_ast *a)
 {
 	static const uint32_t by_kind[] = {
 		[WEIR_AST_ADDR] = 1U << WEIR_FIELD_IP,
+		[WEIR_AST_SET] = 1U << WEIR_FIELD_IP,
 		[WEIR_AST_MAC] = 1U << WEIR_FIELD_ETHER,
 		[WEIR_AST_TCP_FLAGS] = 1U << WEIR_FIELD_TCP_FLAGS,
 		[WEIR_AST_STATE] = 1U << WEIR_FIELD_FRAG,
 	};
 
 	/* ARP has addresses, but no hook without Ethernet sees it. */
-	if (a->kind == WEIR_AST_ADDR && a->guard == WEIR_PKT_ARP)
+	if ((a->kind == WEIR_AST_ADDR || a->kind == WEIR_AST_SET) && a->guard == WEIR_PKT_ARP)
 		return by_kind[a->kind] | 1U << WEIR_FIELD_ETHER;
 	if (a->kind != WEIR_AST_NUM)
 		return by_kind[a->kind];
@@ -411,6 +422,24 @@ static int add_set(struct weir_match *m, const struct weir_prefix *v, size_t n, 
 	return 0;
 }
 
+static int add_name(struct weir_match *m, const char *name, size_t *ret)
+{
+	const char **grown;
+	size_t i = 0;
+
+	while (i < m->n_names && strcmp(m->names[i], name))
+		i++;
+	*ret = i;
+	if (i < m->n_names)
+		return 0;
+	grown = reallocarray(m->names, m->n_names + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	m->names = grown;
+	m->names[m->n_names++] = name;
+	return 0;
+}
+
 static int finish(struct weir_match *m, struct weir_ast *a)
 {
 	int ret = 0;
@@ -428,6 +457,8 @@ static int finish(struct weir_match *m, struct weir_ast *a)
 		if (!ret)
 			ret = add_set(m, a->addr.v + a->addr.n_v4, a->addr.n - a->addr.n_v4,
 				      &a->addr.set_v6);
+	} else if (a->kind == WEIR_AST_SET) {
+		ret = add_name(m, a->set.name, &a->set.index);
 	}
 	m->fields |= fields_of(a);
 	return ret;
@@ -456,6 +487,7 @@ void weir_match_free(struct weir_match *m)
 		return;
 	weir_ast_free(m->ast);
 	free(m->sets);
+	free(m->names);
 	free(m);
 }
 
@@ -478,4 +510,14 @@ size_t weir_match_set(const struct weir_match *m, size_t i, const struct weir_pr
 {
 	*ret = m->sets[i].v;
 	return m->sets[i].n;
+}
+
+size_t weir_match_names(const struct weir_match *m)
+{
+	return m->n_names;
+}
+
+const char *weir_match_name(const struct weir_match *m, size_t i)
+{
+	return m->names[i];
 }

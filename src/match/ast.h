@@ -24,6 +24,7 @@ enum weir_ast_kind {
 	WEIR_AST_NOT,
 	WEIR_AST_NUM,	    /* a number within ranges */
 	WEIR_AST_ADDR,	    /* an IP address within prefixes */
+	WEIR_AST_SET,	    /* an IP address within a named set */
 	WEIR_AST_MAC,	    /* an Ethernet address under a mask */
 	WEIR_AST_TCP_FLAGS, /* (tcp_flags & mask) == or != value */
 	WEIR_AST_STATE,	    /* (flags & mask) == value */
@@ -78,7 +79,7 @@ struct weir_range {
 
 struct weir_ast {
 	enum weir_ast_kind kind;
-	enum weir_ast_dir dir; /* PORT, ADDR, MAC */
+	enum weir_ast_dir dir; /* PORT, ADDR, SET, MAC */
 	uint16_t guard;
 	unsigned int depth, nodes; /* of the tree from here down */
 	union {
@@ -97,6 +98,10 @@ struct weir_ast {
 			size_t n, cap, n_v4;
 			size_t set_v4, set_v6; /* index of its set or WEIR_NO_SET */
 		} addr;
+		struct {
+			char name[WEIR_MATCH_NAME_MAX];
+			size_t index; /* of weir_match_name() */
+		} set;
 		struct {
 			uint8_t value[6], mask[6];
 		} mac;
@@ -117,6 +122,8 @@ struct weir_match {
 	uint32_t fields;
 	struct weir_match_list *sets;
 	size_t n_sets;
+	const char **names; /* they lie in the leaves */
+	size_t n_names;
 };
 
 /* Constructors. NULL = out of memory, also as an argument that is a node; they
@@ -126,6 +133,7 @@ struct weir_ast *weir_ast_num(enum weir_ast_num what, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_proto(uint16_t guard, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_port(enum weir_ast_dir dir, unsigned int l4, uint32_t lo, uint32_t hi);
 struct weir_ast *weir_ast_addr(enum weir_ast_dir dir, uint16_t guard, const struct weir_prefix *p);
+struct weir_ast *weir_ast_set(enum weir_ast_dir dir, uint16_t guard, const char *name);
 struct weir_ast *weir_ast_mac(enum weir_ast_dir dir, const uint8_t value[6], const uint8_t mask[6]);
 struct weir_ast *weir_ast_tcp_flags(uint16_t value, uint16_t mask, bool differs);
 struct weir_ast *weir_ast_state(uint16_t value, uint16_t mask);
@@ -143,6 +151,7 @@ static inline void weir_ast_freep(struct weir_ast **a)
 bool weir_ranges_hold(const struct weir_range *v, size_t n, uint32_t x);
 
 int weir_ast_oom(struct weir_error *err); /* returns -ENOMEM */
+#define WEIR_AST_NO_NAMES "sets exist only in `weir filter`: write the prefixes themselves"
 /* -E2BIG if @a is larger than any back end takes. */
 int weir_ast_check(const struct weir_ast *a, struct weir_error *err);
 

@@ -5,19 +5,17 @@
  *
  * A node becomes code that leaves for one label when it is true and for another
  * when it is false; the caller places one of the two right behind (@next), and
- * no jump is written to that one. All jumps go forward. The verifier refuses
- * instructions that nothing reaches, so code behind an unconditional jump is
- * not written until a label that is used comes by.
+ * no jump is written to that one (match/gen.h).
  */
 #include "match/ast.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LABELS_MAX (2 * WEIR_MATCH_INSNS_MAX)
+#include "match/gen.h"
+
 #define MAPPED_WORD 2 /* of an address: the one that says ::ffff: */
 #define V4_WORD 3
 #define ADDR_WORDS 4
@@ -29,72 +27,9 @@
 
 #define PKT_OFFSET(field) ((int16_t)offsetof(struct weir_pkt, field))
 
-struct label {
-	size_t pos;
-	bool used;
-};
+#define emit_insn(g, ...) weir_gen_emit(g, (struct bpf_insn){ __VA_ARGS__ })
 
-struct out {
-	int yes, no;
-	int next; /* one of the two */
-};
-
-struct gen {
-	struct bpf_insn *v;
-	int *targets; /* of each instruction, a label or -1 */
-	size_t n;
-	size_t placed; /* the last place that something jumps to */
-	struct label *labels;
-	int n_labels;
-	uint8_t pkt; /* the register that holds the packet */
-	bool dead;   /* nothing reaches this place */
-	bool full;
-	const int *set_fds;
-};
-
-static int new_label(struct gen *g)
-{
-	if (g->n_labels == LABELS_MAX) {
-		g->full = true;
-		return 0;
-	}
-	g->labels[g->n_labels] = (struct label){ 0 };
-	return g->n_labels++;
-}
-
-static bool is_goto(const struct bpf_insn *insn)
-{
-	return insn->code == (BPF_JMP | BPF_JA);
-}
-
-static void place(struct gen *g, int label)
-{
-	if (!g->labels[label].used)
-		return;
-	/* A jump to the next instruction is none. */
-	if (g->n && g->n != g->placed && is_goto(&g->v[g->n - 1]) && g->targets[g->n - 1] == label)
-		g->n--;
-	g->labels[label].pos = g->placed = g->n;
-	g->dead = false;
-}
-
-static void emit(struct gen *g, struct bpf_insn insn, int target)
-{
-	if (g->dead || g->full)
-		return;
-	if (g->n == WEIR_MATCH_INSNS_MAX) {
-		g->full = true;
-		return;
-	}
-	if (target >= 0)
-		g->labels[target].used = true;
-	g->targets[g->n] = target;
-	g->v[g->n++] = insn;
-}
-
-#define emit_insn(g, ...) emit(g, (struct bpf_insn){ __VA_ARGS__ }, -1)
-
-static void load(struct gen *g, unsigned int size, uint8_t reg, size_t offset)
+static void load(struct weir_gen *g, unsigned int size, uint8_t reg, size_t offset)
 {
 	const uint8_t code = size == 1 ? BPF_B : size == 2 ? BPF_H : BPF_W;
 
@@ -102,63 +37,21 @@ static void load(struct gen *g, unsigned int size, uint8_t reg, size_t offset)
 		  .off = (int16_t)offset);
 }
 
-static void mask(struct gen *g, uint8_t reg, uint32_t bits)
+static void mask(struct weir_gen *g, uint8_t reg, uint32_t bits)
 {
 	emit_insn(g, .code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = reg, .imm = (int32_t)bits);
 }
 
-/* if (u32)@reg @op @imm goto @label */
-static void jump_if(struct gen *g, uint8_t op, uint8_t reg, uint32_t imm, int label)
-{
-	emit(g,
-	     (struct bpf_insn){
-		     .code = BPF_JMP32 | op | BPF_K, .dst_reg = reg, .imm = (int32_t)imm },
-	     label);
-}
-
-/* The opposite of a conditional jump's operator; 0: there is none. */
-static uint8_t opposite(uint8_t op)
-{
-	static const uint8_t opposites[16] = {
-		[BPF_JEQ >> 4] = BPF_JNE,
-		[BPF_JNE >> 4] = BPF_JEQ,
-		[BPF_JLT >> 4] = BPF_JGE,
-		[BPF_JLE >> 4] = BPF_JGT,
-	};
-
-	return opposites[op >> 4];
-}
-
-/* Go to @label, where @next comes right behind. */
-static void leave(struct gen *g, int label, int next)
-{
-	struct bpf_insn *last = g->n ? &g->v[g->n - 1] : NULL;
-
-	if (label == next || g->dead || g->full)
-		return;
-	/* "if A goto next; goto label" is "if not A goto label". */
-	if (last && g->n != g->placed && g->targets[g->n - 1] == next &&
-	    opposite(BPF_OP(last->code))) {
-		last->code = BPF_CLASS(last->code) | opposite(BPF_OP(last->code)) |
-			     BPF_SRC(last->code);
-		g->targets[g->n - 1] = label;
-		g->labels[label].used = true;
-		return;
-	}
-	emit(g, (struct bpf_insn){ .code = BPF_JMP | BPF_JA }, label);
-	g->dead = true;
-}
-
 /* Go to @no unless one of @flags is set. */
-static void need_flag(struct gen *g, uint16_t flags, int no)
+static void need_flag(struct weir_gen *g, uint16_t flags, int no)
 {
 	load(g, sizeof(uint16_t), VALUE, PKT_OFFSET(flags));
 	mask(g, VALUE, flags);
-	jump_if(g, BPF_JEQ, VALUE, 0, no);
+	weir_gen_jump_if(g, BPF_JEQ, VALUE, 0, no);
 }
 
 /* Is VALUE, at most @max, in one of the ranges? They are sorted. */
-static void test_ranges(struct gen *g, const struct weir_ast *a, struct out o)
+static void test_ranges(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	const uint32_t max = weir_num_info[a->num.what].max;
 
@@ -166,25 +59,26 @@ static void test_ranges(struct gen *g, const struct weir_ast *a, struct out o)
 		const struct weir_range *r = &a->num.v[i];
 
 		if (r->lo == r->hi) {
-			jump_if(g, BPF_JEQ, VALUE, r->lo, o.yes);
+			weir_gen_jump_if(g, BPF_JEQ, VALUE, r->lo, o.yes);
 			continue;
 		}
 		if (r->lo)
-			jump_if(g, BPF_JLT, VALUE, r->lo, o.no);
+			weir_gen_jump_if(g, BPF_JLT, VALUE, r->lo, o.no);
 		if (r->hi == max) {
-			leave(g, o.yes, o.next);
+			weir_gen_goto(g, o.yes, o.next);
 			return;
 		}
-		jump_if(g, BPF_JLE, VALUE, r->hi, o.yes);
+		weir_gen_jump_if(g, BPF_JLE, VALUE, r->hi, o.yes);
 	}
-	leave(g, o.no, o.next);
+	weir_gen_goto(g, o.no, o.next);
 }
 
-typedef void test_fn(struct gen *g, const struct weir_ast *a, size_t offset, struct out o);
+typedef void test_fn(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+		     struct weir_gen_out o);
 
 /* @test on source, destination or both, as the node's direction says. */
-static void test_dir(struct gen *g, const struct weir_ast *a, test_fn *test, size_t src, size_t dst,
-		     struct out o)
+static void test_dir(struct weir_gen *g, const struct weir_ast *a, test_fn *test, size_t src,
+		     size_t dst, struct weir_gen_out o)
 {
 	int second;
 
@@ -192,55 +86,56 @@ static void test_dir(struct gen *g, const struct weir_ast *a, test_fn *test, siz
 		test(g, a, a->dir == WEIR_DIR_SRC ? src : dst, o);
 		return;
 	}
-	second = new_label(g);
+	second = weir_gen_label(g);
 	if (a->dir == WEIR_DIR_ANY)
-		test(g, a, src, (struct out){ o.yes, second, second });
+		test(g, a, src, (struct weir_gen_out){ o.yes, second, second });
 	else
-		test(g, a, src, (struct out){ second, o.no, second });
-	place(g, second);
+		test(g, a, src, (struct weir_gen_out){ second, o.no, second });
+	weir_gen_place(g, second);
 	test(g, a, dst, o);
 }
 
 /* Numbers */
 
-static void test_port(struct gen *g, const struct weir_ast *a, size_t offset, struct out o)
+static void test_port(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+		      struct weir_gen_out o)
 {
 	load(g, weir_num_info[WEIR_NUM_PORT].size, VALUE, offset);
 	test_ranges(g, a, o);
 }
 
-static void gen_port(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen_port(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
-	int known = new_label(g);
+	int known = weir_gen_label(g);
 
 	load(g, 1, VALUE, PKT_OFFSET(proto));
 	for (unsigned int i = 0; weir_l4_protos[i].name; i++)
 		if (a->num.l4 & 1U << i)
-			jump_if(g, BPF_JEQ, VALUE, weir_l4_protos[i].number, known);
-	leave(g, o.no, known);
-	place(g, known);
+			weir_gen_jump_if(g, BPF_JEQ, VALUE, weir_l4_protos[i].number, known);
+	weir_gen_goto(g, o.no, known);
+	weir_gen_place(g, known);
 	test_dir(g, a, test_port, PKT_OFFSET(sport), PKT_OFFSET(dport), o);
 }
 
-static void gen_vlan(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen_vlan(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	const struct weir_num_info *info = &weir_num_info[WEIR_NUM_VLAN];
 
 	for (unsigned int i = 0; i < WEIR_PKT_VLANS; i++) {
 		bool last = i == WEIR_PKT_VLANS - 1;
-		int behind = last ? o.no : new_label(g);
+		int behind = last ? o.no : weir_gen_label(g);
 
 		load(g, 1, VALUE, PKT_OFFSET(vlans));
-		jump_if(g, BPF_JLE, VALUE, i, o.no);
+		weir_gen_jump_if(g, BPF_JLE, VALUE, i, o.no);
 		load(g, info->size, VALUE, info->offset + i * info->size);
 		mask(g, VALUE, info->max);
-		test_ranges(g, a, (struct out){ o.yes, behind, last ? o.next : behind });
+		test_ranges(g, a, (struct weir_gen_out){ o.yes, behind, last ? o.next : behind });
 		if (!last)
-			place(g, behind);
+			weir_gen_place(g, behind);
 	}
 }
 
-static void gen_num(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen_num(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	const struct weir_num_info *info = &weir_num_info[a->num.what];
 
@@ -256,7 +151,7 @@ static void gen_num(struct gen *g, const struct weir_ast *a, struct out o)
 	}
 	if (a->num.what == WEIR_NUM_PROTO && weir_ranges_hold(a->num.v, a->num.n, WEIR_PROTO_AH)) {
 		load(g, sizeof(uint16_t), VALUE, PKT_OFFSET(flags));
-		jump_if(g, BPF_JSET, VALUE, WEIR_PKT_AH, o.yes);
+		weir_gen_jump_if(g, BPF_JSET, VALUE, WEIR_PKT_AH, o.yes);
 	}
 	load(g, info->size, VALUE, info->offset);
 	test_ranges(g, a, o);
@@ -280,43 +175,17 @@ static uint32_t word_mask(unsigned int len, unsigned int i)
 	return len <= i * 32 ? 0 : htonl(UINT32_MAX << ((i + 1) * 32 - len));
 }
 
-/* Look the address up in the LPM trie @set: its key is built on the stack. */
-static void test_set(struct gen *g, size_t set, size_t offset, bool v4, struct out o)
+static void test_set(struct weir_gen *g, size_t set, size_t offset, bool v4, struct weir_gen_out o)
 {
-	const uint32_t mapped[] = { 0, 0, htonl(0xffff) };
-
-	emit_insn(g, .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10, .off = -KEY_SIZE,
-		  .imm = 128);
-	for (unsigned int i = 0; i < ADDR_WORDS; i++) {
-		int16_t at = (int16_t)(4 * (i + 1)) - KEY_SIZE;
-
-		if (v4 && i < V4_WORD) {
-			emit_insn(g, .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
-				  .off = at, .imm = (int32_t)mapped[i]);
-			continue;
-		}
-		load(g, 4, VALUE, offset + 4 * i);
-		emit_insn(g, .code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
-			  .src_reg = VALUE, .off = at);
-	}
-	emit_insn(g, .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1,
-		  .src_reg = BPF_PSEUDO_MAP_FD, .imm = g->set_fds[set]);
-	emit_insn(g, .code = 0);
-	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2,
-		  .src_reg = BPF_REG_10);
-	emit_insn(g, .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -KEY_SIZE);
-	emit_insn(g, .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem);
-	/* 64 bits wide, for the verifier has to see a pointer being tested. */
-	emit(g, (struct bpf_insn){ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_0 },
-	     o.yes);
-	leave(g, o.no, o.next);
+	g->set(g, g->set_arg, g->match, set, offset, v4, o);
 }
 
-static void test_v4(struct gen *g, const struct weir_ast *a, size_t offset, struct out o)
+static void test_v4(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+		    struct weir_gen_out o)
 {
 	/* ARP of other families has zeros here. */
 	load(g, 4, VALUE, offset + 4 * MAPPED_WORD);
-	jump_if(g, BPF_JNE, VALUE, htonl(0xffff), o.no);
+	weir_gen_jump_if(g, BPF_JNE, VALUE, htonl(0xffff), o.no);
 	if (a->addr.set_v4 != WEIR_NO_SET) {
 		test_set(g, a->addr.set_v4, offset, true, o);
 		return;
@@ -327,7 +196,7 @@ static void test_v4(struct gen *g, const struct weir_ast *a, size_t offset, stru
 		uint32_t bits = word_mask(p->len, V4_WORD);
 
 		if (!bits) {
-			leave(g, o.yes, o.next);
+			weir_gen_goto(g, o.yes, o.next);
 			return;
 		}
 		if (bits != UINT32_MAX) {
@@ -335,13 +204,14 @@ static void test_v4(struct gen *g, const struct weir_ast *a, size_t offset, stru
 				  .src_reg = VALUE);
 			mask(g, MASKED, bits);
 		}
-		jump_if(g, BPF_JEQ, bits != UINT32_MAX ? MASKED : VALUE, addr_word(p, V4_WORD),
-			o.yes);
+		weir_gen_jump_if(g, BPF_JEQ, bits != UINT32_MAX ? MASKED : VALUE,
+				 addr_word(p, V4_WORD), o.yes);
 	}
-	leave(g, o.no, o.next);
+	weir_gen_goto(g, o.no, o.next);
 }
 
-static void test_v6(struct gen *g, const struct weir_ast *a, size_t offset, struct out o)
+static void test_v6(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+		    struct weir_gen_out o)
 {
 	if (a->addr.set_v6 != WEIR_NO_SET) {
 		test_set(g, a->addr.set_v6, offset, false, o);
@@ -349,35 +219,84 @@ static void test_v6(struct gen *g, const struct weir_ast *a, size_t offset, stru
 	}
 	for (size_t i = a->addr.n_v4; i < a->addr.n; i++) {
 		const struct weir_prefix *p = &a->addr.v[i];
-		int differs = new_label(g);
+		int differs = weir_gen_label(g);
 
 		for (unsigned int w = 0; w < ADDR_WORDS && word_mask(p->len, w); w++) {
 			load(g, 4, VALUE, offset + 4 * w);
 			if (word_mask(p->len, w) != UINT32_MAX)
 				mask(g, VALUE, word_mask(p->len, w));
-			jump_if(g, BPF_JNE, VALUE, addr_word(p, w), differs);
+			weir_gen_jump_if(g, BPF_JNE, VALUE, addr_word(p, w), differs);
 		}
-		leave(g, o.yes, differs);
-		place(g, differs);
+		weir_gen_goto(g, o.yes, differs);
+		weir_gen_place(g, differs);
 	}
-	leave(g, o.no, o.next);
+	weir_gen_goto(g, o.no, o.next);
 }
 
-static void gen_addr(struct gen *g, const struct weir_ast *a, struct out o)
+/* The number of a named set behind those of long lists. */
+static size_t named_set(const struct weir_gen *g, const struct weir_ast *a)
+{
+	return weir_match_sets(g->match) + a->set.index;
+}
+
+/* ARP of other families has zeros here, and is in no set. */
+static void test_named_v4(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+			  struct weir_gen_out o)
+{
+	load(g, 4, VALUE, offset + 4 * MAPPED_WORD);
+	weir_gen_jump_if(g, BPF_JNE, VALUE, htonl(0xffff), o.no);
+	test_set(g, named_set(g, a), offset, true, o);
+}
+
+/* A mapped address in an IPv6 packet is no IPv4 address, and the sets have no
+ * prefixes for it. */
+static void test_named_v6(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+			  struct weir_gen_out o)
+{
+	int plain = weir_gen_label(g);
+
+	for (unsigned int w = MAPPED_WORD + 1; w--;) {
+		load(g, 4, VALUE, offset + 4 * w);
+		weir_gen_jump_if(g, BPF_JNE, VALUE, w == MAPPED_WORD ? htonl(0xffff) : 0, plain);
+	}
+	weir_gen_goto(g, o.no, plain);
+	weir_gen_place(g, plain);
+	test_set(g, named_set(g, a), offset, false, o);
+}
+
+static void gen_named(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
+{
+	const uint16_t v4 = a->guard & (WEIR_PKT_IP4 | WEIR_PKT_ARP);
+	const uint16_t v6 = a->guard & WEIR_PKT_IP6;
+	int other = v6 ? weir_gen_label(g) : o.no;
+
+	if (v4) {
+		need_flag(g, v4, other);
+		test_dir(g, a, test_named_v4, PKT_OFFSET(src), PKT_OFFSET(dst),
+			 (struct weir_gen_out){ o.yes, o.no, v6 ? other : o.next });
+	}
+	if (!v6)
+		return;
+	weir_gen_place(g, other);
+	need_flag(g, v6, o.no);
+	test_dir(g, a, test_named_v6, PKT_OFFSET(src), PKT_OFFSET(dst), o);
+}
+
+static void gen_addr(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	const uint16_t v4 = a->guard & (WEIR_PKT_IP4 | WEIR_PKT_ARP);
 	const uint16_t v6 = a->guard & WEIR_PKT_IP6;
 	const bool has_v6 = a->addr.n_v4 < a->addr.n;
-	int other = has_v6 ? new_label(g) : o.no;
+	int other = has_v6 ? weir_gen_label(g) : o.no;
 
 	if (a->addr.n_v4) {
 		need_flag(g, v4, other);
 		test_dir(g, a, test_v4, PKT_OFFSET(src), PKT_OFFSET(dst),
-			 (struct out){ o.yes, o.no, has_v6 ? other : o.next });
+			 (struct weir_gen_out){ o.yes, o.no, has_v6 ? other : o.next });
 	}
 	if (!has_v6)
 		return;
-	place(g, other);
+	weir_gen_place(g, other);
 	need_flag(g, v6, o.no);
 	test_dir(g, a, test_v6, PKT_OFFSET(src), PKT_OFFSET(dst), o);
 }
@@ -386,7 +305,8 @@ static void gen_addr(struct gen *g, const struct weir_ast *a, struct out o)
 
 /* The widest loads that are aligned: the destination's address begins on a
  * multiple of four, the source's two bytes behind one. */
-static void test_mac(struct gen *g, const struct weir_ast *a, size_t offset, struct out o)
+static void test_mac(struct weir_gen *g, const struct weir_ast *a, size_t offset,
+		     struct weir_gen_out o)
 {
 	const size_t size = sizeof(a->mac.value);
 
@@ -400,50 +320,50 @@ static void test_mac(struct gen *g, const struct weir_ast *a, size_t offset, str
 			continue;
 		load(g, (unsigned int)n, VALUE, offset + i);
 		mask(g, VALUE, bits);
-		jump_if(g, BPF_JNE, VALUE, value, o.no);
+		weir_gen_jump_if(g, BPF_JNE, VALUE, value, o.no);
 	}
-	leave(g, o.yes, o.next);
+	weir_gen_goto(g, o.yes, o.next);
 }
 
 /* (VALUE & mask) == or != value */
-static void test_bits(struct gen *g, const struct weir_ast *a, struct out o)
+static void test_bits(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	mask(g, VALUE, a->bits.mask);
-	jump_if(g, a->bits.differs ? BPF_JEQ : BPF_JNE, VALUE, a->bits.value, o.no);
-	leave(g, o.yes, o.next);
+	weir_gen_jump_if(g, a->bits.differs ? BPF_JEQ : BPF_JNE, VALUE, a->bits.value, o.no);
+	weir_gen_goto(g, o.yes, o.next);
 }
 
-static void gen(struct gen *g, const struct weir_ast *a, struct out o);
+static void gen(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o);
 
-static void gen_all_of(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen_all_of(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	for (size_t i = 0; i + 1 < a->sub.n; i++) {
-		int more = new_label(g);
+		int more = weir_gen_label(g);
 
-		gen(g, a->sub.v[i], (struct out){ more, o.no, more });
-		place(g, more);
+		gen(g, a->sub.v[i], (struct weir_gen_out){ more, o.no, more });
+		weir_gen_place(g, more);
 	}
 	gen(g, a->sub.v[a->sub.n - 1], o);
 }
 
-static void gen_one_of(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen_one_of(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	for (size_t i = 0; i + 1 < a->sub.n; i++) {
-		int more = new_label(g);
+		int more = weir_gen_label(g);
 
-		gen(g, a->sub.v[i], (struct out){ o.yes, more, more });
-		place(g, more);
+		gen(g, a->sub.v[i], (struct weir_gen_out){ o.yes, more, more });
+		weir_gen_place(g, more);
 	}
 	gen(g, a->sub.v[a->sub.n - 1], o);
 }
 
-static void gen(struct gen *g, const struct weir_ast *a, struct out o)
+static void gen(struct weir_gen *g, const struct weir_ast *a, struct weir_gen_out o)
 {
 	if (g->dead || g->full)
 		return;
 	switch (a->kind) {
 	case WEIR_AST_ALL:
-		leave(g, o.yes, o.next);
+		weir_gen_goto(g, o.yes, o.next);
 		return;
 	case WEIR_AST_AND:
 		gen_all_of(g, a, o);
@@ -452,13 +372,16 @@ static void gen(struct gen *g, const struct weir_ast *a, struct out o)
 		gen_one_of(g, a, o);
 		return;
 	case WEIR_AST_NOT:
-		gen(g, a->sub.v[0], (struct out){ o.no, o.yes, o.next });
+		gen(g, a->sub.v[0], (struct weir_gen_out){ o.no, o.yes, o.next });
 		return;
 	case WEIR_AST_NUM:
 		gen_num(g, a, o);
 		return;
 	case WEIR_AST_ADDR:
 		gen_addr(g, a, o);
+		return;
+	case WEIR_AST_SET:
+		gen_named(g, a, o);
 		return;
 	case WEIR_AST_MAC:
 		need_flag(g, a->guard, o.no);
@@ -476,51 +399,91 @@ static void gen(struct gen *g, const struct weir_ast *a, struct out o)
 	}
 }
 
-static void answer(struct gen *g, int label, int value)
+void weir_gen_match(struct weir_gen *g, const struct weir_match *m, struct weir_gen_out o)
 {
-	place(g, label);
-	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = value);
-	emit_insn(g, .code = BPF_JMP | BPF_EXIT);
-	g->dead = true;
+	g->match = m;
+	gen(g, m->ast, o);
 }
 
-static void gen_match(struct gen *g, const struct weir_match *m)
+/* Look the address up in an LPM trie: its key is built on the stack. */
+static void test_trie(struct weir_gen *g, void *arg, const struct weir_match *m, size_t set,
+		      size_t offset, bool v4, struct weir_gen_out o)
 {
-	struct out o = { .yes = new_label(g), .no = new_label(g) };
+	const int *fds = arg;
+	const uint32_t mapped[] = { 0, 0, htonl(0xffff) };
+
+	(void)m;
+	emit_insn(g, .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10, .off = -KEY_SIZE,
+		  .imm = 128);
+	for (unsigned int i = 0; i < ADDR_WORDS; i++) {
+		int16_t at = (int16_t)(4 * (i + 1)) - KEY_SIZE;
+
+		if (v4 && i < V4_WORD) {
+			emit_insn(g, .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
+				  .off = at, .imm = (int32_t)mapped[i]);
+			continue;
+		}
+		load(g, 4, VALUE, offset + 4 * i);
+		emit_insn(g, .code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10,
+			  .src_reg = VALUE, .off = at);
+	}
+	emit_insn(g, .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1,
+		  .src_reg = BPF_PSEUDO_MAP_FD, .imm = fds[set]);
+	emit_insn(g, .code = 0);
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2,
+		  .src_reg = BPF_REG_10);
+	emit_insn(g, .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -KEY_SIZE);
+	emit_insn(g, .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem);
+	/* 64 bits wide, for the verifier has to see a pointer being tested. */
+	weir_gen_jump(g,
+		      (struct bpf_insn){ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_0 },
+		      o.yes);
+	weir_gen_goto(g, o.no, o.next);
+}
+
+static void answer(struct weir_gen *g, int label, int value)
+{
+	weir_gen_place(g, label);
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = value);
+	emit_insn(g, .code = BPF_JMP | BPF_EXIT);
+}
+
+static void gen_function(struct weir_gen *g, const struct weir_match *m)
+{
+	struct weir_gen_out o = { .yes = weir_gen_label(g), .no = weir_gen_label(g) };
 
 	o.next = o.yes;
-	g->pkt = BPF_REG_1;
 	if (m->n_sets) {
 		/* The look-up overwrites r1..r5. */
 		g->pkt = BPF_REG_6;
 		emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_6,
 			  .src_reg = BPF_REG_1);
 	}
-	gen(g, m->ast, o);
+	weir_gen_match(g, m, o);
 	answer(g, o.yes, 1);
 	answer(g, o.no, 0);
-	for (size_t i = 0; i < g->n; i++)
-		if (g->targets[i] >= 0)
-			g->v[i].off = (int16_t)(g->labels[g->targets[i]].pos - i - 1);
 }
 
 int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bpf_insn **ret_insns,
 		       size_t *ret_n, struct weir_error *err)
 {
-	weir_autofree struct bpf_insn *v = calloc(WEIR_MATCH_INSNS_MAX, sizeof(*v));
-	weir_autofree int *targets = calloc(WEIR_MATCH_INSNS_MAX, sizeof(*targets));
-	weir_autofree struct label *labels = calloc(LABELS_MAX, sizeof(*labels));
-	struct gen g = { .v = v, .targets = targets, .labels = labels, .set_fds = set_fds };
+	weir_cleanup(weir_gen_free) struct weir_gen g = { 0 };
+	int r;
 
-	if (!v || !targets || !labels)
+	if (m->n_names)
+		return weir_fail(err, -EINVAL, "@%s: " WEIR_AST_NO_NAMES, m->names[0]);
+	if (weir_gen_init(&g, WEIR_MATCH_INSNS_MAX) < 0)
 		return weir_ast_oom(err);
-	gen_match(&g, m);
-	if (g.full)
-		return weir_fail(err, -E2BIG,
+	g.set = test_trie;
+	g.set_arg = (void *)set_fds;
+	gen_function(&g, m);
+	r = weir_gen_finish(&g, "the match", err);
+	if (r == -E2BIG)
+		return weir_fail(err, r,
 				 "the match needs more than %d instructions: shorten it, or use "
 				 "--filter-at user",
 				 WEIR_MATCH_INSNS_MAX);
-	*ret_insns = WEIR_TAKE_PTR(v);
+	*ret_insns = WEIR_TAKE_PTR(g.v);
 	*ret_n = g.n;
-	return 0;
+	return r;
 }

@@ -122,25 +122,51 @@ static bool eval_mac(const struct weir_ast *a, const uint8_t *mac)
 	return true;
 }
 
-static bool eval(const struct weir_ast *a, const struct weir_pkt *p)
+struct asked {
+	const struct weir_pkt *pkt;
+	weir_match_in_fn *in;
+	void *arg;
+};
+
+static bool in_set(const struct asked *q, const struct weir_ast *a, const uint8_t *addr)
 {
+	const bool v4 = q->pkt->flags & a->guard & (WEIR_PKT_IP4 | WEIR_PKT_ARP);
+	struct weir_addr whole;
+
+	memcpy(whole.b, addr, sizeof(whole.b));
+	/* ARP of other families has zeros for an IPv4 address; and a mapped address
+	 * in an IPv6 packet is none. */
+	return v4 == weir_addr_is_v4(&whole) && q->in(q->arg, a->set.index, addr);
+}
+
+static bool eval_set(const struct asked *q, const struct weir_ast *a)
+{
+	return q->in && q->pkt->flags & a->guard &&
+	       by_dir(a->dir, in_set(q, a, q->pkt->src), in_set(q, a, q->pkt->dst));
+}
+
+static bool eval(const struct asked *q, const struct weir_ast *a)
+{
+	const struct weir_pkt *p = q->pkt;
 	size_t i = 0;
 
 	switch (a->kind) {
 	case WEIR_AST_AND:
-		while (i < a->sub.n && eval(a->sub.v[i], p))
+		while (i < a->sub.n && eval(q, a->sub.v[i]))
 			i++;
 		return i == a->sub.n;
 	case WEIR_AST_OR:
-		while (i < a->sub.n && !eval(a->sub.v[i], p))
+		while (i < a->sub.n && !eval(q, a->sub.v[i]))
 			i++;
 		return i < a->sub.n;
 	case WEIR_AST_NOT:
-		return !eval(a->sub.v[0], p);
+		return !eval(q, a->sub.v[0]);
 	case WEIR_AST_NUM:
 		return eval_num(a, p);
 	case WEIR_AST_ADDR:
 		return eval_addr(a, p);
+	case WEIR_AST_SET:
+		return eval_set(q, a);
 	case WEIR_AST_MAC:
 		return p->flags & a->guard &&
 		       by_dir(a->dir, eval_mac(a, p->eth_src), eval_mac(a, p->eth_dst));
@@ -156,5 +182,13 @@ static bool eval(const struct weir_ast *a, const struct weir_pkt *p)
 
 bool weir_match_eval(const struct weir_match *m, const struct weir_pkt *p)
 {
-	return eval(m->ast, p);
+	return weir_match_eval_sets(m, p, NULL, NULL);
+}
+
+bool weir_match_eval_sets(const struct weir_match *m, const struct weir_pkt *p,
+			  weir_match_in_fn *in, void *arg)
+{
+	const struct asked q = { p, in, arg };
+
+	return eval(&q, m->ast);
 }

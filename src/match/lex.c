@@ -8,8 +8,8 @@
 #include "base/cleanup.h"
 
 #define BLANKS " \t\r\n\v\f"
-/* Addresses, prefixes, ranges, lists and escaped names are single words. */
-#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/,\\"
+/* Addresses, prefixes, sets, ranges, lists and escaped names are single words. */
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-/,\\@"
 
 /* Longer ones first: the first that fits is taken. */
 static const struct {

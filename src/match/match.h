@@ -42,6 +42,9 @@ const char *weir_match_field_name(enum weir_match_field f); /* "vlan", "tcp flag
 struct weir_match_spec {
 	const char *protocol, *src_ip, *dst_ip, *src_port, *dst_port;
 	const char *expression; /* NULL or blank: everything */
+	/* `@NAME` may stand where an address can, for a set that the caller has
+	 * (weir_match_name()); else it is refused: only `weir filter` has sets. */
+	bool named_sets;
 };
 
 #define WEIR_MATCH_TEXT_MAX 131072 /* of each of the six; what one argument holds */
@@ -64,8 +67,18 @@ uint32_t weir_match_fields(const struct weir_match *m); /* mask of 1 << field */
 /* Canonical text: parses back to the same AST. */
 void weir_match_print(const struct weir_match *m, struct weir_buf *out);
 
-/* User-space back end. */
+/* The names behind `@`, each once, in the order of first use. */
+#define WEIR_MATCH_NAME_MAX 16 /* with NUL; [A-Za-z0-9_-]+ */
+size_t weir_match_names(const struct weir_match *m);
+const char *weir_match_name(const struct weir_match *m, size_t i);
+
+/* User-space back end. Named sets: @in says whether the address (mapped: IPv4, or
+ * ARP's) is in set @i of weir_match_name(); without it none is. A mapped address
+ * in an IPv6 packet is in none. */
 bool weir_match_eval(const struct weir_match *m, const struct weir_pkt *p);
+typedef bool weir_match_in_fn(void *arg, size_t i, const uint8_t addr[16]);
+bool weir_match_eval_sets(const struct weir_match *m, const struct weir_pkt *p,
+			  weir_match_in_fn *in, void *arg);
 
 /*
  * eBPF back end: the body of a function `int match(const struct weir_pkt *p)`:
@@ -77,7 +90,8 @@ bool weir_match_eval(const struct weir_match *m, const struct weir_pkt *p);
  * bytes; value: __u8), fills it with weir_match_set() and passes the
  * descriptors in @set_fds, in order.
  *
- * *ret_insns is malloc'ed. -E2BIG when over WEIR_MATCH_INSNS_MAX.
+ * *ret_insns is malloc'ed. -E2BIG when over WEIR_MATCH_INSNS_MAX, -EINVAL where
+ * the match names sets: match/gen.h is for those.
  */
 #define WEIR_MATCH_SET_MIN 16
 #define WEIR_MATCH_INSNS_MAX 4000

@@ -24,6 +24,7 @@ struct parser {
 	const struct weir_tok *t;
 	struct weir_quals last; /* what a bare value means */
 	bool has_last;
+	bool named_sets;
 	bool values_only; /* in the parentheses of `port (80 or 443)` */
 	unsigned int nesting;
 	struct weir_error *err;
@@ -166,7 +167,7 @@ static int parse_head(struct parser *p, struct weir_ast **ret)
 {
 	const struct weir_tok *start = p->t;
 	char text[WEIR_QUALS_TEXT_MAX];
-	struct weir_quals q = { 0 };
+	struct weir_quals q = { .named_sets = p->named_sets };
 	size_t proto = find_proto(p->t);
 	bool outer = p->values_only;
 	int r;
@@ -577,6 +578,8 @@ static int fail_word(struct parser *p, const struct weir_tok *t)
 	if (weir_word_copy(&t->w, text) && weir_prefix_parse(text, false, &prefix) == 0)
 		return fail(p, t, "an address by itself: write %s before it",
 			    strchr(text, '/') ? "net" : "host");
+	if (*t->w.s == '@')
+		return fail(p, t, "a set by itself: write src net or dst net before it");
 	return fail(p, t, "not a word of the match language: see weir-match(7)");
 }
 
@@ -690,10 +693,11 @@ static int parse_expr(struct parser *p, struct weir_ast **ret)
 	return 0;
 }
 
-int weir_expr_parse(const char *text, struct weir_ast **ret, struct weir_error *err)
+int weir_expr_parse(const char *text, bool named_sets, struct weir_ast **ret,
+		    struct weir_error *err)
 {
 	weir_autofree struct weir_tok *list = NULL;
-	struct parser p = { .err = err };
+	struct parser p = { .named_sets = named_sets, .err = err };
 	weir_auto_ast *a = NULL;
 	int r = weir_lex(text, &list, err);
 

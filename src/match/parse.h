@@ -5,4 +5,5 @@
 #include "match/ast.h"
 
 /* *ret is NULL where @text is blank. */
-int weir_expr_parse(const char *text, struct weir_ast **ret, struct weir_error *err);
+int weir_expr_parse(const char *text, bool named_sets, struct weir_ast **ret,
+		    struct weir_error *err);

@@ -165,6 +165,13 @@ static void print_addr(const struct weir_ast *a, struct weir_buf *out)
 	}
 }
 
+static void print_set(const struct weir_ast *a, struct weir_buf *out)
+{
+	weir_buf_adds(out, family(a->guard));
+	weir_buf_adds(out, dirs[a->dir]);
+	weir_buf_addf(out, "net @%s", a->set.name);
+}
+
 static void print_mac(const struct weir_ast *a, struct weir_buf *out)
 {
 	static const uint8_t all[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
@@ -256,6 +263,9 @@ static void print(const struct weir_ast *a, struct weir_buf *out)
 		return;
 	case WEIR_AST_ADDR:
 		print_addr(a, out);
+		return;
+	case WEIR_AST_SET:
+		print_set(a, out);
 		return;
 	case WEIR_AST_MAC:
 		print_mac(a, out);

@@ -35,17 +35,20 @@ static int check_text(const char *text, struct weir_error *err)
 	return 0;
 }
 
-static int parse_flag(size_t i, const char *text, struct weir_ast **ret, struct weir_error *err)
+static int parse_flag(size_t i, const char *text, bool named_sets, struct weir_ast **ret,
+		      struct weir_error *err)
 {
+	struct weir_quals quals = flags[i].quals;
 	const struct weir_word w = { text, strlen(text), 1 };
 	weir_auto_ast *a = NULL;
 	int r = check_text(text, err);
 
+	quals.named_sets = named_sets;
 	if (!r && !w.n)
 		r = weir_fail(err, -EINVAL,
 			      "the value is empty: give one, or leave the option out");
 	if (!r)
-		r = weir_value_parse(&flags[i].quals, &w, &a, err);
+		r = weir_value_parse(&quals, &w, &a, err);
 	if (!r)
 		r = weir_ast_check(a, err);
 	if (r < 0)
@@ -66,7 +69,7 @@ int weir_match_parse(const struct weir_match_spec *spec, struct weir_match **ret
 
 		if (!text)
 			continue;
-		r = parse_flag(i, text, &one, err);
+		r = parse_flag(i, text, spec->named_sets, &one, err);
 		if (r < 0)
 			return r;
 		all = weir_ast_join(WEIR_AST_AND, WEIR_TAKE_PTR(all), one);
@@ -77,7 +80,7 @@ int weir_match_parse(const struct weir_match_spec *spec, struct weir_match **ret
 		one = NULL;
 		r = check_text(spec->expression, err);
 		if (!r)
-			r = weir_expr_parse(spec->expression, &one, err);
+			r = weir_expr_parse(spec->expression, spec->named_sets, &one, err);
 		if (r < 0)
 			return weir_fail_prefix(err, r, "expression");
 		if (one)

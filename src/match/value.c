@@ -150,7 +150,7 @@ static int fail_host_bits(const struct weir_word *w, const char *text, struct we
 	if (!strchr(text, ':'))
 		len += V4_BASE;
 	for (unsigned int i = len; i < ADDR_BITS; i++)
-		p.addr.b[i / 8] &= (uint8_t)~(0x80u >> i % 8);
+		p.addr.b[i / 8] &= (uint8_t) ~(0x80u >> i % 8);
 	p.len = (uint8_t)len;
 	p.is_v4 = len >= V4_BASE && weir_addr_is_v4(&p.addr);
 	return weir_word_fail(err, -EINVAL, w, "bits are set behind the prefix: write %s",
@@ -200,6 +200,26 @@ static int addr_leaf(const struct weir_quals *q, const struct weir_word *w,
 	return give(weir_ast_addr(q->dir, guard, p), ret, err);
 }
 
+#define NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+
+/* `@NAME`: a set has addresses of both families, so that every one of the
+ * qualifiers' goes. */
+static int parse_set(const struct weir_quals *q, const struct weir_word *w, struct weir_ast **ret,
+		     struct weir_error *err)
+{
+	char text[WEIR_WORD_MAX];
+
+	if (!q->named_sets)
+		return weir_word_fail(err, -EINVAL, w, WEIR_AST_NO_NAMES);
+	if (!weir_word_copy(w, text) || w->n < 2 || w->n > WEIR_MATCH_NAME_MAX ||
+	    strspn(text + 1, NAME_CHARS) != w->n - 1)
+		return weir_word_fail(err, -EINVAL, w,
+				      "not a set: write @ and a name of 1 to %d letters, digits, "
+				      "- or _",
+				      WEIR_MATCH_NAME_MAX - 1);
+	return give(weir_ast_set(q->dir, addr_guards[q->proto], text + 1), ret, err);
+}
+
 static int parse_addr(const struct weir_quals *q, const struct weir_word *w, struct weir_ast **ret,
 		      struct weir_error *err)
 {
@@ -209,6 +229,8 @@ static int parse_addr(const struct weir_quals *q, const struct weir_word *w, str
 
 	if (q->proto == WEIR_QUAL_ETHER)
 		return parse_mac(q, w, ret, err);
+	if (*w->s == '@')
+		return parse_set(q, w, ret, err);
 	if (!weir_word_copy(w, text))
 		return fail_addr(q, w, err);
 	if (q->type == WEIR_TYPE_HOST && strchr(text, '/'))
@@ -239,7 +261,7 @@ int weir_value_parse_mask(const struct weir_quals *q, const struct weir_word *w,
 	if (host & (host + 1))
 		return weir_word_fail(err, -EINVAL, mask,
 				      "the netmask has holes: use --strict-pcap");
-	if (!weir_word_copy(w, net) || strpbrk(net, "/:"))
+	if (!weir_word_copy(w, net) || strpbrk(net, "/:@"))
 		return weir_word_fail(err, -EINVAL, w,
 				      "not an IPv4 network before mask: write NET/LENGTH");
 	/* A shortened network is filled up with zeros: the mask says its length. */

@@ -39,6 +39,7 @@ struct weir_quals {
 	enum weir_ast_dir dir;
 	bool has_dir;
 	enum weir_qual_type type;
+	bool named_sets; /* of struct weir_match_spec */
 };
 
 /* The qualifiers as a user writes them, "tcp src port". */

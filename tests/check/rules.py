@@ -15,15 +15,16 @@ ARROWS = {
     "bpf": set(),
     "match": {"base", "bpf"},
     "dataplane": {"base", "bpf", "match"},
+    "policy": {"base", "bpf", "match", "dataplane"},
     "net": {"base"},
-    "cap": {"base", "bpf", "match", "dataplane", "net"},
-    "daemon": {"base", "bpf", "match", "dataplane", "net", "cap"},
-    "cli": {"base", "bpf", "match", "dataplane", "net", "cap", "daemon"},
+    "cap": {"base", "bpf", "match", "dataplane", "policy", "net"},
+    "daemon": {"base", "bpf", "match", "dataplane", "policy", "net", "cap"},
+    "cli": {"base", "bpf", "match", "dataplane", "policy", "net", "cap", "daemon"},
 }
 # The libraries that only some layers may see (cli: to print their versions).
 LIBRARIES = {
-    r"<bpf/(bpf|libbpf|btf)\.h>": {"dataplane", "cap", "cli"},
-    r"<pcap(/[a-z]+)?\.h>": {"cap", "cli"},
+    r"<bpf/(bpf|libbpf|btf)\.h>": {"dataplane", "policy", "cap", "cli"},
+    r"<pcap(/[a-z]+)?\.h>": {"dataplane", "cap", "cli"},
 }
 
 FUNCTION_LINES = 90
@@ -198,14 +199,17 @@ def tables(root):
 
     A value that stands for "none" may lack one, and so may the last, which counts
     the others. A table that means to be partial is not of `const char *const`.
+    Two enums that never meet may share a word: a table is over the one that has most
+    of its words.
     """
     every = enums(root)
-    owner = {word: name for name, words in every.items() for word in words}
     for path in c_files(root, "src"):
         text = strip_comments(path.read_text())
         for match in re.finditer(r"const char \*const \w+\[\w*\]\s*=\s*\{(.*?)\}\s*;", text, re.S):
             have = re.findall(r"\[\s*([A-Z]\w+)\s*\]\s*=", match[1])
-            for name in sorted({owner[word] for word in have if word in owner}):
+            shared = {name: len(set(have) & set(words)) for name, words in every.items()}
+            most = max(shared.values(), default=0)
+            for name in sorted(name for name in shared if most and shared[name] == most):
                 words = every[name]
                 if re.search(r"(_MAX|_COUNT|S)$", words[-1]):
                     words = words[:-1]

@@ -32,7 +32,7 @@ static void need(bool ok)
 
 static struct weir_match *parse(size_t text_offset, const char *text, struct weir_error *err)
 {
-	struct weir_match_spec spec = { 0 };
+	struct weir_match_spec spec = { .named_sets = true };
 	struct weir_match *m = NULL;
 	int r;
 
@@ -76,6 +76,10 @@ static void compare(const struct weir_match *m, uint64_t seed)
 	size_t n = 0;
 	int r = weir_match_codegen(m, fds, &v, &n, &err);
 
+	if (weir_match_names(m)) {
+		need(r == -EINVAL && *err.msg);
+		r = vm_gen(m, WEIR_MATCH_INSNS_MAX, &v, &n, &err);
+	}
 	need(r == 0 || (r == -E2BIG && *err.msg));
 	need(r || !vm_check(v, n));
 	if (!r)
@@ -87,7 +91,7 @@ static void compare(const struct weir_match *m, uint64_t seed)
 		bool want;
 
 		make_packet(&p, &seed);
-		want = weir_match_eval(m, &p);
+		want = weir_match_eval_sets(m, &p, vm_in, NULL);
 		if (r)
 			continue;
 		need(vm_run(&vm, m, v, n, &p) == want);
@@ -119,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		need(!strcmp(first.data, second.data));
 		need(weir_match_fields(m) == weir_match_fields(again));
 		need(weir_match_sets(m) == weir_match_sets(again));
+		need(weir_match_names(m) == weir_match_names(again));
 	}
 	compare(m, size + data[size / 2]);
 	weir_match_free(again);

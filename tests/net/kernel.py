@@ -77,10 +77,10 @@ def resident_stage(scratch, guests, verdict, rule):
     code = [insn(0xbf, 6, 1), insn(0x62, 10, 0, -4, 0), insn(0xbf, 2, 10), insn(0x07, 2, imm=-4),
             *map_insns(1, scratch), insn(0x85, imm=1), insn(0x55, 0, 0, 2, 0),
             insn(0xb7, 0, imm=2), insn(0x95), insn(0xbf, 7, 0),
-            insn(0x62, 7, 0, 80, verdict), insn(0x62, 7, 0, 84, rule)]
+            insn(0x62, 7, 0, 88, verdict), insn(0x62, 7, 0, 92, rule)]
     for guest in guests:
         code += [insn(0xbf, 1, 6), *map_insns(2, guest), insn(0xb7, 3, imm=0), insn(0x85, imm=12)]
-    return load_xdp("weir_test_drop", [*code, insn(0x61, 0, 7, 80), insn(0x95)])
+    return load_xdp("weir_test_drop", [*code, insn(0x61, 0, 7, 88), insn(0x95)])
 
 
 def ids(kind):

@@ -129,11 +129,36 @@ class Netns:
             sh("ip", "netns", "del", self.name, check=False)
 
 
-class Pair:
-    """Two namespaces joined by a veth pair: `va` in `a`, `vb` in `b`."""
+class Host(Netns):
+    """A namespace that has a bpffs of its own too, for what weir pins. The mount
+    namespace lasts as long as the process that holds it, which ends with this one."""
 
-    def __init__(self, addresses=False, mtu=1500):
-        self.a, self.b = Netns(quiet=not addresses), Netns(quiet=not addresses)
+    def __init__(self, quiet=True):
+        super().__init__(quiet)
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c",
+             "while umount /sys/fs/bpf 2>/dev/null; do :; done; "
+             "mount -t bpf -o mode=0700 bpf /sys/fs/bpf && echo made && exec cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self.holder.stdout.readline() == b"made\n"
+
+    def command(self, *words):
+        return ["nsenter", f"--net={self.path}", f"--mount=/proc/{self.holder.pid}/ns/mnt",
+                *[str(w) for w in words]]
+
+    def remove(self):
+        super().remove()
+        self.holder.stdin.close()
+        self.holder.wait(PATIENCE)
+
+
+class Pair:
+    """Two namespaces joined by a veth pair: `va` in `a`, `vb` in `b`. With @host `b`
+    is one that weir may pin things in."""
+
+    def __init__(self, addresses=False, mtu=1500, host=False):
+        self.a = Netns(quiet=not addresses)
+        self.b = (Host if host else Netns)(quiet=not addresses)
         self.a.ip("link", "add", "va", "mtu", mtu, "type", "veth",
                   "peer", "name", "vb", "mtu", mtu, "netns", self.b.name)
         for ns, dev, n in ((self.a, "va", 1), (self.b, "vb", 2)):

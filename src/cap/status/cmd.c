@@ -16,12 +16,22 @@
 #include "dataplane/load.h"
 #include "dataplane/pinned.h"
 #include "dataplane/progs.h"
+#include "policy/engine.h"
+
+/* An interface of the filter's policy, and whether it is filtered. Pinned links tell
+ * that of some hooks only, and of none for an interface that was never there. */
+struct place {
+	struct weir_policy_iface iface;
+	struct weir_filter_iface_info info;
+};
 
 struct report {
 	struct weir_pinned pinned;
 	struct weir_prog *running;
 	size_t n_running;
 	bool running_known; /* allowed to look */
+	struct place places[WEIR_FILTER_ROWS];
+	size_t n_places;
 };
 
 /* "weir_watch_in" belongs to watch: the word behind the prefix. */
@@ -37,6 +47,33 @@ static bool is_of_verb(const struct weir_prog *p, const char *verb)
 	size_t n = verb_of(p, &word);
 
 	return !verb || (strlen(verb) == n && memcmp(word, verb, n) == 0);
+}
+
+/* What can't be found out is told, and the rest is still shown. */
+static void gather_filter(struct report *r)
+{
+	struct weir_filter f;
+	struct weir_error e;
+	bool pinned = false;
+	int err;
+
+	for (size_t i = 0; i < r->pinned.n; i++)
+		pinned = pinned || strcmp(r->pinned.v[i].verb, "filter") == 0;
+	if (!pinned)
+		return;
+	err = weir_filter_open(&f, false, &e);
+	if (err < 0 && err != -ENOENT)
+		weir_verb_fail("status", &e, WEIR_EXIT_FAILED);
+	if (err < 0)
+		return;
+	for (size_t i = 0; i < f.policy->n_ifaces; i++) {
+		struct place *p = &r->places[r->n_places];
+
+		p->iface = f.policy->ifaces[i];
+		if (weir_filter_iface_info(&f, &p->iface, &p->info) == 0)
+			r->n_places++;
+	}
+	weir_filter_close(&f);
 }
 
 static int gather(struct report *r, const char *verb)
@@ -58,7 +95,37 @@ static int gather(struct report *r, const char *verb)
 		if (is_of_verb(&r->running[i], verb))
 			r->running[kept++] = r->running[i];
 	r->n_running = kept;
+	gather_filter(r);
 	return 0;
+}
+
+static const char *place_state(const struct place *p)
+{
+	static const char *const states[] = {
+		[WEIR_IFACE_ON] = "on",
+		[WEIR_IFACE_GONE] = "detached: interface gone",
+		[WEIR_IFACE_DETACHED] = "detached",
+	};
+
+	return states[p->info.state];
+}
+
+static void text_places(const struct report *r, struct weir_buf *out)
+{
+	static const char *const head[] = { "INTERFACE", "HOOK", "DIRECTION", "STATE", "MODE" };
+	weir_autotable struct weir_table t;
+
+	weir_table_init(&t, WEIR_ARRAY_SIZE(head), head);
+	for (size_t i = 0; i < r->n_places; i++) {
+		const struct place *p = &r->places[i];
+
+		weir_table_add(&t, p->iface.name);
+		weir_table_add(&t, weir_policy_hook_names[p->iface.hook]);
+		weir_table_add(&t, p->iface.out ? "out" : "in");
+		weir_table_add(&t, place_state(p));
+		weir_table_add(&t, p->info.state == WEIR_IFACE_ON ? p->info.mode : NULL);
+	}
+	weir_table_render(&t, 2, out);
 }
 
 static void add_owners(struct weir_table *t, const struct weir_prog *p)
@@ -103,6 +170,10 @@ static void render_text(const struct report *r, struct weir_buf *out)
 	} else {
 		weir_buf_adds(out, "Nothing is pinned in this network namespace.\n");
 	}
+	if (r->n_places) {
+		weir_buf_adds(out, "Filtered:\n");
+		text_places(r, out);
+	}
 	if (r->n_running) {
 		weir_buf_adds(out, "Loaded on this host:\n");
 		text_running(r, out);
@@ -138,6 +209,18 @@ static void json_program(struct weir_json *j, const struct weir_prog *p)
 	weir_json_end_object(j);
 }
 
+static void json_place(struct weir_json *j, const struct place *p)
+{
+	weir_json_object(j, NULL);
+	weir_json_str(j, "iface", p->iface.name);
+	weir_json_str(j, "hook", weir_policy_hook_names[p->iface.hook]);
+	weir_json_str(j, "direction", p->iface.out ? "out" : "in");
+	weir_json_str(j, "state", place_state(p));
+	if (p->info.state == WEIR_IFACE_ON)
+		weir_json_str(j, "mode", p->info.mode);
+	weir_json_end_object(j);
+}
+
 static void render_json(const struct report *r, struct weir_buf *out)
 {
 	struct weir_json j;
@@ -148,6 +231,12 @@ static void render_json(const struct report *r, struct weir_buf *out)
 	if (r->pinned.netns)
 		weir_json_uint(&j, "netns", r->pinned.netns);
 	weir_pinned_json(&r->pinned, &j, "pinned");
+	if (r->n_places) {
+		weir_json_array(&j, "filtered");
+		for (size_t i = 0; i < r->n_places; i++)
+			json_place(&j, &r->places[i]);
+		weir_json_end_array(&j);
+	}
 	if (r->running_known) {
 		weir_json_array(&j, "running");
 		for (size_t i = 0; i < r->n_running; i++)

@@ -69,9 +69,12 @@ bool weir_watch_interrupted(struct weir_watch *w)
 
 const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size)
 {
+	const char *builtin = weir_rules_builtin(id);
 	struct weir_rule rule;
 
-	if (w->rules && !weir_rules_get(w->rules, id, &rule))
+	if (builtin)
+		snprintf(buf, size, "filter/%s", builtin);
+	else if (w->rules && !weir_rules_get(w->rules, id, &rule))
 		snprintf(buf, size, "%s/%s", rule.verb, rule.name);
 	else
 		snprintf(buf, size, "rule/%u", id);

@@ -78,7 +78,7 @@ static inline void frame_frag6(struct frame *f, unsigned int next, unsigned int 
 {
 	PUT(f, next, 0);
 	PUT16(f, offset | more);
-	PUT(f, 0, 0, 0, 7);
+	PUT(f, 0x89, 0xab, 0xcd, 0xef);
 }
 
 /* 4660 > 443, @doff words, 0x1ff & @flags */

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@
 
 static struct weir_match *parse(const char *text)
 {
-	const struct weir_match_spec spec = { .expression = text };
+	const struct weir_match_spec spec = { .expression = text, .named_sets = true };
 	struct weir_error err = { 0 };
 	struct weir_match *m = NULL;
 
@@ -87,15 +88,38 @@ static size_t check(const char *text)
 static void is_sound(void **state)
 {
 	static const char *const texts[] = {
-		"", "tcp", "not tcp", "ip and tcp or udp", "host 10.0.0.1 or fe80::1",
-		"net 0.0.0.0/0 or ::/0", "src and dst net 10.0.0.0/8 or 11.0.0.0/8",
-		"portrange 0-65535", "src and dst portrange 0-65535 or vlan", "ttl >= 0",
-		"not ttl >= 0", "len >= 0", "tcp or len >= 0 or udp", "not (tcp or len >= 0)",
-		"vlan 5,6,7-4095", "ether multicast", "ether src and dst 2:0:0:0:0:1",
-		"port 5-10,12,15-20", "src and dst portrange 5-10", "tcp port 5 or 6", "ttl 4-6",
-		"len > 40", "len <= 40", "src net 10.0.0.0/9", "src and dst net 10.0.0.0/9",
-		"net 10.0.0.0/8 and not 10.128.0.0/9", "vlan 1-3,6", "ether host 2:0:0:0:0:1",
-		"tcp flags != syn,ack", "frag first", "proto 0-255", "ah",
+		"",
+		"tcp",
+		"not tcp",
+		"ip and tcp or udp",
+		"host 10.0.0.1 or fe80::1",
+		"net 0.0.0.0/0 or ::/0",
+		"src and dst net 10.0.0.0/8 or 11.0.0.0/8",
+		"portrange 0-65535",
+		"src and dst portrange 0-65535 or vlan",
+		"ttl >= 0",
+		"not ttl >= 0",
+		"len >= 0",
+		"tcp or len >= 0 or udp",
+		"not (tcp or len >= 0)",
+		"vlan 5,6,7-4095",
+		"ether multicast",
+		"ether src and dst 2:0:0:0:0:1",
+		"port 5-10,12,15-20",
+		"src and dst portrange 5-10",
+		"tcp port 5 or 6",
+		"ttl 4-6",
+		"len > 40",
+		"len <= 40",
+		"src net 10.0.0.0/9",
+		"src and dst net 10.0.0.0/9",
+		"net 10.0.0.0/8 and not 10.128.0.0/9",
+		"vlan 1-3,6",
+		"ether host 2:0:0:0:0:1",
+		"tcp flags != syn,ack",
+		"frag first",
+		"proto 0-255",
+		"ah",
 		"not (not (tcp and not (port 80 or vlan)) or ether broadcast)",
 	};
 
@@ -115,6 +139,85 @@ static void looks_up_sets(void **state)
 	check(text.data);
 }
 
+/* Another code generator's sets, which stay its own: those behind names, and the
+ * long lists too. */
+static void asks_for_sets(void **state)
+{
+	static const char *const texts[] = {
+		"net @a",
+		"src net @a",
+		"dst host @a",
+		"src and dst net @a",
+		"not net @a",
+		"ip net @a",
+		"ip6 net @a",
+		"arp net @a",
+		"ip6 src net @a",
+		"not ip6 dst net @a",
+		"net @a,@b",
+		"net @a and not net @b",
+		"src and dst net @a,10.0.0.0/8,@b",
+		"src net @a or dst net @b or port 5",
+		"tcp and src @b and (vlan or dst @a or ttl 4)",
+		"net @a or net 10.0.0.0/8,11.0.0.0/8,12.0.0.0/8,13.0.0.0/8,14.0.0.0/8,15.0.0.0/8,"
+		"16.0.0.0/8,17.0.0.0/8,18.0.0.0/8,20.0.0.0/8,22.0.0.0/8,24.0.0.0/8,26.0.0.0/8,"
+		"28.0.0.0/8,30.0.0.0/8,32.0.0.0/8,34.0.0.0/8 and src @b",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(texts); i++) {
+		weir_cleanup(weir_match_freep) struct weir_match *m = parse(texts[i]);
+		weir_autofree struct bpf_insn *v = NULL;
+		struct weir_error err = { 0 };
+		unsigned int yes = 0;
+		size_t n = 0;
+
+		assert_int_equal(vm_gen(m, WEIR_MATCH_INSNS_MAX, &v, &n, &err), 0);
+		if (vm_check(v, n))
+			fail_msg("%s: %s", texts[i], vm_check(v, n));
+		for (unsigned int k = 0; k < PACKETS; k++) {
+			struct weir_pkt p;
+			struct vm vm;
+			bool got;
+
+			make_packet(&p);
+			got = vm_run(&vm, m, v, n, &p);
+			yes += got;
+			if (vm.wrong || got != weir_match_eval_sets(m, &p, vm_in, NULL))
+				fail_msg("%s: %s", texts[i],
+					 vm.wrong ? vm.wrong : "another answer");
+		}
+		assert_in_range(yes, 1, PACKETS - 1);
+	}
+}
+
+static void says_what_does_not_fit(void **state)
+{
+	weir_cleanup(weir_match_freep) struct weir_match *m = parse("port 1,3,5,7 or net @a");
+	struct bpf_insn *v = NULL;
+	struct weir_error err = { 0 };
+	size_t n = 0, need;
+
+	(void)state;
+	assert_int_equal(vm_gen(m, WEIR_MATCH_INSNS_MAX, &v, &need, &err), 0);
+	free(v);
+	v = NULL;
+	for (size_t max = 1; max < need; max++) {
+		err.msg[0] = '\0';
+		assert_int_equal(vm_gen(m, max, &v, &n, &err), -E2BIG);
+		assert_non_null(strstr(err.msg, "the match needs more than"));
+		assert_null(v);
+	}
+	assert_int_equal(vm_gen(m, need, &v, &n, &err), 0);
+	assert_int_equal(n, need);
+	free(v);
+	v = NULL;
+	/* For a program without sets. */
+	assert_int_equal(weir_match_codegen(m, NULL, &v, &n, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "@a: sets exist only in `weir filter`"));
+	assert_null(v);
+}
+
 /* No instruction more than a person would write. */
 static void is_short(void **state)
 {
@@ -122,9 +225,15 @@ static void is_short(void **state)
 		const char *text;
 		size_t insns;
 	} bounds[] = {
-		{ "", 2 },	{ "ip", 6 },	     { "tcp", 9 },
-		{ "vlan", 8 },	{ "tcp flags syn", 10 }, { "src host 10.0.0.1", 11 },
-		{ "len > 9", 6 }, { "frag", 7 },	     { "tcp dst port 80", 13 },
+		{ "", 2 },
+		{ "ip", 6 },
+		{ "tcp", 9 },
+		{ "vlan", 8 },
+		{ "tcp flags syn", 10 },
+		{ "src host 10.0.0.1", 11 },
+		{ "len > 9", 6 },
+		{ "frag", 7 },
+		{ "tcp dst port 80", 13 },
 	};
 
 	(void)state;
@@ -174,7 +283,9 @@ static void disassembles_sets(void **state)
 		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -20, .imm = 128 },
 		{ .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 6, .off = 28 },
 		{ .code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = 10, .src_reg = 2, .off = -4 },
-		{ .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = 1, .src_reg = BPF_PSEUDO_MAP_FD,
+		{ .code = BPF_LD | BPF_DW | BPF_IMM,
+		  .dst_reg = 1,
+		  .src_reg = BPF_PSEUDO_MAP_FD,
 		  .imm = 5 },
 		{ .code = 0 },
 		{ .code = BPF_JMP | BPF_CALL, .imm = 1 },
@@ -198,9 +309,13 @@ static void disassembles_sets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(is_sound),	cmocka_unit_test(looks_up_sets),
-		cmocka_unit_test(is_short),	cmocka_unit_test(disassembles),
+		cmocka_unit_test(is_sound),
+		cmocka_unit_test(looks_up_sets),
+		cmocka_unit_test(is_short),
+		cmocka_unit_test(disassembles),
 		cmocka_unit_test(disassembles_sets),
+		cmocka_unit_test(asks_for_sets),
+		cmocka_unit_test(says_what_does_not_fit),
 	};
 
 	return cmocka_run_group_tests_name("match.codegen", tests, NULL, NULL);

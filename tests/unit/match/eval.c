@@ -176,6 +176,17 @@ static const struct {
 	{ "not (host 10.0.0.1 or 10.0.0.2)", "ceiklmno" },
 };
 
+/* @ten is 10.0.0.0/8 and fe80::1, @all is everything. */
+static bool in_set(void *arg, size_t i, const uint8_t addr[16])
+{
+	static const uint8_t ten[13] = { [10] = 0xff, 0xff, 10 };
+	static const uint8_t link_local[16] = { 0xfe, 0x80, [15] = 1 };
+	const struct weir_match *m = arg;
+
+	return !strcmp(weir_match_name(m, i), "all") || !memcmp(addr, ten, sizeof(ten)) ||
+	       !memcmp(addr, link_local, sizeof(link_local));
+}
+
 static void find(const struct weir_match_spec *spec, char *ret)
 {
 	weir_cleanup(weir_match_freep) struct weir_match *m = NULL;
@@ -191,7 +202,8 @@ static void find(const struct weir_match_spec *spec, char *ret)
 		assert_int_equal(weir_addr_parse(table[i].dst, &dst), 0);
 		memcpy(p.src, src.b, sizeof(p.src));
 		memcpy(p.dst, dst.b, sizeof(p.dst));
-		if (weir_match_eval(m, &p))
+		if (spec->named_sets ? weir_match_eval_sets(m, &p, in_set, m) :
+				       weir_match_eval(m, &p))
 			*ret++ = table[i].letter;
 	}
 	*ret = '\0';
@@ -234,6 +246,37 @@ static void flags_mean(void **state)
 	}
 }
 
+static void sets_mean(void **state)
+{
+	static const struct {
+		struct weir_match_spec spec;
+		const char *letters;
+	} named[] = {
+		{ { .expression = "net @all" }, "abcdefghijlmn" },
+		{ { .expression = "net @ten" }, "abcdefghjlm" },
+		{ { .expression = "src net @ten" }, "abdefghlm" },
+		{ { .expression = "not dst host @ten" }, "adegikno" },
+		{ { .expression = "src and dst net @ten" }, "bfhlm" },
+		{ { .expression = "src and dst net @all" }, "abcdefghijlm" },
+		{ { .expression = "ip net @ten" }, "abdghjlm" },
+		{ { .expression = "ip6 net @ten" }, "ce" },
+		{ { .expression = "arp dst @ten" }, "f" },
+		{ { .src_ip = "@ten,172.16.0.1" }, "abdefghjlm" },
+		{ { .src_ip = "@ten", .dst_ip = "224.0.0.5,@all", .protocol = "icmp" }, "d" },
+	};
+	char got[WEIR_ARRAY_SIZE(table) + 1];
+
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(named); i++) {
+		struct weir_match_spec spec = named[i].spec;
+
+		spec.named_sets = true;
+		find(&spec, got);
+		if (strcmp(got, named[i].letters) != 0)
+			fail_msg("case %zu: got %s, want %s", i, got, named[i].letters);
+	}
+}
+
 /* Long lists are searched, short ones too: against a plain look at each. */
 static void finds_in_lists(void **state)
 {
@@ -264,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(means),
 		cmocka_unit_test(flags_mean),
+		cmocka_unit_test(sets_mean),
 		cmocka_unit_test(finds_in_lists),
 	};
 

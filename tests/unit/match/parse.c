@@ -55,6 +55,21 @@ static const struct {
 	{ "dst net 0.0.0.0/0", "dst net 0.0.0.0/0" },
 	{ "net ::/0", "net ::/0" },
 	{ "net 2001:db8::/33", "net 2001:db8::/33" },
+	/* sets */
+	{ "net @bad", "net @bad" },
+	{ "host @bad", "net @bad" },
+	{ "src @bad", "src net @bad" },
+	{ "dst or src net @bad", "net @bad" },
+	{ "src and dst host @A-z_9", "src and dst net @A-z_9" },
+	{ "ip src net @bad", "ip src net @bad" },
+	{ "ip6 host @bad", "ip6 net @bad" },
+	{ "arp dst @bad", "arp dst net @bad" },
+	{ "not src net @bad", "not src net @bad" },
+	{ "src net @bad or @worse", "src net @bad or src net @worse" },
+	{ "net (@bad or not 10.0.0.0/8)", "net @bad or not net 10.0.0.0/8" },
+	{ "src net 10.0.0.0/8,@bad,::1,11.0.0.0/8",
+	  "src net 10.0.0.0/8,11.0.0.0/8,::1 or src net @bad" },
+	{ "net @a23456789012345 and tcp", "net @a23456789012345 and tcp" },
 	{ "ip host 10.0.0.1", "ip host 10.0.0.1" },
 	{ "ip6 src net fe80::/10", "ip6 src net fe80::/10" },
 	{ "arp dst 10.0.0.1", "arp dst host 10.0.0.1" },
@@ -277,7 +292,7 @@ static const struct {
 
 static struct weir_match *parse(const char *text)
 {
-	const struct weir_match_spec spec = { .expression = text };
+	const struct weir_match_spec spec = { .expression = text, .named_sets = true };
 	struct weir_error err = { 0 };
 	struct weir_match *m = NULL;
 
@@ -317,6 +332,8 @@ static bool same(const struct weir_ast *a, const struct weir_ast *b)
 		return a->addr.n_v4 == b->addr.n_v4 && a->addr.set_v4 == b->addr.set_v4 &&
 		       a->addr.set_v6 == b->addr.set_v6 &&
 		       same_list(a->addr.v, a->addr.n, b->addr.v, b->addr.n, sizeof(*a->addr.v));
+	case WEIR_AST_SET:
+		return !strcmp(a->set.name, b->set.name) && a->set.index == b->set.index;
 	case WEIR_AST_MAC:
 		return !memcmp(&a->mac, &b->mac, sizeof(a->mac));
 	case WEIR_AST_TCP_FLAGS:
@@ -437,6 +454,67 @@ static void refuses_flags(void **state)
 	}
 }
 
+/* The names of @text, with blanks between. */
+static void expect_names(const char *text, const char *names)
+{
+	struct weir_match *m = parse(text);
+	struct weir_buf list = { 0 };
+
+	weir_buf_adds(&list, "");
+	for (size_t i = 0; i < weir_match_names(m); i++)
+		weir_buf_addf(&list, "%s%s", i ? " " : "", weir_match_name(m, i));
+	assert_string_equal(list.data, names);
+	weir_buf_free(&list);
+	weir_match_free(m);
+}
+
+static void names_sets(void **state)
+{
+	static const struct {
+		struct weir_match_spec spec;
+		const char *message;
+	} cases[] = {
+		{ { .expression = "src net @bad" },
+		  "expression: \"@bad\" at character 9: sets exist only in `weir filter`: " },
+		{ { .dst_ip = "10.0.0.1,@bad" },
+		  "--dst-ip: \"@bad\" at character 10: sets exist only in `weir filter`: " },
+		{ { .src_ip = "@", .named_sets = true }, "1 to 15 letters" },
+		{ { .src_ip = "@a234567890123456", .named_sets = true }, "1 to 15 letters" },
+		{ { .src_ip = "@a/8", .named_sets = true }, "1 to 15 letters" },
+		{ { .src_ip = "@a@b", .named_sets = true }, "1 to 15 letters" },
+		{ { .src_port = "@bad", .named_sets = true }, "not a port" },
+		{ { .expression = "@bad", .named_sets = true }, "write src net or dst net" },
+		{ { .expression = "port 80 or @bad", .named_sets = true }, "not a port" },
+		{ { .expression = "ether host @bad", .named_sets = true }, "not a MAC address" },
+		{ { .expression = "net @bad mask 255.0.0.0", .named_sets = true },
+		  "not an IPv4 network" },
+	};
+	const struct weir_match_spec flags = { .src_ip = "@bad,10.0.0.0/8",
+					       .dst_ip = "@x",
+					       .expression = "not net @bad",
+					       .named_sets = true };
+	struct weir_error err = { 0 };
+	struct weir_buf text = { 0 };
+	struct weir_match *m = NULL;
+
+	(void)state;
+	expect_names("tcp", "");
+	expect_names("src net @b or (dst net @a and not net @b) or ip6 host @c", "b a c");
+	assert_int_equal(weir_match_parse(&flags, &m, &err), 0);
+	weir_match_print(m, &text);
+	assert_string_equal(text.data,
+			    "(src net @bad or src net 10.0.0.0/8) and dst net @x and not net @bad");
+	weir_buf_free(&text);
+	weir_match_free(m);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(cases); i++) {
+		m = NULL;
+		assert_int_equal(weir_match_parse(&cases[i].spec, &m, &err), -EINVAL);
+		assert_null(m);
+		if (!strstr(err.msg, cases[i].message))
+			fail_msg("%s instead of %s", err.msg, cases[i].message);
+	}
+}
+
 static void tells_fields(void **state)
 {
 #define F(name) (1U << WEIR_FIELD_##name)
@@ -452,6 +530,8 @@ static void tells_fields(void **state)
 		{ "vlan", F(VLAN) },
 		{ "host 10.0.0.1", F(IP) },
 		{ "arp host 10.0.0.1", F(ETHER) | F(IP) },
+		{ "net @bad", F(IP) },
+		{ "arp net @bad", F(ETHER) | F(IP) },
 		{ "tcp", F(PROTO) },
 		{ "icmp", F(PROTO) | F(IP) },
 		{ "tcp port 80", F(PORTS) },
@@ -573,7 +653,7 @@ int main(void)
 		cmocka_unit_test(accepts_and_prints), cmocka_unit_test(refuses_by_name),
 		cmocka_unit_test(reads_flags),	      cmocka_unit_test(refuses_flags),
 		cmocka_unit_test(tells_fields),	      cmocka_unit_test(makes_sets),
-		cmocka_unit_test(has_bounds),
+		cmocka_unit_test(has_bounds),	      cmocka_unit_test(names_sets),
 	};
 
 	return cmocka_run_group_tests_name("match.parse", cases, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/addr.h"
+#include "match/gen.h"
 #include "match/match.h"
 
 #define VM_STACK 20 /* what match.h allows */
@@ -29,18 +30,12 @@ static inline bool vm_is_wide(const struct bpf_insn *i)
 	return i->code == (BPF_LD | BPF_DW | BPF_IMM);
 }
 
-/* An LPM trie: does one of the prefixes hold the key's address? */
-static inline uint64_t vm_lookup(struct vm *vm)
+/* Does one of the prefixes of @set hold the address? */
+static inline bool vm_holds(const struct weir_match *m, size_t set, const uint8_t addr[16])
 {
 	const struct weir_prefix *list;
-	size_t n = weir_match_set(vm->m, (size_t)vm->r[1], &list);
-	uint32_t len;
-	uint8_t addr[16];
+	size_t n = weir_match_set(m, set, &list);
 
-	memcpy(&len, vm->stack, sizeof(len));
-	memcpy(addr, vm->stack + sizeof(len), sizeof(addr));
-	if (len != 128 || vm->r[2] != (uintptr_t)vm->stack)
-		vm->wrong = "bad key";
 	for (size_t i = 0; i < n; i++) {
 		unsigned int bit = 0;
 
@@ -48,9 +43,46 @@ static inline uint64_t vm_lookup(struct vm *vm)
 		       !((addr[bit / 8] ^ list[i].addr.b[bit / 8]) & 0x80 >> bit % 8))
 			bit++;
 		if (bit == list[i].len)
-			return 1;
+			return true;
 	}
-	return 0;
+	return false;
+}
+
+/* An LPM trie: r2 points at the key. */
+static inline uint64_t vm_lookup(struct vm *vm)
+{
+	uint32_t len;
+	uint8_t addr[16];
+
+	memcpy(&len, vm->stack, sizeof(len));
+	memcpy(addr, vm->stack + sizeof(len), sizeof(addr));
+	if (len != 128 || vm->r[2] != (uintptr_t)vm->stack)
+		vm->wrong = "bad key";
+	return vm_holds(vm->m, (size_t)vm->r[1], addr);
+}
+
+/* What the sets behind the names hold: about half of all addresses. */
+static inline bool vm_in(void *arg, size_t i, const uint8_t addr[16])
+{
+	(void)arg;
+	return addr[15] >> i % 8 & 1;
+}
+
+#define VM_CALL_SET 0x7000 /* r1 = set, r2 = address, r3 = v4 */
+
+static inline uint64_t vm_ask(struct vm *vm)
+{
+	const size_t n = weir_match_sets(vm->m), set = (size_t)vm->r[1];
+	struct weir_addr addr;
+
+	memcpy(addr.b, (const void *)(uintptr_t)vm->r[2], sizeof(addr.b));
+	if (set < n)
+		return vm_holds(vm->m, set, addr.b);
+	if (set - n >= weir_match_names(vm->m))
+		vm->wrong = "a set that is not there";
+	if (weir_addr_is_v4(&addr) != vm->r[3])
+		vm->wrong = "a set asked for an address of the other family";
+	return vm_in(NULL, set - n, addr.b);
 }
 
 static inline bool vm_jumps(const struct bpf_insn *i, uint64_t a, uint64_t b)
@@ -166,7 +198,7 @@ static inline bool vm_run(struct vm *vm, const struct weir_match *m, const struc
 		} else if (BPF_OP(i->code) == BPF_EXIT) {
 			return vm->r[0];
 		} else if (BPF_OP(i->code) == BPF_CALL) {
-			vm->r[0] = vm_lookup(vm);
+			vm->r[0] = i->imm == VM_CALL_SET ? vm_ask(vm) : vm_lookup(vm);
 		} else if (vm_jumps(i, vm->r[i->dst_reg], (uint64_t)(int64_t)i->imm)) {
 			pc += (size_t)i->off;
 		}
@@ -221,4 +253,59 @@ static inline int *vm_set_fds(const struct weir_match *m)
 	for (size_t i = 0; i < n; i++)
 		fds[i] = (int)i;
 	return fds;
+}
+
+static inline void vm_gen_set(struct weir_gen *g, void *arg, const struct weir_match *m, size_t set,
+			      size_t offset, bool v4, struct weir_gen_out o)
+{
+	const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 1, .imm = (int32_t)set },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = g->pkt },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = (int32_t)offset },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3, .imm = v4 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = VM_CALL_SET },
+	};
+
+	(void)arg;
+	(void)m;
+	for (size_t i = 0; i < sizeof(code) / sizeof(*code); i++)
+		weir_gen_emit(g, code[i]);
+	weir_gen_jump_if(g, BPF_JNE, 0, 0, o.yes);
+	weir_gen_goto(g, o.no, o.next);
+}
+
+/* A match as a function, by a caller that has sets of its own. */
+static inline int vm_gen(const struct weir_match *m, size_t max, struct bpf_insn **ret,
+			 size_t *ret_n, struct weir_error *err)
+{
+	const struct bpf_insn keep = {
+		.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_6, .src_reg = BPF_REG_1
+	};
+	struct weir_gen g;
+	struct weir_gen_out o;
+	int labels[2], r;
+
+	if (weir_gen_init(&g, max) < 0)
+		abort();
+	g.pkt = BPF_REG_6;
+	g.set = vm_gen_set;
+	weir_gen_emit(&g, keep);
+	labels[0] = weir_gen_label(&g);
+	labels[1] = weir_gen_label(&g);
+	o = (struct weir_gen_out){ .yes = labels[1], .no = labels[0], .next = labels[0] };
+	weir_gen_match(&g, m, o);
+	for (int i = 0; i < 2; i++) {
+		weir_gen_place(&g, labels[i]);
+		weir_gen_emit(&g, (struct bpf_insn){
+					  .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = i });
+		weir_gen_emit(&g, (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT });
+	}
+	r = weir_gen_finish(&g, "the match", err);
+	if (!r) {
+		*ret = g.v;
+		*ret_n = g.n;
+		g.v = NULL;
+	}
+	weir_gen_free(&g);
+	return r;
 }

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <bpf/libbpf.h>
+
+#include "dataplane/load.h"
+#include "dataplane/netlink.h"
+#include "dataplane/tc_impl.h"
+
+#define HANDLE(place) ((uint32_t)'W' << 24 | (uint32_t)'R' << 16 | (uint32_t)(place))
+/* An empty chain of filters of this number, at ingress, says that weir made the
+ * qdisc. No packet ever goes there. */
+#define MADE_CHAIN ((uint32_t)'W' << 16 | (uint32_t)'E' << 8 | 'I') /* has 28 bits */
+#define DUMP_TRIES 5
+
+static uint32_t parent(bool out)
+{
+	return TC_H_MAKE(TC_H_CLSACT, out ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
+}
+
+static struct bpf_tc_hook make_hook(uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	struct bpf_tc_hook hook = {
+		.sz = sizeof(hook),
+		.ifindex = (int)ifindex,
+		.attach_point = point,
+	};
+
+	return hook;
+}
+
+static struct bpf_tc_hook direction(uint32_t ifindex, bool out)
+{
+	return make_hook(ifindex, out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+}
+
+/* ---- What is there */
+
+/* The filters of one direction. */
+struct line {
+	uint32_t others;		  /* the lowest priority of another's; 0 = none */
+	uint32_t priority[WEIR_TC_PLACES]; /* of ours; 0 = not there */
+};
+
+static int see_filter(void *arg, const struct nlmsghdr *h)
+{
+	const struct tcmsg *t = weir_nl_payload(h, sizeof(*t));
+	const uint32_t *chain = weir_nl_find(h, sizeof(*t), TCA_CHAIN, sizeof(*chain));
+	struct line *l = arg;
+	uint32_t priority;
+
+	if (h->nlmsg_type != RTM_NEWTFILTER || !t || (chain && *chain))
+		return 0;
+	priority = TC_H_MAJ(t->tcm_info) >> 16;
+	for (uint32_t i = 0; i < WEIR_TC_PLACES; i++)
+		if (t->tcm_handle == HANDLE(i))
+			l->priority[i] = priority;
+	/* Without a handle it is the head of those of a priority. */
+	if (t->tcm_handle && TC_H_MAJ(t->tcm_handle) != HANDLE(0) &&
+	    (!l->others || priority < l->others))
+		l->others = priority;
+	return 0;
+}
+
+static int ask_tc(uint16_t type, uint32_t ifindex, bool out,
+		  int (*fn)(void *arg, const struct nlmsghdr *h), void *arg)
+{
+	const struct tcmsg t = {
+		.tcm_family = AF_UNSPEC,
+		.tcm_ifindex = (int)ifindex,
+		.tcm_parent = parent(out),
+	};
+	struct weir_nl_msg m;
+
+	weir_nl_begin(&m, type, NLM_F_DUMP, &t, sizeof(t));
+	return weir_nl_ask(NETLINK_ROUTE, &m, fn, arg);
+}
+
+static int look(uint32_t ifindex, bool out, struct line *l)
+{
+	int ret = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++) {
+		memset(l, 0, sizeof(*l));
+		ret = ask_tc(RTM_GETTFILTER, ifindex, out, see_filter, l);
+	}
+	return ret;
+}
+
+/* ---- The qdisc */
+
+static int mark_qdisc(uint32_t ifindex)
+{
+	const struct tcmsg t = {
+		.tcm_family = AF_UNSPEC,
+		.tcm_ifindex = (int)ifindex,
+		.tcm_parent = parent(false),
+	};
+	const uint32_t chain = MADE_CHAIN;
+	struct weir_nl_msg m;
+
+	weir_nl_begin(&m, RTM_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, &t, sizeof(t));
+	weir_nl_attr(&m, TCA_CHAIN, &chain, sizeof(chain));
+	return weir_nl_ask(NETLINK_ROUTE, &m, NULL, NULL);
+}
+
+struct chains {
+	bool made;   /* ours, the mark */
+	bool others; /* any other: filters, or a user's chain */
+};
+
+static int see_chain(void *arg, const struct nlmsghdr *h)
+{
+	const uint32_t *chain = weir_nl_find(h, sizeof(struct tcmsg), TCA_CHAIN, sizeof(*chain));
+	struct chains *c = arg;
+
+	if (h->nlmsg_type != RTM_NEWCHAIN || !chain)
+		return 0;
+	if (*chain == MADE_CHAIN)
+		c->made = true;
+	else
+		c->others = true;
+	return 0;
+}
+
+/* Nothing of the clsact qdisc but what weir made of it: away with it. */
+static void remove_qdisc(uint32_t ifindex)
+{
+	struct bpf_tc_hook both = make_hook(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	struct chains c = { 0 };
+
+	if (!ask_tc(RTM_GETCHAIN, ifindex, false, see_chain, &c) &&
+	    !ask_tc(RTM_GETCHAIN, ifindex, true, see_chain, &c) && c.made && !c.others)
+		bpf_tc_hook_destroy(&both);
+}
+
+static int need_qdisc(uint32_t ifindex)
+{
+	struct bpf_tc_hook both = make_hook(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int ret = bpf_tc_hook_create(&both);
+
+	if (ret)
+		return ret == -EEXIST ? 0 : ret;
+	ret = mark_qdisc(ifindex);
+	if (ret)
+		bpf_tc_hook_destroy(&both);
+	return ret;
+}
+
+/* ---- Filters */
+
+/* The priority that puts @place before the filters of others, with the filter before
+ * the learner; 0 where there is no room. The filter leaves room behind it. */
+static uint32_t choose_priority(const struct line *l, enum weir_tc_place place)
+{
+	uint32_t filter = l->priority[WEIR_TC_FILTER], learn = l->priority[WEIR_TC_LEARN];
+	uint32_t limit = l->others ? l->others : WEIR_TC_PRIORITY + WEIR_TC_PLACES;
+
+	if (place == WEIR_TC_LEARN && filter)
+		return filter + 1;
+	if (place == WEIR_TC_FILTER && learn && learn < limit)
+		limit = learn + 1;
+	if (limit > WEIR_TC_PRIORITY + WEIR_TC_PLACES)
+		limit = WEIR_TC_PRIORITY + WEIR_TC_PLACES;
+	if (place == WEIR_TC_LEARN)
+		return limit - 1;
+	return limit > 2 ? limit - 2 : limit - 1;
+}
+
+static int explain(int code, uint32_t ifindex, bool out, struct weir_error *err)
+{
+	const char *way = out ? "egress" : "ingress";
+	char name[IF_NAMESIZE];
+
+	if (!if_indextoname(ifindex, name))
+		code = -ENODEV;
+	/* Of another kind or protocol than what has the priority already; or the
+	 * qdisc is the older `ingress`, which has no way out. */
+	if (code == -EINVAL || code == -EBUSY)
+		return weir_fail(err, code,
+				 "the tc filters that %s has at %s leave no room before them: see "
+				 "`tc qdisc show dev %s` and `tc filter show dev %s %s`, and give "
+				 "them a priority above 2, under clsact",
+				 name, way, name, name, way);
+	return weir_load_explain(err, code, "attach to tc");
+}
+
+int weir_clsact_attach(int prog_fd, uint32_t ifindex, bool out, enum weir_tc_place place,
+		       struct weir_error *err)
+{
+	struct bpf_tc_hook hook = direction(ifindex, out);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = HANDLE(place));
+	struct line l;
+	int ret = need_qdisc(ifindex);
+
+	if (!ret)
+		ret = look(ifindex, out, &l);
+	if (ret)
+		return explain(ret, ifindex, out, err);
+	opts.priority = l.priority[place];
+	if (opts.priority)
+		opts.flags = BPF_TC_F_REPLACE;
+	else
+		opts.priority = choose_priority(&l, place);
+	ret = opts.priority ? bpf_tc_attach(&hook, &opts) : -EBUSY;
+	if (!ret)
+		return 0;
+	remove_qdisc(ifindex);
+	return explain(ret, ifindex, out, err);
+}
+
+void weir_clsact_detach(uint32_t ifindex, bool out, enum weir_tc_place place)
+{
+	struct bpf_tc_hook hook = direction(ifindex, out);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE(place));
+	struct line l;
+
+	if (look(ifindex, out, &l) || !l.priority[place])
+		return;
+	opts.priority = l.priority[place];
+	bpf_tc_detach(&hook, &opts);
+	remove_qdisc(ifindex);
+}
+
+bool weir_clsact_attached(uint32_t ifindex, bool out, enum weir_tc_place place)
+{
+	struct line l;
+
+	return !look(ifindex, out, &l) && l.priority[place];
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a policy is given before it enters force: rows, ids, the end of its rules. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
+
+#include "base/cleanup.h"
+#include "dataplane/load.h"
+#include "dataplane/sys.h"
+#include "policy/engine_impl.h"
+
+#define VERB "filter" /* of the rules in the store on which the filter acts */
+
+/* ---- Rules by owner and name */
+
+struct index {
+	const struct weir_policy_rule **v;
+	size_t n;
+};
+
+static void free_index(struct index *x)
+{
+	free(x->v);
+}
+
+static int compare_rules(const struct weir_policy_rule *a, const struct weir_policy_rule *b)
+{
+	int ret = strcmp(a->owner, b->owner);
+
+	return ret ? ret : strcmp(a->name, b->name);
+}
+
+static int compare(const void *a, const void *b)
+{
+	return compare_rules(*(const struct weir_policy_rule *const *)a,
+			     *(const struct weir_policy_rule *const *)b);
+}
+
+static int make_index(const struct weir_policy *p, struct index *ret, struct weir_error *err)
+{
+	ret->n = p->n_rules;
+	ret->v = calloc(p->n_rules + 1, sizeof(*ret->v));
+	if (!ret->v)
+		return weir_fail(err, -ENOMEM, "out of memory: shorten the policy");
+	for (size_t i = 0; i < p->n_rules; i++)
+		ret->v[i] = &p->rules[i];
+	qsort(ret->v, ret->n, sizeof(*ret->v), compare);
+	return 0;
+}
+
+static const struct weir_policy_rule *find(const struct index *x, const char *owner,
+					   const char *name)
+{
+	size_t from = 0, to = x->n;
+
+	while (from < to) {
+		size_t mid = (from + to) / 2;
+		int order = strcmp(x->v[mid]->owner, owner);
+
+		if (!order)
+			order = strcmp(x->v[mid]->name, name);
+		if (!order)
+			return x->v[mid];
+		if (order < 0)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return NULL;
+}
+
+/* ---- Expiry */
+
+static bool same_words(const struct weir_policy_rule *a, const struct weir_policy_rule *b)
+{
+	weir_autobuf struct weir_buf x = { 0 }, y = { 0 };
+
+	weir_policy_print_rule(a, 0, &x);
+	weir_policy_print_rule(b, 0, &y);
+	return x.data && y.data && strcmp(x.data, y.data) == 0;
+}
+
+int weir_plan_date(const struct weir_filter *f, struct weir_policy *p, uint64_t boot,
+		   struct weir_error *err)
+{
+	weir_cleanup(free_index) struct index old = { 0 };
+	int ret = make_index(f->policy, &old, err);
+
+	for (size_t i = 0; !ret && i < p->n_rules; i++) {
+		struct weir_policy_rule *r = &p->rules[i];
+		const struct weir_policy_rule *was = find(&old, r->owner, r->name);
+
+		if (r->ttl && !r->expires)
+			r->expires = was && was->expires && same_words(was, r) ? was->expires :
+										 boot + r->ttl;
+	}
+	return ret;
+}
+
+/* Is @id the store's number of that rule? */
+static bool id_is_good(const struct weir_filter *f, const struct weir_policy_rule *r, uint32_t id,
+		       struct weir_rule *ret)
+{
+	return id && !weir_rules_get(&f->rules, id, ret) && strcmp(ret->owner, r->owner) == 0 &&
+	       strcmp(ret->name, r->name) == 0 && strcmp(ret->verb, VERB) == 0;
+}
+
+void weir_plan_find_ids(const struct weir_filter *f, struct weir_policy *p)
+{
+	for (size_t i = 0; f->rules.rules_fd >= 0 && i < p->n_rules; i++) {
+		struct weir_policy_rule *r = &p->rules[i];
+		struct weir_rule_key key = { 0 };
+		struct weir_rule entry;
+
+		snprintf(key.owner, sizeof(key.owner), "%s", r->owner);
+		snprintf(key.name, sizeof(key.name), "%s", r->name);
+		if (bpf_map_lookup_elem(f->rules.names_fd, &key, &r->id) ||
+		    !id_is_good(f, r, r->id, &entry))
+			r->id = 0;
+	}
+}
+
+void weir_plan_expire(struct weir_filter *f, struct weir_policy *p, uint64_t boot)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->n_rules; i++) {
+		struct weir_policy_rule *r = &p->rules[i];
+		struct weir_rule entry;
+
+		if (r->expires && r->expires <= boot) {
+			if (f->rules.rules_fd >= 0 && id_is_good(f, r, r->id, &entry))
+				weir_rules_del(&f->rules, r->owner, r->name, NULL);
+			weir_policy_rule_free(r);
+			continue;
+		}
+		if (kept != i)
+			p->rules[kept] = *r;
+		kept++;
+	}
+	p->n_rules = kept;
+}
+
+/* ---- Rows */
+
+static int clear_row(const struct weir_filter *f, uint32_t row)
+{
+	weir_autofree struct weir_filter_account *zero =
+		calloc((size_t)weir_sys_cpus(), sizeof(*zero));
+
+	if (!zero)
+		return -ENOMEM;
+	return bpf_map_update_elem(f->lasting_fd[WEIR_LASTING_ACCOUNT], &row, zero, BPF_ANY) ?
+		       -errno : 0;
+}
+
+int weir_plan_rows(struct weir_filter *f, struct weir_policy *p, struct weir_error *err)
+{
+	bool used[WEIR_FILTER_ROWS] = { false };
+	uint32_t next = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < f->policy->n_ifaces; i++)
+		used[f->policy->ifaces[i].index % WEIR_FILTER_ROWS] = true;
+	for (size_t i = 0; !ret && i < p->n_ifaces; i++) {
+		struct weir_policy_iface *x = &p->ifaces[i];
+		const struct weir_policy_iface *was =
+			weir_policy_find_iface(f->policy, x->name, x->hook, x->out);
+
+		if (was && !f->foreign) {
+			x->index = was->index;
+			continue;
+		}
+		/* All was cleared with the renewed account. */
+		if (f->foreign) {
+			x->index = (uint32_t)i;
+			continue;
+		}
+		while (next < WEIR_FILTER_ROWS && used[next])
+			next++;
+		if (next == WEIR_FILTER_ROWS)
+			return weir_fail(err, -E2BIG,
+					 "no place is left for %s: the filter has %d, for the "
+					 "interfaces of the old and of the new policy: take some "
+					 "off first",
+					 x->name, WEIR_FILTER_ROWS);
+		used[next] = true;
+		x->index = next;
+		ret = clear_row(f, next);
+	}
+	return ret ? weir_load_explain(err, ret, "clear the filter's account") : 0;
+}
+
+/* ---- The rule store */
+
+static void make_entry(const struct weir_policy_rule *r, uint32_t order, struct weir_rule *ret)
+{
+	weir_autobuf struct weir_buf words = { 0 };
+
+	memset(ret, 0, sizeof(*ret));
+	ret->order = order;
+	ret->expires = r->expires;
+	snprintf(ret->verb, sizeof(ret->verb), "%s", VERB);
+	snprintf(ret->owner, sizeof(ret->owner), "%s", r->owner);
+	snprintf(ret->name, sizeof(ret->name), "%s", r->name);
+	weir_policy_print_rule(r, 0, &words);
+	snprintf(ret->text, sizeof(ret->text), "%s", words.data ? words.data : "");
+}
+
+int weir_plan_ids(struct weir_filter *f, struct weir_policy *p, struct weir_error *err)
+{
+	weir_cleanup(free_index) struct index old = { 0 };
+	int ret = make_index(f->policy, &old, err);
+
+	for (size_t i = 0; !ret && i < p->n_rules; i++) {
+		struct weir_policy_rule *r = &p->rules[i];
+		const struct weir_policy_rule *was = find(&old, r->owner, r->name);
+		struct weir_rule entry;
+
+		if (was)
+			r->id = was->id;
+		if (id_is_good(f, r, r->id, &entry))
+			continue;
+		make_entry(r, (uint32_t)i, &entry);
+		ret = weir_rules_put(&f->rules, &entry, err);
+		r->id = entry.id;
+	}
+	return ret;
+}
+
+/* Each owner counts its own rules; @before is the order of the rule before @at. */
+static uint32_t order_of(const struct weir_policy *p, size_t at, uint32_t before)
+{
+	uint32_t order = 0;
+
+	if (at && strcmp(p->rules[at - 1].owner, p->rules[at].owner) == 0)
+		return before + 1;
+	for (size_t i = 0; i < at; i++)
+		order += strcmp(p->rules[i].owner, p->rules[at].owner) == 0;
+	return order;
+}
+
+struct leftovers {
+	const struct index *policy, *previous;
+	struct weir_rule_key *v;
+	size_t n;
+};
+
+static int find_leftover(void *arg, const struct weir_rule *rule)
+{
+	struct leftovers *l = arg;
+	struct weir_rule_key *more;
+
+	if (strcmp(rule->verb, VERB) != 0 || find(l->policy, rule->owner, rule->name) ||
+	    find(l->previous, rule->owner, rule->name))
+		return 0;
+	more = reallocarray(l->v, l->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->v = more;
+	memcpy(l->v[l->n].owner, rule->owner, sizeof(rule->owner));
+	memcpy(l->v[l->n++].name, rule->name, sizeof(rule->name));
+	return 0;
+}
+
+/* Of @old, or of all where it is NULL. */
+static int delete_leftovers(struct weir_filter *f, const struct index *policy,
+			    const struct index *previous, const struct weir_policy *old,
+			    struct weir_error *err)
+{
+	struct leftovers l = { .policy = policy, .previous = previous };
+	struct weir_rule entry;
+	int ret = old ? 0 : weir_rules_each(&f->rules, find_leftover, &l);
+
+	for (size_t i = 0; old && !ret && i < old->n_rules; i++)
+		if (id_is_good(f, &old->rules[i], old->rules[i].id, &entry))
+			ret = find_leftover(&l, &entry);
+	if (ret)
+		ret = weir_load_explain(err, ret, "read the rules");
+	for (size_t i = 0; !ret && i < l.n; i++) {
+		ret = weir_rules_del(&f->rules, l.v[i].owner, l.v[i].name, err);
+		if (ret == -ENOENT)
+			ret = 0;
+	}
+	free(l.v);
+	return ret;
+}
+
+int weir_plan_sync(struct weir_filter *f, const struct weir_policy *p,
+		   const struct weir_policy *old, struct weir_error *err)
+{
+	weir_cleanup(free_index) struct index policy = { 0 }, previous = { 0 };
+	weir_auto_policy *back = NULL;
+	int ret = make_index(p, &policy, err);
+	uint32_t order = 0;
+
+	/* As long as there is a way back, its rules keep their ids and hits. */
+	if (!ret && f->state.previous)
+		ret = weir_text_get(f, f->state.previous, &back, err);
+	if (!ret && back)
+		ret = make_index(back, &previous, err);
+
+	for (size_t i = 0; !ret && i < p->n_rules; i++) {
+		const struct weir_policy_rule *r = &p->rules[i];
+		struct weir_rule entry, now;
+
+		order = order_of(p, i, order);
+		make_entry(r, order, &entry);
+		if (id_is_good(f, r, r->id, &now) && now.order == entry.order &&
+		    now.expires == entry.expires && strcmp(now.text, entry.text) == 0)
+			continue;
+		ret = weir_rules_put(&f->rules, &entry, err);
+	}
+	return ret ? ret : delete_leftovers(f, &policy, &previous, old, err);
+}
