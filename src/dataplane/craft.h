@@ -4,7 +4,7 @@
  *
  *	[tcp|udp|icmp|icmp6|NUMBER] SRC[:PORT] ['->'] DST[:PORT] [--flags S]
  *		[--vlan N] [--ttl N] [--size N] [-i IFACE]
- *	--pcap FILE	the first frame of a capture (Ethernet, raw IP)
+ *	--pcap FILE	the first frame of a capture (Ethernet, raw IP, Linux cooked)
  *	--hex -		the frame in hexadecimal from a file or standard input
  *
  * IPv6 with a port: [2001:db8::1]:443. A missing port is a fixed one that is

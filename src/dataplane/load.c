@@ -283,10 +283,14 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err)
 {
-	if (n > WEIR_POLICY_INSNS_MAX)
-		return weir_fail(err, -E2BIG, "the policy is too large for the kernel: put "
-					      "addresses into sets, ports into lists");
-	return load_with(obj, insns, n, WEIR_MATCH_ALL, true, err);
+	int ret = n > WEIR_POLICY_INSNS_MAX ? -E2BIG :
+					      load_with(obj, insns, n, WEIR_MATCH_ALL, true, err);
+
+	/* The verifier's bound says the same. */
+	if (ret == -E2BIG)
+		return weir_fail(err, ret, "the policy is too large for the kernel: put addresses "
+					   "into sets, ports into lists");
+	return ret;
 }
 
 int weir_load_explain(struct weir_error *err, int code, const char *what)

@@ -151,32 +151,13 @@ static const struct nlattr *find(const void *attrs, size_t len, uint16_t type)
 	return NULL;
 }
 
-static const struct nlattr *find_behind(const struct nlmsghdr *h, size_t size, uint16_t type)
+const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min)
 {
 	size_t before = NLMSG_SPACE(size);
+	const struct nlattr *a;
 
 	if (h->nlmsg_len < before)
 		return NULL;
-	return find((const unsigned char *)h + before, h->nlmsg_len - before, type);
-}
-
-static const void *value_of(const struct nlattr *a, size_t min)
-{
+	a = find((const unsigned char *)h + before, h->nlmsg_len - before, type);
 	return a && (size_t)a->nla_len - NLA_HDRLEN >= min ? (const char *)a + NLA_HDRLEN : NULL;
-}
-
-const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min)
-{
-	return value_of(find_behind(h, size, type), min);
-}
-
-const void *weir_nl_find_in(const struct nlmsghdr *h, size_t size, uint16_t nest, uint16_t type,
-			    size_t min)
-{
-	const struct nlattr *a = find_behind(h, size, nest);
-
-	if (!a)
-		return NULL;
-	return value_of(find((const char *)a + NLA_HDRLEN, (size_t)a->nla_len - NLA_HDRLEN, type),
-			min);
 }

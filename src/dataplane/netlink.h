@@ -31,6 +31,3 @@ int weir_nl_ask(int protocol, struct weir_nl_msg *m,
 const void *weir_nl_payload(const struct nlmsghdr *h, size_t size);
 /* The attribute @type behind a payload of @size bytes, of at least @min bytes, or NULL. */
 const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min);
-/* The attribute @type within the attribute @nest. */
-const void *weir_nl_find_in(const struct nlmsghdr *h, size_t size, uint16_t nest, uint16_t type,
-			    size_t min);

@@ -45,13 +45,17 @@ static bool in_prefixes(const struct weir_prefix *v, size_t n, const uint8_t *ad
 	return v->len % 8 == 0 || (v->addr.b[bytes] ^ addr[bytes]) >> (8 - v->len % 8) == 0;
 }
 
-static bool eval_v4(const struct weir_ast *a, const uint8_t *addr)
+/* Of a packet whose addresses are IPv4 or, in ARP of other families, zeros. */
+static bool has_v4(const uint8_t *addr)
 {
 	static const uint8_t mapped[4] = { 0, 0, 0xff, 0xff };
 
-	/* ARP of other families has zeros here. */
-	return !memcmp(addr + 8, mapped, sizeof(mapped)) &&
-	       in_prefixes(a->addr.v, a->addr.n_v4, addr, 12);
+	return !memcmp(addr + 8, mapped, sizeof(mapped));
+}
+
+static bool eval_v4(const struct weir_ast *a, const uint8_t *addr)
+{
+	return has_v4(addr) && in_prefixes(a->addr.v, a->addr.n_v4, addr, 12);
 }
 
 static bool eval_v6(const struct weir_ast *a, const uint8_t *addr)
@@ -130,13 +134,13 @@ struct asked {
 
 static bool in_set(const struct asked *q, const struct weir_ast *a, const uint8_t *addr)
 {
-	const bool v4 = q->pkt->flags & a->guard & (WEIR_PKT_IP4 | WEIR_PKT_ARP);
 	struct weir_addr whole;
 
 	memcpy(whole.b, addr, sizeof(whole.b));
-	/* ARP of other families has zeros for an IPv4 address; and a mapped address
-	 * in an IPv6 packet is none. */
-	return v4 == weir_addr_is_v4(&whole) && q->in(q->arg, a->set.index, addr);
+	if (q->pkt->flags & a->guard & (WEIR_PKT_IP4 | WEIR_PKT_ARP) ? !has_v4(addr) :
+								       weir_addr_is_v4(&whole))
+		return false;
+	return q->in(q->arg, a->set.index, addr);
 }
 
 static bool eval_set(const struct asked *q, const struct weir_ast *a)

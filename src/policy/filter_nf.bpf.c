@@ -8,6 +8,7 @@ static __always_inline long weir_load_bytes(void *ctx, __u32 off, void *to, __u3
 	return weir_nf_load_bytes(ctx, off, to, n);
 }
 
+#define WEIR_LIMIT_ONE_CLOCK
 #include "policy/filter.bpf.h"
 
 static __always_inline int filter_packet(struct bpf_nf_ctx *ctx, struct weir_scratch *s)

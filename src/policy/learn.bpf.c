@@ -31,13 +31,22 @@ static __always_inline bool is_test(const struct __sk_buff *skb)
 	       skb->cb[1] == (__u32)(WEIR_GATE_TEST_MAGIC >> 32);
 }
 
+/* Global, hence verified by itself: the verifier would else follow the rest of the
+ * road once for every way through the parser. */
+__attribute__((noinline)) int weir_learn_parse(struct __sk_buff *skb, __u32 out)
+{
+	struct weir_pkt *p = bpf_map_lookup_elem(&weir_learn_pkt, &out);
+
+	return p && weir_skb_parse(skb, out, p);
+}
+
 /* @out: the packet leaves, and its answer comes in. */
 static __always_inline int learn(struct __sk_buff *skb, bool out)
 {
 	__u32 which = out;
 	struct weir_pkt *p = bpf_map_lookup_elem(&weir_learn_pkt, &which);
 
-	if (p && !is_test(skb) && weir_skb_parse(skb, out, p))
+	if (p && !is_test(skb) && weir_learn_parse(skb, out))
 		weir_reply_learn(skb, p, !out);
 	return WEIR_TCX_NEXT;
 }

@@ -214,13 +214,25 @@ static __always_inline bool weir_limit_is_shared(const struct weir_limit *l, __u
 	return flags & WEIR_PKT_IP6 ? l->len6 < 64 : l->len4 < 32;
 }
 
+/* The clock that moves with the tick is cheaper, and near enough for long bursts; a
+ * netfilter program may not ask for it (WEIR_LIMIT_ONE_CLOCK). */
+static __always_inline __u64 weir_limit_now(const struct weir_limit *l)
+{
+#ifdef WEIR_LIMIT_ONE_CLOCK
+	(void)l;
+#else
+	if (l->depth >= WEIR_LIMIT_COARSE)
+		return bpf_ktime_get_coarse_ns();
+#endif
+	return bpf_ktime_get_ns();
+}
+
 static __always_inline struct weir_charge weir_limit_charge(const struct weir_scratch *s,
 							    const struct weir_limit *l)
 {
 	__u64 units = 1;
 	struct weir_charge c = {
-		.now = l->depth < WEIR_LIMIT_COARSE ? bpf_ktime_get_ns() :
-						      bpf_ktime_get_coarse_ns(),
+		.now = weir_limit_now(l),
 		.depth = l->depth,
 		.look = s->flags & WEIR_SCRATCH_TEST,
 	};

@@ -747,10 +747,12 @@ static void test_iface_comes_back(void)
 static void test_comes_back_while_waiting(void)
 {
 	struct pair p = { test_veth(), test_veth() };
+	struct timespec now = { 0 };
 	struct weir_filter f;
+	int64_t left;
 
 	policy_one(&p);
-	put_waiting(&p, 3 * SECOND);
+	put_waiting(&p, 5 * SECOND);
 	test_run("ip link del %s && ip link del %s", p.v.a, p.w.a);
 	remake(&p.v);
 	remake(&p.w);
@@ -758,8 +760,11 @@ static void test_comes_back_while_waiting(void)
 	CHECK_OK(weir_filter_reattach(&f, NULL, &err));
 	CHECK(f.previous, "no longer waits");
 	CHECK_EQ(which(&f, &p), 2);
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	left = (int64_t)f.deadline - (int64_t)now.tv_sec * (int64_t)SECOND - now.tv_nsec;
 	weir_filter_close(&f);
-	test_sleep_ms(3000);
+	CHECK(left > 0 && left < 5 * (int64_t)SECOND, "%lld ns are left", (long long)left);
+	test_sleep_ms((unsigned int)(left / 1000000) + 50);
 	open_filter(&f);
 	CHECK(f.rolled_back, "not told");
 	CHECK_EQ(which(&f, &p), 1);

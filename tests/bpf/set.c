@@ -558,7 +558,64 @@ static void killed(void)
 	free(v);
 }
 
+/* A large trie is mapped in parts, as changes touch them. */
+static void in_parts(void)
+{
+	const struct weir_prefix *gone;
+	struct weir_prefix more[100], *v;
+	struct weir_pin_dir d;
+	struct weir_set s, other;
+	struct look l;
+	size_t n;
+
+	v = mixed(0, 120000, &n);
+	CHECK_OK(weir_pin_open(&d, "filter", true, &err));
+	CHECK_OK(weir_set_create(&s, v, n, &err));
+	CHECK_OK(weir_set_pin(&s, &d, "s1", &err));
+	CHECK_OK(weir_set_open(&other, &d, "s1", &err));
+	look_open(&l, &s, NULL);
+	gone = &v[n / 2];
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(more); i++)
+		more[i] = random_v6(24 + (unsigned int)i);
+	CHECK_OK(weir_set_add(&other, more, WEIR_ARRAY_SIZE(more), &err));
+	CHECK_OK(weir_set_del(&other, gone, 100, &err));
+	CHECK(other.touched, "mapped as a whole");
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(more); i++)
+		CHECK(look_one(&l, &s, &more[i].addr), "%zu is not in", i);
+	for (size_t i = 0; i < 100; i++) {
+		const bool want = covers_any(v, n / 2, &gone[i].addr) ||
+				  covers_any(gone + 100, n - n / 2 - 100, &gone[i].addr) ||
+				  covers_any(more, WEIR_ARRAY_SIZE(more), &gone[i].addr);
+
+		CHECK(look_one(&l, &s, &gone[i].addr) == want, "deleted %zu: not %d", i, want);
+		CHECK(weir_set_contains(&other, &gone[i].addr) == want, "deleted %zu, by hand", i);
+	}
+	CHECK_EQ(weir_set_count(&s), weir_set_count(&other));
+	look_close(&l);
+	weir_set_close(&other);
+	weir_set_close(&s);
+	weir_pin_close(&d);
+	free(v);
+}
+
+/* What would not leave a quarter of the memory free is refused before it is made. */
 static void no_memory(void)
+{
+	struct weir_set s;
+	size_t n;
+	struct weir_prefix *v = mixed(SOME, 0, &n);
+
+	test_run("mount -t tmpfs none /mnt && echo 'MemAvailable: 5000 kB' >/mnt/meminfo && "
+		 "mount --bind /mnt/meminfo /proc/meminfo");
+	CHECK_EQ(weir_set_create(&s, v, n, &err), -ENOMEM);
+	CHECK(strstr(err.msg, "needs 5 MB of memory and there are 4 MB"), "said: %s", err.msg);
+	CHECK(s.fd[WEIR_SET_TABLE4] < 0 && s.fd[WEIR_SET_LIST] < 0, "something was made");
+	CHECK_OK(weir_set_create(&s, v, 100, &err));
+	weir_set_close(&s);
+	free(v);
+}
+
+static void too_many(void)
 {
 	struct weir_prefix p = prefix("192.0.2.1");
 	struct weir_set s;
@@ -582,7 +639,9 @@ int main(int argc, char **argv)
 		{ "under look-ups: IPv4 in the trie", churn_trie4 },
 		{ "under look-ups: trie", churn_trie6 },
 		{ "kill -9 in a change", killed },
-		{ "too many", no_memory },
+		{ "mapped in parts", in_parts },
+		{ "no memory", no_memory },
+		{ "too many", too_many },
 	};
 
 	return test_main(tests, WEIR_ARRAY_SIZE(tests), argc, argv);

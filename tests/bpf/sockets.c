@@ -451,6 +451,15 @@ static void under_tmux(void)
 	asked_from("tmux", "tmux -f /dev/null new-session -d '", "'");
 }
 
+static bool listens(void)
+{
+	weir_autofree struct weir_socket *v = NULL;
+	size_t n = 0;
+
+	CHECK_OK(weir_sockets_list(IPPROTO_TCP, 1U << TCP_LISTEN, &v, &n, &err));
+	return n > 0;
+}
+
 /* OpenSSH itself: the holder is what the server makes it, and the question comes
  * from inside the session. */
 static void openssh(void)
@@ -458,7 +467,6 @@ static void openssh(void)
 	static const char *const options =
 		"-o UsePAM=no -o StrictModes=no -o PermitRootLogin=yes -o LogLevel=ERROR";
 	char dir[32], file[64];
-	int status;
 	pid_t pid;
 
 	if (access("/usr/sbin/sshd", X_OK) || !getpwnam("sshd"))
@@ -480,10 +488,10 @@ static void openssh(void)
 		execl("/bin/sh", "sh", "-c", command, NULL);
 		_exit(127);
 	}
-	test_sleep_ms(500);
-	CHECK(waitpid(pid, &status, WNOHANG) == 0, "sshd did not start");
+	CHECK(EVENTUALLY(listens() || waitpid(pid, NULL, WNOHANG)) && listens(),
+	      "sshd did not start");
 	CHECK_EQ(sessions(NULL), 0); /* it listens, that is all */
-	test_run("timeout 20 ssh -n -F /dev/null -i %s/me -p %d -o BatchMode=yes "
+	test_run("timeout 45 ssh -n -F /dev/null -i %s/me -p %d -o BatchMode=yes "
 		 "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
 		 "root@127.0.0.1 'setsid env -i %s " TELL " %s'", dir, SSH_PORT, own_path, file);
 	CHECK(EVENTUALLY(access(file, F_OK) == 0) && has_line(file, "sessions 1\n"),

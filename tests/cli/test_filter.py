@@ -5,6 +5,7 @@ programs do with packets is tested elsewhere; here it is enough that a ping is d
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -408,6 +409,39 @@ def test_confirm(host):
     time.sleep(2.5)
     assert not host.pings()
     assert "confirm_until_ts" not in host.list()
+
+
+@ROOT
+def test_guard(host):
+    """A session of a process called sshd: each kind of change that would cut it is
+    refused, naming rule and session; --force warns."""
+    shutil.copy(os.path.realpath("/usr/bin/python3"), host.directory / "sshd")
+    script = ("import socket, sys\n"
+              "a = socket.socket(); a.bind(('127.0.0.1', 22)); a.listen()\n"
+              "b = socket.create_connection(('127.0.0.1', 22)); c, _ = a.accept()\n"
+              "print('up', flush=True); sys.stdin.read()\n")
+    words = ["nsenter", "-t", host.pid, "--net", "--mount", host.directory / "sshd", "-c", script]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sshd:
+        assert sshd.stdout.readline() == b"up\n"
+        deny = ("deny", "-i", "lo", "tcp dst port 22", "--name", "no-ssh")
+        message = host.error(*deny, status=1)
+        assert "rule 'no-ssh' would cut the ssh session 127.0.0.1 port" in message
+        assert "--force" in message
+        assert host.filter("list")[0] == "Nothing is filtered in this network namespace.\n"
+        host.filter("set", "bad", "add", "192.0.2.1")
+        host.filter("deny", "-i", "lo", "src net @bad", "--name", "feed")
+        before = host.filter("show"), host.filter("set", "bad", "list")
+        (host.directory / "feed").write_text("127.0.0.0/8\n")
+        (host.directory / "policy").write_text("interface lo default drop\n")
+        for words in [("set", "bad", "add", "127.0.0.1"), ("set", "bad", "load", "feed"),
+                      ("on", "lo", "--default", "drop"), ("limit", "tcp", "--rate", "5/s"),
+                      ("apply", "policy"), ("apply", "policy", "--confirm", "60")]:
+            assert "would cut the ssh session" in host.error(*words, status=1)
+            assert (host.filter("show"), host.filter("set", "bad", "list")) == before
+        _, told = host.filter(*deny, "--force")
+        assert "warning: rule 'no-ssh' cuts the ssh session" in told
+        host.filter("off")
+        sshd.stdin.close()
 
 
 @ROOT

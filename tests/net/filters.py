@@ -5,6 +5,7 @@ which every frame can be told from every other one."""
 import contextlib
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -103,8 +104,7 @@ class Filter:
 
     def state(self):
         """What a change that is refused may not touch."""
-        told = self.list()
-        return self.show(), [sorted(r.items()) for r in told["rules"]], self.attached()
+        return re.sub(r"--ttl \S+", "--ttl", self.show()), list(self.rules()), self.attached()
 
     def pinned(self):
         """[(type, id)] of what lasts."""
@@ -281,7 +281,7 @@ class Crossfire:
         self.tx = a.link(self.dev_a)["stats64"]["tx"]
         self.tap = Tap(b, self.dev_b, room=1 << 30) if behind else None
         self.frames = [dict(packets_to([port], src))[port][:-4] for _, port, src in self.SHOTS]
-        self.socket = a.packet_socket(dev_a)
+        self.socket = a.packet_socket(self.dev_a)
         self.volleys, self._stop = 0, threading.Event()
         self._thread = Background(self._shoot)
 

@@ -6,6 +6,8 @@ import json
 import os
 import pwd
 import random
+import re
+import select
 import shutil
 import signal
 import socket
@@ -184,7 +186,7 @@ def test_guard_an_allow_that_expires(fresh):
 
 
 @pytest.mark.parametrize("prefix", [["env", "-i"], ["setsid"],
-                                    ["su", "root", "-s", "/bin/sh", "-c", 'exec "$@"', "sh"],
+                                    ["su", "-s", "/bin/sh", "-c", 'exec "$@"', "--", "root", "sh"],
                                     ["sudo", "-n"]], ids=lambda words: words[0])
 def test_guard_whoever_asks(fresh, prefix):
     """By the socket and its owner: not by an environment, a terminal or a parent."""
@@ -275,23 +277,24 @@ def test_guard_a_real_sshd(tmp_path):
                              "-o", f"UserKnownHostsFile={tmp_path}/known", "-o", "LogLevel=ERROR",
                              "-o", "ConnectionAttempts=50", f"root@{HERE}", "exec /bin/sh")
         client = subprocess.Popen(ssh, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, text=True)
+                                  stderr=subprocess.STDOUT)
 
         def ask(command):
-            client.stdin.write(f"{command}; echo status=$?\n")
+            client.stdin.write(f"{command}; echo status=$?\n".encode())
             client.stdin.flush()
-            lines = []
-            while not lines or not lines[-1].startswith("status="):
-                line = client.stdout.readline()
-                assert line, lines
-                lines.append(line.rstrip("\n"))
-            return lines[-1], "\n".join(lines[:-1])
+            told = b""
+            while not (end := re.search(rb"(?s)^(.*?)\n?(status=\d+)\n$", told)):
+                assert select.select([client.stdout], [], [], lab.PATIENCE)[0], (command, told)
+                data = os.read(client.stdout.fileno(), 65536)
+                assert data, (command, told)
+                told += data
+            return end[2].decode(), end[1].decode()
 
         assert ask("true") == ("status=0", "")
         weir_filter("on", "vb")
         for words in ("deny --name cut --dst-port 22", "on vb --default drop",
                       "limit --rate 1/s --name cut"):
-            for parent in ("", "env -i ", "su root -s /bin/sh -c 'exec \"$@\"' sh "):
+            for parent in ("", "env -i ", "su -s /bin/sh -c 'exec \"$@\"' -- root sh "):
                 status, text = ask(f"{parent}{lab.WEIR} filter {words} 2>&1 </dev/null")
                 assert status == "status=1" and THERE in text, (words, parent, text)
         assert weir_filter.rules() == {}
