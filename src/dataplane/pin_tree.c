@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/bpf.h>
+#include <linux/netfilter.h>
 #include <net/if.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -177,6 +178,22 @@ static void describe_device(const struct bpf_link_info *info, bool here, char *b
 		snprintf(buf, size, "%s on interface %u", hook, info->xdp.ifindex);
 }
 
+static void describe_netfilter(const struct bpf_link_info *info, char *buf, size_t size)
+{
+	static const char *const hooks[NF_INET_NUMHOOKS] = {
+		"prerouting", "input", "forward", "output", "postrouting",
+	};
+	struct {
+		uint32_t pf, hook;
+		int32_t priority;
+	} at;
+
+	memcpy(&at, &info->raw_tracepoint, sizeof(at));
+	snprintf(buf, size, "netfilter %s, %s, priority %d",
+		 at.hook < NF_INET_NUMHOOKS ? hooks[at.hook] : "?",
+		 at.pf == NFPROTO_IPV6 ? "IPv6" : "IPv4", at.priority);
+}
+
 static uint32_t describe_link(int fd, bool here, char *buf, size_t size)
 {
 	struct bpf_link_info info = { 0 };
@@ -193,7 +210,7 @@ static uint32_t describe_link(int fd, bool here, char *buf, size_t size)
 	else if (info.type == BPF_LINK_TYPE_CGROUP)
 		snprintf(buf, size, "on cgroup %llu", (unsigned long long)info.cgroup.cgroup_id);
 	else if (info.type == LINK_TYPE_NETFILTER)
-		snprintf(buf, size, "netfilter");
+		describe_netfilter(&info, buf, size);
 	else
 		snprintf(buf, size, "link of type %u", info.type);
 	return info.id;
@@ -220,7 +237,8 @@ static uint32_t describe_prog(int fd, char *buf, size_t size)
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return 0;
-	type = libbpf_bpf_prog_type_str(info.type);
+	type = info.type == WEIR_BPF_PROG_NETFILTER ? "netfilter" :
+						      libbpf_bpf_prog_type_str(info.type);
 	snprintf(buf, size, "%s %s", type ? type : "program", info.name);
 	return info.id;
 }

@@ -23,6 +23,7 @@
 #include "dataplane/sys.h"
 
 /* Newer than Debian 12's linux/bpf.h. */
+#define LINK_TYPE_NETFILTER 10
 #define LINK_TYPE_TCX 11
 
 /* bpf_link_info of a tcx link, behind the part that all links share. */
@@ -64,6 +65,8 @@ static const char *type_name(uint32_t type)
 		return "tc";
 	case BPF_PROG_TYPE_TRACING:
 		return "tracing";
+	case WEIR_BPF_PROG_NETFILTER:
+		return "netfilter";
 	default:
 		break;
 	}
@@ -303,6 +306,8 @@ static int describe_link(struct list *l, uint32_t id)
 		say_attached(p,
 			     tcx.attach_type == WEIR_BPF_TCX_EGRESS ? "tcx egress" : "tcx ingress",
 			     tcx.ifindex);
+	} else if (info.type == LINK_TYPE_NETFILTER) {
+		snprintf(p->attached, sizeof(p->attached), "netfilter");
 	}
 	return 0;
 }

@@ -27,20 +27,18 @@ static uint32_t parent(bool out)
 	return TC_H_MAKE(TC_H_CLSACT, out ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
 }
 
-static struct bpf_tc_hook make_hook(uint32_t ifindex, enum bpf_tc_attach_point point)
+/* libbpf refuses a hook whose padding is not zero, which no initializer promises. */
+static void set_hook(struct bpf_tc_hook *hook, uint32_t ifindex, enum bpf_tc_attach_point point)
 {
-	struct bpf_tc_hook hook = {
-		.sz = sizeof(hook),
-		.ifindex = (int)ifindex,
-		.attach_point = point,
-	};
-
-	return hook;
+	memset(hook, 0, sizeof(*hook));
+	hook->sz = sizeof(*hook);
+	hook->ifindex = (int)ifindex;
+	hook->attach_point = point;
 }
 
-static struct bpf_tc_hook direction(uint32_t ifindex, bool out)
+static void set_direction(struct bpf_tc_hook *hook, uint32_t ifindex, bool out)
 {
-	return make_hook(ifindex, out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	set_hook(hook, ifindex, out ? BPF_TC_EGRESS : BPF_TC_INGRESS);
 }
 
 /* ---- What is there */
@@ -135,9 +133,10 @@ static int see_chain(void *arg, const struct nlmsghdr *h)
 /* Nothing of the clsact qdisc but what weir made of it: away with it. */
 static void remove_qdisc(uint32_t ifindex)
 {
-	struct bpf_tc_hook both = make_hook(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
 	struct chains c = { 0 };
+	struct bpf_tc_hook both;
 
+	set_hook(&both, ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
 	if (!ask_tc(RTM_GETCHAIN, ifindex, false, see_chain, &c) &&
 	    !ask_tc(RTM_GETCHAIN, ifindex, true, see_chain, &c) && c.made && !c.others)
 		bpf_tc_hook_destroy(&both);
@@ -145,9 +144,11 @@ static void remove_qdisc(uint32_t ifindex)
 
 static int need_qdisc(uint32_t ifindex)
 {
-	struct bpf_tc_hook both = make_hook(ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
-	int ret = bpf_tc_hook_create(&both);
+	struct bpf_tc_hook both;
+	int ret;
 
+	set_hook(&both, ifindex, BPF_TC_INGRESS | BPF_TC_EGRESS);
+	ret = bpf_tc_hook_create(&both);
 	if (ret)
 		return ret == -EEXIST ? 0 : ret;
 	ret = mark_qdisc(ifindex);
@@ -197,11 +198,12 @@ static int explain(int code, uint32_t ifindex, bool out, struct weir_error *err)
 int weir_clsact_attach(int prog_fd, uint32_t ifindex, bool out, enum weir_tc_place place,
 		       struct weir_error *err)
 {
-	struct bpf_tc_hook hook = direction(ifindex, out);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = HANDLE(place));
+	struct bpf_tc_hook hook;
 	struct line l;
 	int ret = need_qdisc(ifindex);
 
+	set_direction(&hook, ifindex, out);
 	if (!ret)
 		ret = look(ifindex, out, &l);
 	if (ret)
@@ -220,12 +222,13 @@ int weir_clsact_attach(int prog_fd, uint32_t ifindex, bool out, enum weir_tc_pla
 
 void weir_clsact_detach(uint32_t ifindex, bool out, enum weir_tc_place place)
 {
-	struct bpf_tc_hook hook = direction(ifindex, out);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE(place));
+	struct bpf_tc_hook hook;
 	struct line l;
 
 	if (look(ifindex, out, &l) || !l.priority[place])
 		return;
+	set_direction(&hook, ifindex, out);
 	opts.priority = l.priority[place];
 	bpf_tc_detach(&hook, &opts);
 	remove_qdisc(ifindex);

@@ -34,29 +34,29 @@
 struct weir_craft;
 
 enum weir_lasting_map { /* policy/lasting.bpf.c */
-	WEIR_LASTING_ACCOUNT,
-	WEIR_LASTING_BUCKETS,
-	WEIR_LASTING_REPLIES,
-	WEIR_LASTING_FRAGMENTS,
-	WEIR_LASTING_MAPS,
+			WEIR_LASTING_ACCOUNT,
+			WEIR_LASTING_BUCKETS,
+			WEIR_LASTING_REPLIES,
+			WEIR_LASTING_FRAGMENTS,
+			WEIR_LASTING_MAPS,
 };
 
 struct weir_filter {
 	struct weir_pin_dir dir;
 	struct weir_rules rules;
-	struct weir_policy *policy;   /* in force; never NULL after open */
+	struct weir_policy *policy;		    /* in force; never NULL after open */
 	struct weir_set sets[WEIR_POLICY_SETS_MAX]; /* of policy->sets, by position */
-	uint32_t number;	      /* of the generation; 0 = none yet */
-	uint32_t previous;	      /* to which it goes back unless confirmed; 0 = none */
-	uint64_t deadline;	      /* CLOCK_BOOTTIME ns; 0 = none */
+	uint32_t number;			    /* of the generation; 0 = none yet */
+	uint32_t previous; /* to which it goes back unless confirmed; 0 = none */
+	uint64_t deadline; /* CLOCK_BOOTTIME ns; 0 = none */
 	int account_fd;
-	bool rolled_back;	      /* open found that the deadline had passed */
+	bool rolled_back; /* open found that the deadline had passed */
 
 	/* The engine's own (policy/engine_impl.h). */
 	struct weir_filter_state state; /* as it is in the kernel */
 	int state_fd;
 	int lasting_fd[WEIR_LASTING_MAPS]; /* those of the current ABI; -1: not made yet */
-	bool foreign;			   /* left by another ABI: the next change builds all anew */
+	bool foreign; /* left by another ABI: the next change builds all anew */
 };
 
 /* Open what is there and take its lock; @create: with nothing there, begin with an
@@ -76,7 +76,7 @@ struct weir_filter_change {
 	uint64_t confirm_ns; /* 0: in force for good */
 	bool force;	     /* the guard warns instead of refusing */
 };
-struct weir_filter_report { /* what the command tells its user */
+struct weir_filter_report {    /* what the command tells its user */
 	struct weir_buf notes; /* lines: modes obtained, offloads lost, hooks' places ... */
 };
 
@@ -123,9 +123,8 @@ int weir_filter_test(struct weir_filter *f, const struct weir_policy_iface *i,
 		     const struct weir_craft *packet, struct weir_filter_verdict *ret,
 		     struct weir_error *err);
 
-extern const char *const weir_filter_reasons[WEIR_DROP_REASONS]; /* "rule", "limit", ... */
+extern const char *const weir_filter_reasons[WEIR_DROP_REASONS];      /* "rule", "limit", ... */
 extern const char *const weir_filter_reason_texts[WEIR_DROP_REASONS]; /* a sentence each */
 
 /* jiffies64 now, CLOCK_BOOTTIME ns now, and ns per jiffy. */
-int weir_filter_clock(uint64_t *jiffies, uint64_t *boot, uint64_t *tick_ns,
-		      struct weir_error *err);
+int weir_filter_clock(uint64_t *jiffies, uint64_t *boot, uint64_t *tick_ns, struct weir_error *err);

@@ -189,7 +189,8 @@ static void name_gate(const struct weir_filter_place *p, char name[WEIR_PIN_NAME
 
 static void name_tc(const struct weir_filter_place *p, char name[WEIR_PIN_NAME_MAX])
 {
-	snprintf(name, WEIR_PIN_NAME_MAX, "tc_%u_%s", p->ifindex, weir_place_is_out(p) ? "out" : "in");
+	snprintf(name, WEIR_PIN_NAME_MAX, "tc_%u_%s", p->ifindex,
+		 weir_place_is_out(p) ? "out" : "in");
 }
 
 static const struct {
@@ -347,13 +348,15 @@ static int attach_tc(struct weir_filter *f, const struct weir_policy_iface *x,
 	int ret;
 
 	name_tc(p, name);
-	if (!f->foreign && weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER))
+	if (!f->foreign &&
+	    weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER))
 		return 0;
 	ret = need_gates(f, w, err);
 	if (!ret)
 		ret = weir_tc_attach(&f->dir, name,
-				     bpf_program__fd(weir_place_is_out(p) ? w->gates->progs.weir_filter_tco :
-								 w->gates->progs.weir_filter_tci),
+				     bpf_program__fd(weir_place_is_out(p) ?
+							     w->gates->progs.weir_filter_tco :
+							     w->gates->progs.weir_filter_tci),
 				     p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER, err);
 	if (!ret && report)
 		weir_buf_addf(&report->notes, "%s: filtered at tc, %s\n", x->name,
@@ -417,10 +420,11 @@ static int attach_netfilter(struct weir_filter *f, const struct weir_policy_ifac
 	}
 	if (!ret && fresh && report)
 		weir_buf_addf(&report->notes,
-			      weir_place_is_out(p) ? "%s: filtered at netfilter, postrouting, priority %d: "
-					  "behind iptables and nftables and their source NAT\n" :
-					  "%s: filtered at netfilter, prerouting, priority %d: "
-					  "before iptables and nftables, which see what passes\n",
+			      weir_place_is_out(p) ?
+				      "%s: filtered at netfilter, postrouting, priority %d: "
+				      "behind iptables and nftables and their source NAT\n" :
+				      "%s: filtered at netfilter, prerouting, priority %d: "
+				      "before iptables and nftables, which see what passes\n",
 			      x->name, weir_place_is_out(p) ? NF_PRIORITY_OUT : NF_PRIORITY_IN);
 	return ret;
 }
@@ -554,7 +558,8 @@ bool weir_attached(struct weir_filter *f, const struct weir_filter_places *place
 		return gate_leads_here(f, p);
 	case WEIR_HOOK_TC:
 		name_tc(p, name);
-		return weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER);
+		return weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p),
+					WEIR_TC_FILTER);
 	default:
 		return netfilter_linked(f, weir_place_is_out(p));
 	}

@@ -89,8 +89,7 @@ static int copy_set(struct weir_set *to, struct weir_set *from, struct weir_erro
 	if (!l.v)
 		return weir_fail(err, -ENOMEM, "out of memory for a set of %zu prefixes", l.cap);
 	ret = weir_set_each(from, add_prefix, &l);
-	ret = ret ? weir_load_explain(err, ret, "read a set") :
-		    weir_set_create(to, l.v, l.n, err);
+	ret = ret ? weir_load_explain(err, ret, "read a set") : weir_set_create(to, l.v, l.n, err);
 	free(l.v);
 	return ret;
 }
@@ -132,13 +131,14 @@ static int plan_set(struct change *c, size_t i, const struct weir_filter_change 
 static int plan_places(struct change *c)
 {
 	struct weir_filter *f = c->f;
-	const struct weir_filter_places *old = weir_state_places(
-		f, c->stored ? f->state.previous : f->state.current, false);
+	const struct weir_filter_places *old =
+		weir_state_places(f, c->stored ? f->state.previous : f->state.current, false);
 	struct weir_filter_places *places = weir_state_places(f, c->g.number, true);
 
 	if (!places)
-		return weir_fail(c->err, -EBUSY,
-				 "the filter's state is full: `weir filter confirm`, and try again");
+		return weir_fail(
+			c->err, -EBUSY,
+			"the filter's state is full: `weir filter confirm`, and try again");
 	for (size_t i = 0; i < c->policy->n_ifaces; i++) {
 		const struct weir_policy_iface *x = &c->policy->ifaces[i];
 		struct weir_filter_place *p = &places->row[x->index];

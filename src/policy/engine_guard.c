@@ -20,7 +20,7 @@
 #include "try.skel.h"
 
 #define FRAME_BITS (1500 * 8)
-#define PACKETS 2 /* of a session and direction that are tried */
+#define PACKETS 2      /* of a session and direction that are tried */
 #define MOMENTS_MAX 32 /* at which rules expire that sessions live by */
 
 struct guard {
@@ -49,8 +49,8 @@ static int open_try(struct guard *g, const struct weir_generation *gen, struct t
 	skel = try_bpf__open();
 	if (!skel)
 		return weir_load_explain(g->err, -errno, "open the guard");
-	skel->rodata->weir_try_no_l2_count = weir_no_l2(
-		gen->places.ifindex, gen->policy->n_ifaces, skel->rodata->weir_try_no_l2);
+	skel->rodata->weir_try_no_l2_count = weir_no_l2(gen->places.ifindex, gen->policy->n_ifaces,
+							skel->rodata->weir_try_no_l2);
 	code = bpf_map__reuse_fd(skel->maps.weir_scratch, g->gate->scratch_fd);
 	if (code)
 		weir_load_explain(g->err, code, "share the gate's record");

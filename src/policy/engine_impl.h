@@ -150,8 +150,7 @@ void weir_slot_forget(const struct weir_filter *f, enum weir_policy_hook hook);
  * there is none. */
 int weir_attach(struct weir_filter *f, const struct weir_policy *policy,
 		const struct weir_filter_places *places, const struct weir_filter_places *back,
-		struct weir_gate *gate, struct weir_filter_report *report,
-		struct weir_error *err);
+		struct weir_gate *gate, struct weir_filter_report *report, struct weir_error *err);
 /* Take them off where no kept generation has the place. */
 void weir_detach(struct weir_filter *f, const struct weir_filter_places *places);
 /* Is row @row of @places filtered by the generation in force? */

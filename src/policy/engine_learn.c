@@ -18,8 +18,8 @@
 
 #include "learn.skel.h"
 
-static int need_learners(struct weir_filter *f, const struct weir_now *now, struct learn_bpf **learn,
-			 struct weir_error *err)
+static int need_learners(struct weir_filter *f, const struct weir_now *now,
+			 struct learn_bpf **learn, struct weir_error *err)
 {
 	int ret;
 
@@ -60,14 +60,14 @@ static int seed_replies(const struct weir_filter *f, uint8_t proto, uint32_t sta
 		memcpy(k.dst, dst->b, sizeof(k.dst));
 		/* One that was learnt meanwhile is as good. */
 		if (bpf_map_update_elem(f->lasting_fd[WEIR_LASTING_REPLIES], &k, &value,
-					BPF_NOEXIST) && errno != EEXIST)
+					BPF_NOEXIST) &&
+		    errno != EEXIST)
 			ret = weir_load_explain(err, -errno, "note a connection");
 	}
 	return ret;
 }
 
-static int seed_all(const struct weir_filter *f, bool out, uint64_t jiffies,
-		    struct weir_error *err)
+static int seed_all(const struct weir_filter *f, bool out, uint64_t jiffies, struct weir_error *err)
 {
 	const uint32_t tcp = ~(1U << TCP_LISTEN | 1U << TCP_CLOSE | 1U << TCP_SYN_RECV);
 	int ret = seed_replies(f, IPPROTO_TCP, tcp, out, jiffies, err);
@@ -111,8 +111,7 @@ int weir_learn_attach(struct weir_filter *f, const struct weir_filter_places *pl
 	int ret = 0;
 
 	for (uint32_t i = 0; !ret && i < WEIR_FILTER_ROWS; i++)
-		if (weir_place_is_live(&places->row[i]) &&
-		    places->row[i].flags & WEIR_PLACE_LEARN)
+		if (weir_place_is_live(&places->row[i]) && places->row[i].flags & WEIR_PLACE_LEARN)
 			ret = attach(f, &places->row[i], &learn, err);
 	learn_bpf__destroy(learn);
 	return ret;

@@ -154,7 +154,8 @@ static int clear_row(const struct weir_filter *f, uint32_t row)
 	if (!zero)
 		return -ENOMEM;
 	return bpf_map_update_elem(f->lasting_fd[WEIR_LASTING_ACCOUNT], &row, zero, BPF_ANY) ?
-		       -errno : 0;
+		       -errno :
+		       0;
 }
 
 int weir_plan_rows(struct weir_filter *f, struct weir_policy *p, struct weir_error *err)

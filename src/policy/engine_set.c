@@ -8,8 +8,7 @@
 #include "dataplane/load.h"
 #include "policy/engine_impl.h"
 
-struct weir_set *weir_set_in_force(struct weir_filter *f, const char *name,
-				     uint32_t *ret_number)
+struct weir_set *weir_set_in_force(struct weir_filter *f, const char *name, uint32_t *ret_number)
 {
 	for (size_t i = 0; i < f->policy->n_sets; i++)
 		if (strcmp(f->policy->sets[i].name, name) == 0) {

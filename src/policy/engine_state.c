@@ -258,8 +258,8 @@ static int read_meta(struct weir_filter *f, struct weir_error *err)
 
 	if (fd == -ENOENT)
 		return 0;
-	if (fd < 0 || !has_value_size(fd, sizeof(meta)) ||
-	    bpf_map_lookup_elem(fd, &zero, &meta) || meta.abi != WEIR_PIN_ABI)
+	if (fd < 0 || !has_value_size(fd, sizeof(meta)) || bpf_map_lookup_elem(fd, &zero, &meta) ||
+	    meta.abi != WEIR_PIN_ABI)
 		return weir_pin_check_meta(&f->dir, WEIR_FILTER_ABI, err);
 	f->foreign = meta.verb_abi != WEIR_FILTER_ABI;
 	return 0;
@@ -346,7 +346,8 @@ static int write_text(int fd, const struct weir_buf *text)
 		uint32_t key = (uint32_t)(at / sizeof(line.bytes));
 
 		memset(&line, 0, sizeof(line));
-		memcpy(line.bytes, text->data + at, n < sizeof(line.bytes) ? n : sizeof(line.bytes));
+		memcpy(line.bytes, text->data + at,
+		       n < sizeof(line.bytes) ? n : sizeof(line.bytes));
 		if (bpf_map_update_elem(fd, &key, &line, BPF_ANY))
 			return -errno;
 	}
@@ -365,8 +366,10 @@ int weir_text_put(struct weir_filter *f, uint32_t number, const struct weir_poli
 	if (text.failed)
 		return weir_fail(err, -ENOMEM, "out of memory: shorten the policy");
 	if (text.len > WEIR_POLICY_TEXT_MAX)
-		return weir_fail(err, -E2BIG, "the policy is longer than %u bytes: put addresses "
-					      "into sets", WEIR_POLICY_TEXT_MAX);
+		return weir_fail(err, -E2BIG,
+				 "the policy is longer than %u bytes: put addresses "
+				 "into sets",
+				 WEIR_POLICY_TEXT_MAX);
 	fd = make_map("weir_text", (uint32_t)(text.len / WEIR_TEXT_LINE + 1), err);
 	if (fd < 0)
 		return fd;
@@ -404,16 +407,15 @@ int weir_text_get(struct weir_filter *f, uint32_t number, struct weir_policy **r
 {
 	weir_autobuf struct weir_buf text = { 0 };
 	char name[WEIR_PIN_NAME_MAX];
-	weir_autoclose int fd =
-		weir_pin_get(&f->dir, weir_pin_generation(name, number, "text"));
+	weir_autoclose int fd = weir_pin_get(&f->dir, weir_pin_generation(name, number, "text"));
 	int code = fd < 0 ? fd : read_text(fd, &text);
 
 	if (code)
 		return weir_fail(err, code,
 				 "cannot read the policy in force (%s: %s): `weir unload filter`",
 				 name, strerror(-code));
-	code = weir_policy_parse(text.data ? text.data : "", text.len, name, WEIR_POLICY_KERNEL, ret,
-				 err);
+	code = weir_policy_parse(text.data ? text.data : "", text.len, name, WEIR_POLICY_KERNEL,
+				 ret, err);
 	if (!code)
 		weir_plan_find_ids(f, *ret);
 	return code;
@@ -458,7 +460,8 @@ static bool hook_is_unused(const struct weir_filter *f, int hook)
 
 		if (!kept[i])
 			continue;
-		fd = weir_pin_get(&f->dir, weir_pin_generation(name, kept[i], weir_hook_pins[hook]));
+		fd = weir_pin_get(&f->dir,
+				  weir_pin_generation(name, kept[i], weir_hook_pins[hook]));
 		if (fd >= 0)
 			return false;
 	}

@@ -30,8 +30,8 @@ int weir_switch_over(struct weir_filter *f, struct weir_gate *gate, struct weir_
 		return ret;
 	gone_back = f->state.next == f->state.previous;
 	abi = gone_back ? f->state.previous_abi : WEIR_FILTER_ABI;
-	f->state.previous_abi =
-		f->state.next_previous == f->state.current ? f->state.abi : WEIR_FILTER_ABI;
+	f->state.previous_abi = f->state.next_previous == f->state.current ? f->state.abi :
+									     WEIR_FILTER_ABI;
 	f->state.abi = abi;
 	f->rolled_back = f->rolled_back || gone_back;
 	f->state.current = f->state.next;

@@ -61,9 +61,9 @@ int weir_try_xdp(int gate_fd, uint32_t ifindex, const struct weir_craft *packet,
 	const uint32_t head = sizeof(in.test), skip = skip_of(ifindex, packet);
 	const uint32_t size = head + (uint32_t)packet->len - skip;
 	struct xdp_md ctx = { .data = head, .data_end = size, .ingress_ifindex = ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &in, .data_size_in = size,
-		    .data_out = &out, .data_size_out = sizeof(out), .ctx_in = &ctx,
-		    .ctx_size_in = sizeof(ctx), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &in, .data_size_in = size, .data_out = &out,
+		    .data_size_out = sizeof(out), .ctx_in = &ctx, .ctx_size_in = sizeof(ctx),
+		    .repeat = 1);
 	int code;
 
 	in.test = question;
@@ -121,8 +121,7 @@ static int test_tc(struct weir_filter *f, uint32_t ifindex, bool out,
 		   struct weir_error *err)
 {
 	char name[WEIR_PIN_NAME_MAX];
-	weir_autoclose int fd =
-		weir_pin_get(&f->dir, weir_pin_generation(name, f->number, "tc"));
+	weir_autoclose int fd = weir_pin_get(&f->dir, weir_pin_generation(name, f->number, "tc"));
 
 	if (fd < 0)
 		return weir_load_explain(err, fd, "open the filter's program");

@@ -31,26 +31,26 @@ struct constants {
 	struct bpf_program *prog;
 };
 
-#define DEFINE_FORM(form, program)                                                         \
-	static void destroy_##form(void *skel)                                             \
-	{                                                                                  \
-		filter_##form##_bpf__destroy(skel);                                        \
-	}                                                                                  \
-	static int open_##form(struct weir_hook_object *o, struct constants *c)            \
-	{                                                                                  \
-		struct filter_##form##_bpf *skel = filter_##form##_bpf__open();            \
-                                                                                           \
-		if (!skel)                                                                 \
-			return -errno;                                                     \
-		o->skel = skel;                                                            \
-		o->obj = skel->obj;                                                        \
-		o->destroy = destroy_##form;                                               \
+#define DEFINE_FORM(form, program)                                                          \
+	static void destroy_##form(void *skel)                                              \
+	{                                                                                   \
+		filter_##form##_bpf__destroy(skel);                                         \
+	}                                                                                   \
+	static int open_##form(struct weir_hook_object *o, struct constants *c)             \
+	{                                                                                   \
+		struct filter_##form##_bpf *skel = filter_##form##_bpf__open();             \
+                                                                                            \
+		if (!skel)                                                                  \
+			return -errno;                                                      \
+		o->skel = skel;                                                             \
+		o->obj = skel->obj;                                                         \
+		o->destroy = destroy_##form;                                                \
 		c->rows = (struct weir_filter_row *)(void *)skel->rodata->weir_filter_rows; \
-		c->tick = &skel->rodata->weir_tick_ns;                                     \
-		c->seed = skel->rodata->weir_bucket_seed;                                  \
-		c->confirm = &skel->rodata->weir_filter_confirm;                           \
-		c->prog = skel->progs.program;                                             \
-		return 0;                                                                  \
+		c->tick = &skel->rodata->weir_tick_ns;                                      \
+		c->seed = skel->rodata->weir_bucket_seed;                                   \
+		c->confirm = &skel->rodata->weir_filter_confirm;                            \
+		c->prog = skel->progs.program;                                              \
+		return 0;                                                                   \
 	}
 
 DEFINE_FORM(xdp, weir_filter)
@@ -209,8 +209,8 @@ int weir_generation_set_back(struct weir_filter *f, const struct weir_generation
 		ret = weir_pin_put(&f->dir, name, back_fd, err);
 		if (ret)
 			break;
-		prog_fd = weir_pin_get(&f->dir,
-				       weir_pin_generation(name, number, weir_hook_pins[h]));
+		prog_fd =
+			weir_pin_get(&f->dir, weir_pin_generation(name, number, weir_hook_pins[h]));
 		if (prog_fd >= 0 && bpf_map_update_elem(back_fd, &zero, &prog_fd, BPF_ANY))
 			ret = weir_load_explain(err, -errno, "keep the way back");
 	}
@@ -239,8 +239,8 @@ int weir_generation_pin(struct weir_filter *f, const struct weir_generation *g,
 				   g->generation_fd, err);
 	for (int h = 0; !ret && h < WEIR_HOOKS; h++)
 		if (g->hook[h].prog_fd >= 0)
-			ret = weir_pin_put(
-				&f->dir, weir_pin_generation(name, g->number, weir_hook_pins[h]),
-				g->hook[h].prog_fd, err);
+			ret = weir_pin_put(&f->dir,
+					   weir_pin_generation(name, g->number, weir_hook_pins[h]),
+					   g->hook[h].prog_fd, err);
 	return ret;
 }

@@ -115,19 +115,17 @@ static void detach(bool out, enum weir_tc_place place)
 /* A program of somebody else's, at the end of the line. */
 static int attach_other(bool out)
 {
-	struct bpf_tc_hook hook = {
-		.sz = sizeof(hook),
-		.ifindex = (int)ifindex,
-		.attach_point = out ? BPF_TC_EGRESS : BPF_TC_INGRESS,
-	};
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog(skel->progs.other));
-	struct bpf_tc_hook both = hook;
+	static struct bpf_tc_hook hook; /* all of it zero, padding too */
 	int fd = weir_sys_tcx_link(prog(skel->progs.other), ifindex, out, false);
 
 	if (fd >= 0)
 		return fd;
-	both.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
-	bpf_tc_hook_create(&both);
+	hook.sz = sizeof(hook);
+	hook.ifindex = (int)ifindex;
+	hook.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+	bpf_tc_hook_create(&hook);
+	hook.attach_point = out ? BPF_TC_EGRESS : BPF_TC_INGRESS;
 	CHECK_EQ(bpf_tc_attach(&hook, &opts), 0);
 	return -1;
 }
@@ -136,7 +134,7 @@ static int attach_other(bool out)
  * protocol. Which kinds there are is the kernel's affair. */
 static void add_filter(const char *where)
 {
-	char command[256];
+	char command[320];
 
 	snprintf(command, sizeof(command), "tc filter add dev %s %s u32 match u32 0 0 flowid 1:1 "
 		 "2>/dev/null || tc filter add dev %s %s matchall classid 1:1", veth.a, where,

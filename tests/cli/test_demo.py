@@ -23,18 +23,22 @@ def test_demo(tmp_path):
     picture = tmp_path / "demo.svg"
     before = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     run = subprocess.run([os.path.join(TOP, "tools", "demo"), "--svg", picture],
-                         capture_output=True, text=True, timeout=60)
+                         capture_output=True, text=True, timeout=150)
     out = plain(run.stdout)
     assert run.returncode == 0, run.stderr
     # Each command is printed before what it printed.
     for command in ("$ weir watch -i eth0 -n -c 4", "$ tcpdump -i eth0 -w /dev/null",
-                    "$ weir watch -i eth0 --capture xdp --flows"):
+                    "$ weir watch -i eth0 --capture xdp --flows", "$ weir filter set feed load"):
         assert command in out
     assert out.index("$ weir watch -i eth0 -n -c 4") < out.index("ICMP echo request")
     sums = {line.split()[0]: line.split()[1:] for line in out.splitlines()
-            if line.startswith(("tcpdump ", "weir "))}
+            if re.match(r"(tcpdump|weir) +\d", line)}
     assert int(sums["tcpdump"][0]) > 0 and int(sums["weir"][0]) > 0
-    assert out.rstrip().splitlines()[-2].strip() == "0", "kill -9 left a program"
+    assert re.search(r"^\$ .*kill -9 \$!.*\n0$", out, re.M), "kill -9 left a program"
+    # Dropped before and after the command was killed; what is not in the feed passes.
+    hits = re.search(r"^feed .*net @feed +([\d,]+)", out, re.M)
+    assert hits and int(hits[1].replace(",", "")) > 0
+    assert "1 received" in out
     root = xml.etree.ElementTree.parse(picture).getroot()
     assert root.tag.endswith("svg") and "tcpdump" in "".join(root.itertext())
     after = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout

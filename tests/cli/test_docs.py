@@ -180,7 +180,22 @@ def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("readme")
     (path / "bin").mkdir()
     (path / "bin" / "weir").symlink_to(WEIR)
+    (path / "feed.txt").write_text("203.0.113.0/24\n2001:db8:bad::/48\n")
+    (path / "policy.conf").write_text("interface eth0 default pass\ndeny src host 203.0.113.7\n")
     return path
+
+
+def script_of(command):
+    """The command, with an end where it would run until Ctrl-C. The filter's stand on
+    each other, so those before it go first."""
+    if "--for" in command:
+        command = re.sub(r"--for \w+", "--for 500ms", command)
+    command = re.sub(r"weir (watch|filter drops)(?!.*--for)", r"weir \1 --for 500ms", command)
+    if not command.startswith("weir filter"):
+        return command
+    every = readme_commands("weir filter")
+    before = every[:every.index(command.replace(" --for 500ms", ""))]
+    return "".join(f"{line} >/dev/null 2>&1\n" for line in before) + command
 
 
 def test_readme_has_commands():
@@ -190,10 +205,7 @@ def test_readme_has_commands():
 @ROOT
 @pytest.mark.parametrize("command", readme_commands("weir"))
 def test_readme_command(directory, command):
-    # Those that would run until Ctrl-C are given an end.
-    command = command.replace("weir watch", "weir watch --for 500ms") if "--for" not in command \
-        else re.sub(r"--for \w+", "--for 500ms", command)
-    done = in_namespace(SETUP + command, directory)
+    done = in_namespace(SETUP + script_of(command), directory)
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     assert re.search(r"\w", done.stdout + done.stderr)
 

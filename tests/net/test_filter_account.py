@@ -131,7 +131,7 @@ def test_a_test_run_touches_nothing(road):
     road.filter.apply("interface vb default drop", *POLICY,
                       "few: limit --protocol tcp --rate 1/s --burst 1 --per rule",
                       "rest: allow --protocol tcp")
-    before = road.filter.list(), road.filter.accounts()
+    before = road.filter.hits(), road.filter.accounts()
     for _ in range(5):
         assert road.filter.test("-i", "vb", "tcp", "192.0.2.1", "192.0.2.2:80")["verdict"] == "pass"
     told = road.filter.test("-i", "vb", "udp", "10.0.0.1", "192.0.2.2:80")
@@ -140,7 +140,7 @@ def test_a_test_run_touches_nothing(road):
     assert (told["verdict"], told["reason"]) == ("drop", "default")
     told = road.filter.test("-i", "vb", "tcp", "192.0.2.1", "192.0.2.2:22")
     assert (told["verdict"], told["rule"]) == ("pass", "ok")
-    assert (road.filter.list(), road.filter.accounts()) == before
+    assert (road.filter.hits(), road.filter.accounts()) == before
     # The bucket is as full as it was: the one packet that it holds gets through.
     maker = packets.Maker(seed=8)
     assert road.send([frame(maker, proto=packets.TCP, dport=80)] * 2) == [True, False]

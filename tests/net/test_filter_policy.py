@@ -75,7 +75,6 @@ BAD_LINES = {
     "name": ("x y: deny --dst-port 80", 9, "y"),
     "default": ("interface vc default maybe", 9, "maybe"),
     "interface twice": ("interface vb default drop", 9, "vb"),
-    "set's file": ("set other file /nonexistent", 9, "/nonexistent"),
     "quote": ('x: deny --note "never ends', 9, "never ends"),
     "nonsense": ("\x01\x02", 9, ""),
 }
@@ -101,8 +100,11 @@ def test_a_bad_line_changes_nothing(host, policy):
         done = lab.weir("filter", "apply", policy, ns=host.b, errors="replace")
         assert done.returncode in (1, 2) and str(policy) in done.stderr
         assert host.filter.state() == before
-    host.filter("apply", policy.parent / "nonexistent", status=1)
-    assert host.filter.state() == before
+    policy.write_text(good.replace("bad.txt", "other.txt"))
+    for path, missing in ((policy.parent / "nonexistent", "nonexistent"), (policy, "other.txt")):
+        done = lab.weir("filter", "apply", path, ns=host.b)
+        assert done.returncode in (1, 2) and missing in done.stderr
+        assert host.filter.state() == before
 
 
 def test_a_bad_set_changes_nothing(host, policy):
@@ -228,7 +230,9 @@ def test_unload_leaves_nothing(host, policy):
     lab.wait_for("the interface to be as before", lambda: kernel.state(host.b, "vb") == before)
     held.wait_gone()
     assert "xdp" not in host.b.link("lo")
-    assert host.b.sh("find", "/sys/fs/bpf").stdout.splitlines() == ["/sys/fs/bpf"]
+    # The kernel itself has put two iterators there.
+    assert host.b.sh("find", "/sys/fs/bpf", "-mindepth", "1", "-not",
+                     "-name", "*.debug").stdout == ""
     assert host.filter.list()["interfaces"] == []
 
 
@@ -264,13 +268,13 @@ def random_prefixes(n, seed=1):
     return sorted(found, key=str)
 
 
-def as_given(prefix):
-    return str(prefix).removesuffix("/32") if prefix.version == 4 else str(prefix)
+def whole(line):
+    """A line of `set list` as the address module writes a network."""
+    return line if "/" in line else line + ("/128" if ":" in line else "/32")
 
 
 def listed(host, name):
-    return {str(ipaddress.ip_network(line.split()[0]))
-            for line in host.filter("set", name, "list").stdout.splitlines()}
+    return {whole(line) for line in host.filter("set", name, "list").stdout.split()}
 
 
 def test_a_set_of_100000(host, tmp_path):
@@ -291,12 +295,11 @@ def test_a_set_of_100000(host, tmp_path):
     r = random.Random(2)
     for p in r.sample(prefixes, 20):
         assert verdict(p[0]) == verdict(p[-1]) == "drop", p
-    everything = ipaddress.collapse_addresses(p for p in prefixes if p.version == 4)
-    ranges = [(int(n[0]), int(n[-1])) for n in everything]
+    four = [(int(p.network_address), int(p.broadcast_address)) for p in prefixes if p.version == 4]
     misses = 0
     while misses < 20:
         address = r.getrandbits(32)
-        if not any(low <= address <= high for low, high in ranges):
+        if not any(low <= address <= high for low, high in four):
             assert verdict(ipaddress.IPv4Address(address)) == "pass", address
             misses += 1
 
@@ -321,14 +324,13 @@ def test_a_set_of_100000(host, tmp_path):
     host.filter("set", "bad", "del", str(wide))
     assert verdict(inside) == "drop"
     host.filter("set", "bad", "del", f"{inside}/32")
-    if not any(int(inside) in range(int(p[0]), int(p[-1]) + 1)
-               for p in prefixes if p.version == 4 and p != wide):
+    if sum(low <= int(inside) <= high for low, high in four) == 1:
         assert verdict(inside) == "pass"
     # Loaded anew, from standard input: nothing of the old one is left.
     host.filter("set", "bad", "load", "-", text=f"{free}\n")
     assert listed(host, "bad") == {f"{free}/32"}
     assert verdict(free) == "drop" and verdict(prefixes[0][0]) == "pass"
-    done = host.filter("set", "bad", "unload", status=2)
+    done = host.filter("set", "bad", "unload", status=1)
     assert "feed" in done.stderr
     host.filter("del", "feed")
     host.filter("set", "bad", "unload")
@@ -420,10 +422,10 @@ def test_confirm_makes_it_stay(host, policy):
     host.filter("on", "vb", "--default", "drop")
     host.filter("allow", "--name", "old", "--dst-port", "80")
     policy.write_text("interface vb default drop\nnew: allow --dst-port 81\n")
-    host.filter("apply", policy, "--confirm", "2")
+    host.filter("apply", policy, "--confirm", "1")
     host.filter("confirm")
     tap = filters.Tap(host.b, "vb")
-    time.sleep(2.5)  # past the deadline that was
+    time.sleep(1.3)  # past the deadline that was
     assert ports_that_pass(host, tap) == {81}
     tap.close()
     assert names(host) == ["new"]
@@ -441,7 +443,7 @@ def test_confirm_at_other_hooks(hook, policy):
         answers = ["ping", "-c", "1", "-W", "1", "10.77.0.2"]
         assert pair.a.sh(*answers).returncode == 0
         weir_filter.apply(f"interface vb hook {hook}", "no: deny --protocol icmp",
-                          options=("--confirm", "2"))
+                          options=("--confirm", "1"))
         assert pair.a.sh(*answers, check=False).returncode == 1
         lab.wait_for("the answers to come back",
                      lambda: pair.a.sh(*answers, check=False).returncode == 0)
@@ -455,7 +457,7 @@ def test_confirm_of_the_first_policy(host):
     """Before it there was nothing, and to that it goes back: everything passes."""
     tap = filters.Tap(host.b, "vb")
     host.filter.apply("interface vb default drop", "new: allow --dst-port 81",
-                      options=("--confirm", "2"))
+                      options=("--confirm", "1"))
     assert ports_that_pass(host, tap) == {81}
     wait_policy(host, tap, {80, 81})
     tap.close()
