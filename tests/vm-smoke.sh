@@ -136,6 +136,42 @@ doctor() {
 		{ echo "wrong output: $(head -c 300 "$work/json")"; return 1; }
 }
 
+answers() {
+	ping -c 2 -i 0.3 -W 1 192.0.2.2 >/dev/null
+}
+
+# filter HOOK: a rule in a set drops what comes back, its hits and the account say so,
+# `filter test` tells it beforehand, and it all goes again.
+filter() {
+	"$weir" filter on "$out" --hook "$1" &&
+		"$weir" filter set peers add 192.0.2.2 2001:db8::/32 &&
+		"$weir" filter deny --name peer src net @peers &&
+		"$weir" filter limit --protocol udp --rate 10/s --per source || return 1
+	if answers; then
+		echo "the peer is not blocked"
+		return 1
+	fi
+	"$weir" filter test icmp 192.0.2.2 192.0.2.1 -i "$out"
+	[ $? = 4 ] || { echo "the test passed"; return 1; }
+	"$weir" filter list --json >"$work/json" &&
+		jq -e '(.rules[] | select(.name == "peer") | .hits) > 0 and
+			(.interfaces[0] | .seen == .passed + ([.dropped[]] | add))' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+	"$weir" filter del peer && answers || { echo "still blocked"; return 1; }
+	"$weir" unload >/dev/null
+}
+
+# A default of drop: replies and what the network needs pass, a stranger does not.
+default_drop() {
+	"$weir" filter on "$out" --default drop --confirm 60 && answers &&
+		"$weir" filter confirm || return 1
+	if ip netns exec "$peer" ping -c 1 -W 1 192.0.2.1 >/dev/null; then
+		echo "a stranger got in"
+		return 1
+	fi
+	"$weir" unload >/dev/null && ip netns exec "$peer" ping -c 1 -W 1 192.0.2.1 >/dev/null
+}
+
 [ "$(id -u)" = 0 ] || { echo "skip vm-smoke: needs root"; exit 77; }
 [ "${1:-}" != all ] || programs
 check network network
@@ -148,6 +184,21 @@ check watch watch
 check watch-left-nothing left_nothing
 check watch-xdp watch --capture xdp
 check watch-xdp-left-nothing left_nothing
+for hook in xdp tc netfilter; do
+	if [ $hook = netfilter ] && ! "$weir" doctor --json |
+		jq -e '.checks[] | select(.name == "netfilter") | .ok' >/dev/null; then
+		if "$weir" filter on "$out" --hook netfilter 2>"$work/err"; then
+			echo "not ok filter-netfilter: on, without the kernel's help"
+			status=1
+		fi
+		echo "skip filter-netfilter: $(cat "$work/err")"
+		continue
+	fi
+	check filter-$hook filter $hook
+	check filter-$hook-left-nothing left_nothing
+done
+check filter-default-drop default_drop
+check filter-default-drop-left-nothing left_nothing
 if [ "${1:-}" = all ]; then
 	for capture in tc af_packet pcap; do
 		if [ $capture = tc ] && ! "$weir" doctor --json |

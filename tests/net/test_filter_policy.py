@@ -75,7 +75,7 @@ BAD_LINES = {
     "name": ("x y: deny --dst-port 80", 9, "y"),
     "default": ("interface vc default maybe", 9, "maybe"),
     "interface twice": ("interface vb default drop", 9, "vb"),
-    "quote": ('x: deny --note "never ends', 9, "never ends"),
+    "quote": ('x: deny --note "never ends', 9, "quote"),
     "nonsense": ("\x01\x02", 9, ""),
 }
 
@@ -181,7 +181,8 @@ def test_show_save_diff(host, policy):
     host.filter("off")
     assert not host.filter.attached()
     host.filter("apply", saved)
-    assert host.filter.show() == shown
+    # A set that had no file has the one that it was saved to.
+    assert host.filter.show() == shown.replace("set own\n", f"set own file {saved.parent}/own.set\n")
     host.filter("apply", again)
     assert host.filter.show() == shown
     # Another order is another policy.
