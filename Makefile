@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: build run test install fuzz bench demo demo-svg test-kernels lint fmt clean help
+.PHONY: build run test install fuzz bench bench-filter demo demo-svg test-kernels lint fmt clean help
 .DEFAULT_GOAL := build
 
 help:		## this list
@@ -31,10 +31,15 @@ fuzz:		## every fuzzer for 60 seconds; what it finds new is kept in tests/fuzz/c
 	@tools/setup build test
 	@tools/fuzz 60 keep
 
-bench:		## weir and its peers under the same load, as JSON
+bench:		## weir watch and its peers under the same load, as JSON
 	@tools/setup build test
 	@tools/build build all bench-programs
 	@$(SUDO) bench/run $(ARGS)
+
+bench-filter:	## weir filter and its peers on the same packets, as JSON
+	@tools/setup build test bench
+	@tools/build build all bench-programs
+	@$(SUDO) bench/filter $(ARGS)
 
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test

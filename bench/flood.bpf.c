@@ -11,6 +11,8 @@
 #include "flood.h"
 
 const volatile __u32 flows = 1;
+const volatile __u32 by_source = 0; /* a flow has its own address, not port */
+const volatile __u32 sum = 0;	    /* of the IPv4 header without checksum and source */
 
 __u32 turn; /* one generator, on one CPU */
 
@@ -21,8 +23,17 @@ int flood(struct xdp_md *ctx)
 
 	if ((void *)(f + 1) > (void *)(long)ctx->data_end || f->magic != FLOOD_MAGIC)
 		return XDP_PASS;
-	/* Only the source port changes: no checksum has to follow it. */
-	f->sport_be = bpf_htons(FLOOD_PORT + turn);
+	if (by_source) {
+		__u32 source = FLOOD_NET + turn, csum = sum + (source >> 16) + (source & 0xffff);
+
+		csum = (csum & 0xffff) + (csum >> 16);
+		csum = (csum & 0xffff) + (csum >> 16);
+		f->ip_csum = bpf_htons((__u16)~csum);
+		f->src_be = bpf_htonl(source);
+	} else {
+		/* Only the source port changes: no checksum has to follow it. */
+		f->sport_be = bpf_htons(FLOOD_PORT + turn);
+	}
 	if (++turn >= flows)
 		turn = 0;
 	return XDP_TX;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * flood DEV FLOWS SIZE: the generator of `make bench`. Reads lines
+ * flood DEV FLOWS SIZE [MAC]: the generator of `make bench`. Reads lines
  * "PPS SECONDS" (0 pps: as fast as it goes) and answers each with a line of
  * JSON: what it sent, and how long it took.
+ *
+ * With the receiver's MAC each flow has a source address of its own, from
+ * 198.18.0.0 on, and the stack takes the packets for its own; else a port.
  *
  * BPF_PROG_TEST_RUN in live frames mode sends frames out of DEV, a veth end,
  * without a socket and without an skb. The peer's side of the receive path runs
@@ -14,6 +17,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <net/if.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +26,15 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "base/addr.h"
+
 #include "flood.h"
 #include "flood.skel.h"
 
 #define SIZE_MAX_BYTES 1500
-#define BATCH 64	   /* frames between two softirqs; the veth's ring holds 256 */
-#define CALL_FRAMES 65536  /* of one system call, flat out */
-#define PACE_NS 500000	   /* the token bucket is emptied about this often */
+#define BATCH 64	  /* frames between two softirqs; the veth's ring holds 256 */
+#define CALL_FRAMES 65536 /* of one system call, flat out */
+#define PACE_NS 500000	  /* the token bucket is emptied about this often */
 #define NSEC 1000000000ULL
 
 #ifndef BPF_F_TEST_XDP_LIVE_FRAMES
@@ -39,6 +45,8 @@ struct generator {
 	int prog_fd;
 	unsigned int ifindex;
 	size_t size;
+	unsigned char mac[6];
+	unsigned int sum;
 	unsigned char frame[SIZE_MAX_BYTES];
 };
 
@@ -50,44 +58,53 @@ static unsigned long long now_ns(void)
 	return (unsigned long long)t.tv_sec * NSEC + (unsigned long long)t.tv_nsec;
 }
 
-static unsigned short ip_checksum(const unsigned short *words)
+/* Of an IPv4 header's words, in host order. */
+static unsigned int ip_sum(const unsigned short *words)
 {
 	unsigned int sum = 0;
 
 	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (unsigned short)~(sum + (sum >> 16));
+		sum += ntohs(words[i]);
+	return sum;
 }
 
-/* To a MAC address that is not the receiver's: behind all taps its stack has
- * nothing to do but to drop the packet. */
+static unsigned short ip_checksum(unsigned int sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return htons((unsigned short)~(sum + (sum >> 16)));
+}
+
+/* Without a MAC address, to one that is not the receiver's: behind all taps its
+ * stack has nothing to do but to drop the packet. */
 static void make_frame(struct generator *g)
 {
 	unsigned short head[10];
 	struct flood_frame f = {
-		.eth_dst = {2, 0, 0, 0, 0, 9},
-		.eth_src = {2, 0, 0, 0, 0, 1},
+		.eth_src = { 2, 0, 0, 0, 0, 1 },
 		.eth_type_be = htons(ETH_P_IP),
 		.version_ihl = 0x45,
 		.ip_len_be = htons((unsigned short)(g->size - ETH_HLEN)),
 		.ttl = 64,
 		.proto = 17,
-		.src = {198, 18, 0, 1},
-		.dst = {198, 18, 0, 2},
+		.src_be = htonl(FLOOD_NET + 1),
+		.dst_be = htonl(FLOOD_NET + 2),
 		.dport_be = htons(9),
 		.udp_len_be = htons((unsigned short)(g->size - ETH_HLEN - 20)),
 		.magic = FLOOD_MAGIC,
 	};
 
+	memcpy(f.eth_dst, g->mac, sizeof(f.eth_dst));
 	memcpy(head, (const unsigned char *)&f + ETH_HLEN, sizeof(head));
-	f.ip_csum = ip_checksum(head);
+	f.ip_csum = ip_checksum(ip_sum(head));
+	/* What does not change with the source. */
+	memset(&head[6], 0, 4);
+	g->sum = ip_sum(head);
 	memcpy(g->frame, &f, sizeof(f));
 }
 
 static int send_frames(const struct generator *g, unsigned int n)
 {
-	struct xdp_md ctx = {.data_end = (unsigned int)g->size, .ingress_ifindex = g->ifindex};
+	struct xdp_md ctx = { .data_end = (unsigned int)g->size, .ingress_ifindex = g->ifindex };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = g->frame,
 		    .data_size_in = (unsigned int)g->size, .ctx_in = &ctx,
 		    .ctx_size_in = sizeof(ctx), .repeat = (int)n,
@@ -135,8 +152,10 @@ static int serve(const struct generator *g)
 		}
 		ret = flood(g, pps, seconds);
 		if (ret) {
-			fprintf(stderr, "flood: cannot send: %s: the kernel needs live frames in "
-					"BPF_PROG_TEST_RUN (5.18)\n", strerror(-ret));
+			fprintf(stderr,
+				"flood: cannot send: %s: the kernel needs live frames in "
+				"BPF_PROG_TEST_RUN (5.18)\n",
+				strerror(-ret));
 			return 1;
 		}
 	}
@@ -145,15 +164,17 @@ static int serve(const struct generator *g)
 
 int main(int argc, char **argv)
 {
-	unsigned long flows = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
-	struct generator g = {.size = argc == 4 ? strtoul(argv[3], NULL, 10) : 0};
+	bool args = argc == 4 || argc == 5;
+	unsigned long flows = args ? strtoul(argv[2], NULL, 10) : 0;
+	struct generator g = { .size = args ? strtoul(argv[3], NULL, 10) : 0,
+			       .mac = { 2, 0, 0, 0, 0, 9 } };
 	struct bpf_link *link;
 	struct flood_bpf *s;
 	int ret;
 
 	if (flows < 1 || flows > FLOOD_FLOWS_MAX || g.size < sizeof(struct flood_frame) ||
-	    g.size > SIZE_MAX_BYTES) {
-		fprintf(stderr, "usage: flood DEV FLOWS SIZE\n");
+	    g.size > SIZE_MAX_BYTES || (argc == 5 && weir_mac_parse(argv[4], g.mac))) {
+		fprintf(stderr, "usage: flood DEV FLOWS SIZE [MAC]\n");
 		return 2;
 	}
 	g.ifindex = if_nametoindex(argv[1]);
@@ -162,13 +183,17 @@ int main(int argc, char **argv)
 	if (!s)
 		return 1;
 	s->rodata->flows = (unsigned int)flows;
+	s->rodata->by_source = argc == 5;
+	s->rodata->sum = g.sum;
 	ret = flood_bpf__load(s);
 	/* The kernel makes a trampoline for a program that is attached nowhere at
 	 * every test run, which takes longer than the run. */
 	link = ret ? NULL : bpf_program__attach_xdp(s->progs.flood, (int)g.ifindex);
 	if (!link) {
-		fprintf(stderr, "flood: cannot load or attach to %s: %s: is it a veth end, and are "
-				"you root?\n", argv[1], strerror(errno));
+		fprintf(stderr,
+			"flood: cannot load or attach to %s: %s: is it a veth end, and are "
+			"you root?\n",
+			argv[1], strerror(errno));
 		return 1;
 	}
 	g.prog_fd = bpf_program__fd(s->progs.flood);

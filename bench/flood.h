@@ -4,8 +4,9 @@
 
 #include <linux/types.h>
 
-#define FLOOD_PORT 1024	      /* source port of the first flow */
-#define FLOOD_FLOWS_MAX 60000 /* the source port tells them apart */
+#define FLOOD_PORT 1024		/* source port of the first flow */
+#define FLOOD_NET 0xc6120000U	/* 198.18.0.0, where the sources begin */
+#define FLOOD_FLOWS_MAX 60000	/* the source port, or address, tells them apart */
 #define FLOOD_MAGIC 0x776c6600U /* in the payload, so that the frame is known */
 
 /* Ethernet, IPv4, UDP. */
@@ -17,7 +18,7 @@ struct flood_frame {
 	__be16 id_be, frag_be;
 	__u8 ttl, proto;
 	__u16 ip_csum;
-	__u8 src[4], dst[4];
+	__be32 src_be, dst_be;
 	__be16 sport_be, dport_be;
 	__be16 udp_len_be;
 	__u16 udp_csum; /* 0: none, which IPv4 allows */

@@ -104,8 +104,8 @@ static int take(struct answer *a, const struct nlmsghdr *h)
 	}
 }
 
-int weir_nl_ask(int protocol, struct weir_nl_msg *m,
-		int (*fn)(void *arg, const struct nlmsghdr *h), void *arg)
+int weir_nl_ask(int protocol, struct weir_nl_msg *m, int (*fn)(void *arg, const struct nlmsghdr *h),
+		void *arg)
 {
 	struct answer a = { .fn = fn, .arg = arg };
 	weir_autofree void *buf = malloc(ANSWER_SIZE);

@@ -24,8 +24,8 @@ void weir_nl_attr(struct weir_nl_msg *m, uint16_t type, const void *value, size_
  * -EINTR: what was dumped changed meanwhile, so that something may be missing:
  * forget it all and ask again.
  */
-int weir_nl_ask(int protocol, struct weir_nl_msg *m,
-		int (*fn)(void *arg, const struct nlmsghdr *h), void *arg);
+int weir_nl_ask(int protocol, struct weir_nl_msg *m, int (*fn)(void *arg, const struct nlmsghdr *h),
+		void *arg);
 
 /* The payload's struct of a message, NULL where it is shorter than @size. */
 const void *weir_nl_payload(const struct nlmsghdr *h, size_t size);

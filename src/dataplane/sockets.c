@@ -115,8 +115,9 @@ int weir_sockets_list(uint8_t proto, uint32_t states, struct weir_socket **ret, 
 	if (code) {
 		free(l.v);
 		if (code == -ENOENT)
-			return weir_fail(err, code, "the kernel cannot list sockets: `modprobe "
-						    "tcp_diag udp_diag`");
+			return weir_fail(err, code,
+					 "the kernel cannot list sockets: `modprobe "
+					 "tcp_diag udp_diag`");
 		return weir_fail(err, code, "cannot list the sockets: %s", strerror(-code));
 	}
 	*ret = l.v;

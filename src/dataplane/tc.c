@@ -38,8 +38,7 @@ static void name_clsact(char name[CLSACT_NAME_SIZE], uint32_t ifindex, bool out,
 		 (unsigned int)place);
 }
 
-static bool parse_clsact(const char *name, uint32_t *ifindex, bool *out,
-			 enum weir_tc_place *place)
+static bool parse_clsact(const char *name, uint32_t *ifindex, bool *out, enum weir_tc_place *place)
 {
 	char dir[4], again[CLSACT_NAME_SIZE];
 	unsigned int number;
@@ -112,9 +111,8 @@ static int link_in_place(int prog_fd, uint32_t ifindex, bool out, enum weir_tc_p
 	return ret;
 }
 
-static int attach_tcx(const struct weir_pin_dir *d, const char *name, int prog_fd,
-		      uint32_t ifindex, bool out, enum weir_tc_place place,
-		      struct weir_error *err)
+static int attach_tcx(const struct weir_pin_dir *d, const char *name, int prog_fd, uint32_t ifindex,
+		      bool out, enum weir_tc_place place, struct weir_error *err)
 {
 	weir_autoclose int fd = open_link(d, name, ifindex, out);
 
@@ -150,8 +148,8 @@ static int attach_clsact(const struct weir_pin_dir *d, int prog_fd, uint32_t ifi
 
 /* ---- Either */
 
-int weir_tc_attach(const struct weir_pin_dir *d, const char *name, int prog_fd,
-		   uint32_t ifindex, bool out, enum weir_tc_place place, struct weir_error *err)
+int weir_tc_attach(const struct weir_pin_dir *d, const char *name, int prog_fd, uint32_t ifindex,
+		   bool out, enum weir_tc_place place, struct weir_error *err)
 {
 	int n = weir_sys_tcx_query(ifindex, out, NULL, 0);
 

@@ -25,7 +25,8 @@
 /* The learner finds the filter by its program's name. */
 #define WEIR_TC_FILTER_NAME "weir_filter_tc"
 
-enum weir_tc_place { /* their order in line, first to last, in each direction */
+/* Their order in line, first to last, in each direction. */
+enum weir_tc_place {
 	WEIR_TC_FILTER,
 	WEIR_TC_LEARN, /* right behind the filter: learns from what passed */
 	WEIR_TC_PLACES,
@@ -34,15 +35,14 @@ enum weir_tc_place { /* their order in line, first to last, in each direction */
 /* Attach @prog_fd and pin the link as @name; where one of that name is attached
  * already, its program is replaced without a gap. Of a clsact filter the program is
  * pinned, as tc_clsact_IFINDEX_in_PLACE, so that weir_tc_forget() finds it. */
-int weir_tc_attach(const struct weir_pin_dir *d, const char *name, int prog_fd,
-		   uint32_t ifindex, bool out, enum weir_tc_place place,
-		   struct weir_error *err);
+int weir_tc_attach(const struct weir_pin_dir *d, const char *name, int prog_fd, uint32_t ifindex,
+		   bool out, enum weir_tc_place place, struct weir_error *err);
 /* Detach and unpin; not attached is no error. */
 void weir_tc_detach(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
 		    enum weir_tc_place place);
 /* Is it attached to a device that lives? */
-bool weir_tc_attached(const struct weir_pin_dir *d, const char *name, uint32_t ifindex,
-		      bool out, enum weir_tc_place place);
+bool weir_tc_attached(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
+		      enum weir_tc_place place);
 
 /* For whoever is about to remove the pin @name: where it stands for a clsact filter,
  * detach that, since nothing else does. Returns whether it did stand for one. */

@@ -45,7 +45,7 @@ static void set_direction(struct bpf_tc_hook *hook, uint32_t ifindex, bool out)
 
 /* The filters of one direction. */
 struct line {
-	uint32_t others;		  /* the lowest priority of another's; 0 = none */
+	uint32_t others;		   /* the lowest priority of another's; 0 = none */
 	uint32_t priority[WEIR_TC_PLACES]; /* of ours; 0 = not there */
 };
 

@@ -4,7 +4,8 @@
  *
  * Sessions are the established TCP connections whose socket a process called sshd
  * or sshd-session holds. For each, on each interface of the policy by which its
- * packets go (by route), the programs that are about to enter force judge an ACK of
+ * packets go (the route's, and those below it: ports of a bridge or bond, what a VLAN
+ * lies on), the programs that are about to enter force judge an ACK of
  * it and a SYN that would open it again. A limit that such a packet meets counts as
  * a cut when it lets fewer than WEIR_GUARD_RATE packets a second through. Allow
  * rules that expire are judged as expired too.
@@ -20,8 +21,9 @@
 struct weir_guard_session {
 	struct weir_addr remote, local;
 	uint16_t remote_port, local_port;
-	uint32_t ifindex; /* by which its packets leave, hence come */
+	uint32_t ifindex; /* one by which its packets may come and go */
 	uint32_t pid;	  /* of a process that holds it */
 };
-/* malloc'ed. Where processes can't be looked at (no CAP_SYS_PTRACE): -EPERM. */
+/* malloc'ed; one for each interface that the session's packets may pass, also below
+ * the one that the route names. Where processes can't be looked at (no CAP_SYS_PTRACE): -EPERM. */
 int weir_guard_sessions(struct weir_guard_session **ret, size_t *ret_n, struct weir_error *err);

@@ -82,8 +82,7 @@ static __always_inline bool weir_nf_is_out(const struct bpf_nf_ctx *ctx)
 }
 
 /* Copy @n bytes from @off on; 0, or a negative errno where they are not there. */
-static __always_inline long weir_nf_load_bytes(struct bpf_nf_ctx *ctx, __u32 off, void *to,
-					       __u32 n)
+static __always_inline long weir_nf_load_bytes(struct bpf_nf_ctx *ctx, __u32 off, void *to, __u32 n)
 {
 	struct bpf_dynptr d;
 	long ret = bpf_dynptr_from_skb(ctx->skb, 0, &d);

@@ -72,7 +72,8 @@ static void begin(void)
 	}
 	fd = bpf_program__fd(gate->progs.weir_filter_nfg);
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(families); i++) {
-		CHECK_OK(weir_sys_netfilter_link(fd, families[i], NF_INET_PRE_ROUTING, PRIORITY_IN));
+		CHECK_OK(
+			weir_sys_netfilter_link(fd, families[i], NF_INET_PRE_ROUTING, PRIORITY_IN));
 		CHECK_OK(weir_sys_netfilter_link(fd, families[i], NF_INET_POST_ROUTING,
 						 PRIORITY_OUT));
 	}
@@ -102,14 +103,19 @@ static void load_filter(bool out)
 	const uint32_t none = WEIR_POLICY_DECISION(0, WEIR_POLICY_NONE, 0);
 	const uint32_t deny = WEIR_POLICY_DECISION(0, WEIR_POLICY_DENY, RULE);
 	const struct bpf_insn code[] = {
-		{ .code = BPF_LDX | BPF_MEM | BPF_B, .dst_reg = 1, .src_reg = 6,
+		{ .code = BPF_LDX | BPF_MEM | BPF_B,
+		  .dst_reg = 1,
+		  .src_reg = 6,
 		  .off = offsetof(struct weir_scratch, pkt.proto) },
 		{ .code = BPF_ALU64 | BPF_RSH | BPF_K, .dst_reg = 7, .imm = 31 },
 		{ .code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 0, .imm = (int32_t)none },
 		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 7, .imm = out, .off = 1 },
 		{ .code = BPF_JMP | BPF_EXIT },
 		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 1, .imm = IPPROTO_ICMP, .off = 2 },
-		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 1, .imm = IPPROTO_ICMPV6, .off = 1 },
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K,
+		  .dst_reg = 1,
+		  .imm = IPPROTO_ICMPV6,
+		  .off = 1 },
 		{ .code = BPF_JMP | BPF_EXIT },
 		{ .code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 0, .imm = (int32_t)deny },
 		{ .code = BPF_JMP | BPF_EXIT },
@@ -151,7 +157,8 @@ static int bind_udp(const char *to)
 	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
 	CHECK(inet_pton(AF_INET6, to, &a.sin6_addr) == 1 &&
-	      !bind(fd, (struct sockaddr *)&a, sizeof(a)), "bind: %s", strerror(errno));
+		      !bind(fd, (struct sockaddr *)&a, sizeof(a)),
+	      "bind: %s", strerror(errno));
 	return fd;
 }
 
@@ -161,7 +168,8 @@ static int connect_udp(const char *to)
 	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
 
 	CHECK(inet_pton(AF_INET6, to, &a.sin6_addr) == 1 &&
-	      !connect(fd, (struct sockaddr *)&a, sizeof(a)), "connect: %s", strerror(errno));
+		      !connect(fd, (struct sockaddr *)&a, sizeof(a)),
+	      "connect: %s", strerror(errno));
 	return fd;
 }
 
@@ -219,8 +227,8 @@ static void test_run_counts_nothing(void)
 		uint8_t hook, pf;
 		void *in, *out, *sk, *net, *okfn;
 	} state = { .hook = NF_INET_PRE_ROUTING, .pf = NFPROTO_IPV4 };
-	uint8_t frame[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0,
-			      0x45, 0, 0, 50, 0, 1, 0, 0, 64, IPPROTO_ICMP };
+	uint8_t frame[64] = { 2, 0, 0,	  0, 0, 1,  2, 0, 0, 0, 0,  2,
+			      8, 0, 0x45, 0, 0, 50, 0, 1, 0, 0, 64, IPPROTO_ICMP };
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = sizeof(frame),
 		    .ctx_in = &state, .ctx_size_in = sizeof(state), .repeat = 1);
 	int code;
@@ -360,7 +368,8 @@ static void in_fragments(void)
 	CHECK(!setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), "vnet: %s",
 	      strerror(errno));
 	CHECK(sendto(fd, &out, sizeof(out), 0, (struct sockaddr *)&to, sizeof(to)) ==
-	      (ssize_t)sizeof(out), "sendto: %s", strerror(errno));
+		      (ssize_t)sizeof(out),
+	      "sendto: %s", strerror(errno));
 	CHECK(EVENTUALLY(take_seen(false).packets == 1), "not seen");
 	s = take_seen(false);
 	CHECK_EQ(s.ifindex, if_nametoindex(v.a));
@@ -373,10 +382,8 @@ static void in_fragments(void)
 }
 
 static const struct test tests[] = {
-	{ "drops_icmp", drops_icmp },
-	{ "test_run_counts_nothing", test_run_counts_nothing },
-	{ "many_at_once", many_at_once },
-	{ "on_loopback", on_loopback },
+	{ "drops_icmp", drops_icmp },	  { "test_run_counts_nothing", test_run_counts_nothing },
+	{ "many_at_once", many_at_once }, { "on_loopback", on_loopback },
 	{ "in_fragments", in_fragments },
 };
 

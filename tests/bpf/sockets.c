@@ -203,7 +203,8 @@ static void many(void)
 static void routes(void)
 {
 	struct veth v = test_veth();
-	struct weir_addr four = addr("192.0.2.9"), own = addr("192.0.2.1"), six = addr("2001:db8::9");
+	struct weir_addr four = addr("192.0.2.9"), own = addr("192.0.2.1"),
+			 six = addr("2001:db8::9");
 	struct weir_addr own6 = addr("2001:db8::1"), nowhere = addr("203.0.113.1");
 	struct weir_addr other = addr("198.51.100.7"), loopback = addr("127.0.0.9");
 	int ifindex = (int)if_nametoindex(v.a);
@@ -319,7 +320,8 @@ static void session_interfaces(void)
 	char c;
 
 	test_run("ip addr add 192.0.2.1/24 dev %s && ip -6 addr add 2001:db8::1/64 dev %s nodad && "
-		 "ip -6 addr add fe80::1/64 dev %s nodad", v.a, v.a, v.a);
+		 "ip -6 addr add fe80::1/64 dev %s nodad",
+		 v.a, v.a, v.a);
 	CHECK(!pipe(ready), "pipe");
 	fflush(stdout);
 	peer = fork();
@@ -329,7 +331,8 @@ static void session_interfaces(void)
 		CHECK(EVENTUALLY(if_nametoindex(v.b)), "no %s", v.b);
 		test_run("ip link set %s up && ip addr add 192.0.2.2/24 dev %s && "
 			 "ip -6 addr add 2001:db8::2/64 dev %s nodad && "
-			 "ip -6 addr add fe80::2/64 dev %s nodad", v.b, v.b, v.b, v.b);
+			 "ip -6 addr add fe80::2/64 dev %s nodad",
+			 v.b, v.b, v.b, v.b);
 		connect4(to[0], SSH_PORT);
 		for (int i = 1; i < 3; i++) {
 			int fd = connect6(to[i], SSH_PORT, if_nametoindex(v.b));
@@ -484,7 +487,8 @@ static void openssh(void)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		snprintf(command, sizeof(command),
 			 "exec /usr/sbin/sshd -D -e -f /dev/null -p %d -h %s/host -o PidFile=none "
-			 "-o AuthorizedKeysFile=%s/me.pub %s", SSH_PORT, dir, dir, options);
+			 "-o AuthorizedKeysFile=%s/me.pub %s",
+			 SSH_PORT, dir, dir, options);
 		execl("/bin/sh", "sh", "-c", command, NULL);
 		_exit(127);
 	}
@@ -493,7 +497,8 @@ static void openssh(void)
 	CHECK_EQ(sessions(NULL), 0); /* it listens, that is all */
 	test_run("timeout 45 ssh -n -F /dev/null -i %s/me -p %d -o BatchMode=yes "
 		 "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
-		 "root@127.0.0.1 'setsid env -i %s " TELL " %s'", dir, SSH_PORT, own_path, file);
+		 "root@127.0.0.1 'setsid env -i %s " TELL " %s'",
+		 dir, SSH_PORT, own_path, file);
 	CHECK(EVENTUALLY(access(file, F_OK) == 0) && has_line(file, "sessions 1\n"),
 	      "the session was not seen from inside");
 	end_process(pid);

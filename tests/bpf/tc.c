@@ -136,9 +136,10 @@ static void add_filter(const char *where)
 {
 	char command[320];
 
-	snprintf(command, sizeof(command), "tc filter add dev %s %s u32 match u32 0 0 flowid 1:1 "
-		 "2>/dev/null || tc filter add dev %s %s matchall classid 1:1", veth.a, where,
-		 veth.a, where);
+	snprintf(command, sizeof(command),
+		 "tc filter add dev %s %s u32 match u32 0 0 flowid 1:1 "
+		 "2>/dev/null || tc filter add dev %s %s matchall classid 1:1",
+		 veth.a, where, veth.a, where);
 	if (system(command))
 		SKIP("this kernel has neither u32 nor matchall");
 }
@@ -292,7 +293,8 @@ static void interface_gone(void)
 	test_run("ip link del %s", veth.a);
 	CHECK(!attached(false, WEIR_TC_FILTER), "attached to nothing");
 	expect_detail("detached: interface gone");
-	CHECK(attach(skel->progs.weir_filter_tc1, false, WEIR_TC_FILTER) < 0, "attached to nothing");
+	CHECK(attach(skel->progs.weir_filter_tc1, false, WEIR_TC_FILTER) < 0,
+	      "attached to nothing");
 	CHECK(strstr(err.msg, "gone"), "message: %s", err.msg);
 	detach(false, WEIR_TC_FILTER);
 
@@ -394,7 +396,8 @@ static void clsact_priorities(void)
 	test_run("tc qdisc add dev %s clsact", veth.a);
 	add_filter("ingress prio 1 protocol all");
 	CHECK(weir_clsact_attach(prog(skel->progs.weir_filter_tc1), ifindex, false, WEIR_TC_FILTER,
-				 &err) < 0, "attached behind a filter that ends the line");
+				 &err) < 0,
+	      "attached behind a filter that ends the line");
 	CHECK(strstr(err.msg, "priority above 2"), "message: %s", err.msg);
 	CHECK(has_clsact(), "the qdisc of others is gone");
 }
@@ -416,7 +419,7 @@ static void kind(void)
 	CHECK_EQ(has_clsact(), !has_tcx());
 	/* Names that look like it lead nowhere. */
 	CHECK(!weir_tc_forget("tc_1_in") && !weir_tc_forget("tc_clsact_1_up_0") &&
-	      !weir_tc_forget("tc_clsact_1_in_9") && !weir_tc_forget("tc_clsact_1_in_0x"),
+		      !weir_tc_forget("tc_clsact_1_in_9") && !weir_tc_forget("tc_clsact_1_in_0x"),
 	      "a name that is none");
 	CHECK_EQ(seen(false), 1);
 }

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "dataplane/links.h"
+
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "dataplane/netlink.h"
+
+#define DUMP_TRIES 5
+
+struct link {
+	uint32_t index;
+	uint32_t below;	 /* IFLA_LINK in this namespace; 0 = none */
+	uint32_t master; /* of a bridge, bond, team, VRF; 0 = none */
+};
+
+struct links {
+	struct link *v;
+	size_t n, cap;
+};
+
+/* A veth's IFLA_LINK is its other end, which is beside it and not below. */
+static bool is_veth(const struct nlmsghdr *h)
+{
+	const struct rtattr *info = weir_nl_find(h, sizeof(struct ifinfomsg), IFLA_LINKINFO, 0);
+	int left;
+
+	if (!info)
+		return false;
+	/* weir_nl_find() gives the attribute's payload: its header lies before. */
+	info = (const struct rtattr *)(const void *)((const char *)info - RTA_LENGTH(0));
+	left = (int)RTA_PAYLOAD(info);
+	for (const struct rtattr *a = RTA_DATA(info); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFLA_INFO_KIND)
+			return RTA_PAYLOAD(a) >= 4 && memcmp(RTA_DATA(a), "veth", 4) == 0;
+	return false;
+}
+
+static uint32_t number(const struct nlmsghdr *h, uint16_t type)
+{
+	const void *at = weir_nl_find(h, sizeof(struct ifinfomsg), type, sizeof(uint32_t));
+	uint32_t v = 0;
+
+	if (at)
+		memcpy(&v, at, sizeof(v));
+	return v;
+}
+
+static int add_link(void *arg, const struct nlmsghdr *h)
+{
+	const struct ifinfomsg *info = weir_nl_payload(h, sizeof(*info));
+	struct links *l = arg;
+
+	if (h->nlmsg_type != RTM_NEWLINK || !info)
+		return 0;
+	if (l->n == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		struct link *v = reallocarray(l->v, cap, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		l->v = v;
+		l->cap = cap;
+	}
+	l->v[l->n] = (struct link){
+		.index = (uint32_t)info->ifi_index,
+		.master = number(h, IFLA_MASTER),
+	};
+	if (!weir_nl_find(h, sizeof(*info), IFLA_LINK_NETNSID, 0) && !is_veth(h))
+		l->v[l->n].below = number(h, IFLA_LINK);
+	l->n++;
+	return 0;
+}
+
+static int dump_links(struct links *l)
+{
+	const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
+	struct weir_nl_msg m;
+	int ret = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++) {
+		l->n = 0;
+		weir_nl_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof(all));
+		ret = weir_nl_ask(NETLINK_ROUTE, &m, add_link, l);
+	}
+	return ret;
+}
+
+static bool holds(const uint32_t *v, size_t n, uint32_t x)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i] == x)
+			return true;
+	return false;
+}
+
+int weir_links_below(uint32_t ifindex, uint32_t **ret, size_t *ret_n)
+{
+	struct links l = { 0 };
+	uint32_t *set;
+	size_t n = 1, before;
+	int err = dump_links(&l);
+
+	set = err ? NULL : calloc(2 * l.n + 2, sizeof(*set));
+	if (!set) {
+		free(l.v);
+		return err ? err : -ENOMEM;
+	}
+	set[0] = ifindex;
+	do {
+		before = n;
+		for (size_t i = 0; i < l.n; i++) {
+			const struct link *k = &l.v[i];
+
+			if (k->master && holds(set, n, k->master) && !holds(set, n, k->index))
+				set[n++] = k->index;
+			if (k->below && holds(set, n, k->index) && !holds(set, n, k->below))
+				set[n++] = k->below;
+		}
+	} while (n != before);
+	free(l.v);
+	*ret = set;
+	*ret_n = n;
+	return 0;
+}
