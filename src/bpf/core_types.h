@@ -17,6 +17,12 @@ struct net_device {
 
 struct sk_buff {
 	unsigned int len;
+	unsigned int end;
+	unsigned char *head;
+};
+
+struct skb_shared_info {
+	unsigned short gso_segs;
 };
 
 struct nf_hook_state {

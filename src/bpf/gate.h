@@ -30,16 +30,15 @@ enum weir_gate_resident {
 };
 
 /* weir_scratch.flags */
-#define WEIR_SCRATCH_TEST (1U << 0) /* a test run: decide, but count, spend, learn, emit nothing */
+/* A test run: decide, but count, spend, learn, emit nothing. Only a gate that is attached
+ * nowhere sets it (policy/try.bpf.c): a mark in the packet's metadata could come with a
+ * frame that another XDP program redirected. */
+#define WEIR_SCRATCH_TEST (1U << 0)
 /* Slots that may be filled, as in the map weir_gate_used: the rest need not be
  * tried. A guest that was killed leaves its bit behind, which costs a no-op. */
 #define WEIR_SCRATCH_GUEST(n) (1U << (8 + (n)))
 #define WEIR_SCRATCH_GUESTS (0xffU << 8)
 #define WEIR_SCRATCH_RESIDENT(n) (1U << (16 + (n)))
-
-/* Eight bytes of XDP metadata mark a test run; only PROG_TEST_RUN can place
- * them before the gate, nothing on the wire can. */
-#define WEIR_GATE_TEST_MAGIC 0x5445535452494557ULL
 
 /* One packet's way through one hook. Nothing reads it after the program has
  * returned or after a clone-redirect. */
@@ -49,9 +48,11 @@ struct weir_scratch {
 	__u32 rule;	/* id of the rule that decided; 0 = none */
 	__u32 flags;	/* WEIR_SCRATCH_* */
 	__u32 reason;	/* the deciding verb's drop reason; 0 = none */
+	__u32 packets;	/* on the wire: more than 1 where offload has put segments together */
+	__u32 pad;
 };
 
-_Static_assert(sizeof(struct weir_scratch) == 104, "ABI: struct weir_scratch");
+_Static_assert(sizeof(struct weir_scratch) == 112, "ABI: struct weir_scratch");
 
 /* One element, written before attach: says what a gate found by id is. */
 struct weir_gate_meta {

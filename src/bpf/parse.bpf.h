@@ -305,6 +305,7 @@ static WEIR_INLINE __u32 weir_parse_ext(struct weir_pkt *p, struct weir_cursor *
 		frag = weir_load16(h + 2);
 		p->frag_off = frag & WEIR_IP6_FRAG_OFFSET;
 		p->frag_id = weir_load32(h + 4);
+		p->frag_start = c->off + WEIR_IP6_EXT_MIN;
 		flags = WEIR_PKT_FRAGMENT;
 		if (frag & WEIR_IP6_FRAG_OFFSET)
 			flags |= WEIR_PKT_FRAG_LATER;
@@ -397,6 +398,7 @@ static WEIR_INLINE __u32 weir_parse_ip4(struct weir_pkt *p, struct weir_cursor *
 	if (frag & (WEIR_IP4_MF | WEIR_IP4_OFFSET)) {
 		p->frag_off = (frag & WEIR_IP4_OFFSET) << 3;
 		p->frag_id = weir_load16(h + 4);
+		p->frag_start = c->off + hlen;
 		flags |= WEIR_PKT_FRAGMENT;
 		if (frag & WEIR_IP4_OFFSET)
 			flags |= WEIR_PKT_FRAG_LATER;

@@ -23,7 +23,7 @@
 #define WEIR_PKT_IP4       (1U << 1)  /* src, dst (mapped), proto, ttl, tos, l4_off */
 #define WEIR_PKT_IP6       (1U << 2)  /* the same for IPv6 */
 #define WEIR_PKT_ARP       (1U << 3)  /* src, dst = sender, target (IPv4 over Ethernet) */
-#define WEIR_PKT_FRAGMENT  (1U << 4)  /* any fragment: frag_off, frag_id */
+#define WEIR_PKT_FRAGMENT  (1U << 4)  /* any fragment: frag_off, frag_id, frag_start */
 #define WEIR_PKT_FRAG_LATER (1U << 5) /* offset > 0: no layer-4 header inside */
 #define WEIR_PKT_FRAG_MORE (1U << 6)  /* more fragments follow */
 #define WEIR_PKT_PORTS     (1U << 7)  /* sport, dport: TCP, UDP, UDP-Lite, SCTP, DCCP */
@@ -69,7 +69,8 @@ struct weir_pkt {
 	__u32 len;	    /* bytes on the wire from the first byte, tags included */
 	__u32 l3_len;	    /* IPv4 total length; IPv6 payload length + 40; 0 = none */
 	__u32 frag_id;	    /* identification, of the IPv4 header or IPv6's Fragment header */
-	__u32 pad;	    /* zero */
+	__u16 frag_start;   /* where the datagram's own bytes begin; 0 = no fragment */
+	__u16 pad;	    /* zero */
 } __attribute__((aligned(8))); /* written in 8-byte words, on the BPF stack too */
 
 _Static_assert(sizeof(struct weir_pkt) == 88, "ABI: struct weir_pkt");

@@ -35,32 +35,47 @@ enum weir_skb_place {
 	WEIR_SKB_PLAIN,	      /* no Ethernet header: the device has none (tun, WireGuard) */
 };
 
-/* Does an IP header begin at @data, as the stack says it does? */
-static __always_inline bool weir_skb_is_plain(const struct __sk_buff *skb, const __u8 *data)
+/* The first bytes of an Ethernet header, or of what is taken for one. */
+struct weir_skb_start {
+	__u64 a; /* bytes 0 to 7 */
+	__u64 b; /* bytes 6 to 13 */
+};
+
+static __always_inline bool weir_skb_same(const __u8 *data, const struct weir_skb_start *s)
 {
-	return (skb->protocol == bpf_htons(WEIR_ETH_IP4) && data[0] >> 4 == 4) ||
-	       (skb->protocol == bpf_htons(WEIR_ETH_IP6) && data[0] >> 4 == 6);
+	return *(const weir_una64 *)data == s->a && *(const weir_una64 *)(data + 6) == s->b;
+}
+
+/* The bytes that @from (BPF_HDR_START_*) leads to. */
+static __always_inline bool weir_skb_load_start(struct __sk_buff *skb, __u32 from,
+						struct weir_skb_start *ret)
+{
+	return !bpf_skb_load_bytes_relative(skb, 0, &ret->a, sizeof(ret->a), from) &&
+	       !bpf_skb_load_bytes_relative(skb, 6, &ret->b, sizeof(ret->b), from);
 }
 
 /* Where the packet begins. Generic XDP on some kernels hands on an skb that has
  * forgotten how long its Ethernet header is. Told apart by the type field, which the
- * stack knows too; an IP header could look like it by chance, so then the bytes
- * decide. @mac: room for an Ethernet header, aligned to 8. */
-static __always_inline enum weir_skb_place weir_skb_find(struct __sk_buff *skb, __u8 *mac)
+ * stack knows too; an IP header could look like it by chance, and a MAC address like
+ * an IP header, so then the kernel's own offsets decide: where the Ethernet header and
+ * the network header are the same bytes, there is no Ethernet header. */
+static __always_inline enum weir_skb_place weir_skb_find(struct __sk_buff *skb)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	struct weir_skb_start mac, net;
 
 	if (data + ETH_HLEN > end)
 		return WEIR_SKB_AT_DATA;
 	if (*(const weir_una16 *)(data + 12) == skb->protocol && data[0] >> 4 != 4 &&
 	    data[0] >> 4 != 6)
 		return WEIR_SKB_AT_DATA;
-	if (bpf_skb_load_bytes_relative(skb, 0, mac, ETH_HLEN, BPF_HDR_START_MAC))
+	if (!weir_skb_load_start(skb, BPF_HDR_START_MAC, &mac))
 		return WEIR_SKB_AT_DATA;
-	if (*(const weir_una64 *)data != *(const weir_una64 *)mac ||
-	    *(const weir_una64 *)(data + 6) != *(const weir_una64 *)(mac + 6))
+	if (!weir_skb_same(data, &mac))
 		return WEIR_SKB_BEFORE_DATA;
-	return weir_skb_is_plain(skb, data) ? WEIR_SKB_PLAIN : WEIR_SKB_AT_DATA;
+	if (!weir_skb_load_start(skb, BPF_HDR_START_NET, &net))
+		return WEIR_SKB_AT_DATA;
+	return weir_skb_same(data, &net) ? WEIR_SKB_PLAIN : WEIR_SKB_AT_DATA;
 }
 
 /* Parse @skb into @p. @out: which of the copies to use. Returns false where the
@@ -77,7 +92,7 @@ static __always_inline bool weir_skb_parse(struct __sk_buff *skb, bool out, stru
 
 	if (!head)
 		return false;
-	place = weir_skb_find(skb, head->bytes);
+	place = weir_skb_find(skb);
 	displaced = place == WEIR_SKB_BEFORE_DATA;
 	l2 = place == WEIR_SKB_PLAIN ? WEIR_L2_NONE : WEIR_L2_ETHER;
 	if (skb->vlan_present)

@@ -3,7 +3,6 @@
  * The XDP gate: parse the packet once, then let the stages look and decide.
  */
 #include "bpf/bound.bpf.h"
-#include "bpf/bound.bpf.h"
 #include "bpf/gate.bpf.h"
 #include "bpf/parse.bpf.h"
 
@@ -54,24 +53,16 @@ static __always_inline void parse_copy(struct xdp_md *ctx, struct weir_scratch *
 	weir_parse(&s->pkt, head->bytes, head->bytes + n, weir_gate_l2, 0, len);
 }
 
+/* A linear part as long as this may have fragments behind it. */
+#define LONG_LINEAR 2048
+
 /* Does the packet end inside the linear part of @linear bytes, by its own word?
  * Asking the kernel for the frame's length costs as much as all the parsing. */
 static __always_inline int is_whole(const struct weir_pkt *p, __u32 linear)
 {
-	return p->flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6) &&
+	return linear < LONG_LINEAR && p->flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6) &&
 	       !(p->flags & (WEIR_PKT_TRUNCATED | WEIR_PKT_MALFORMED)) &&
 	       p->l3_off + p->l3_len <= linear;
-}
-
-static __always_inline __u32 test_flag(const struct xdp_md *ctx)
-{
-	const void *data = (const void *)(long)ctx->data;
-	const void *meta = (const void *)(long)ctx->data_meta;
-	const __u64 *magic = meta;
-
-	if (meta + sizeof(*magic) > data)
-		return 0;
-	return *magic == WEIR_GATE_TEST_MAGIC ? WEIR_SCRATCH_TEST : 0;
 }
 
 SEC("xdp.frags")
@@ -88,7 +79,8 @@ int weir_gate(struct xdp_md *ctx)
 	s->verdict = XDP_PASS;
 	s->rule = 0;
 	s->reason = 0;
-	s->flags = *used | test_flag(ctx);
+	s->packets = 1;
+	s->flags = *used;
 	weir_parse(&s->pkt, data, end, weir_gate_l2, 0, linear);
 	if (!is_whole(&s->pkt, linear)) {
 		len = bpf_xdp_get_buff_len(ctx);

@@ -22,10 +22,12 @@
 #include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "bpf/parse.bpf.h"
 #include "dataplane/caps.h"
 #include "dataplane/load.h"
 #include "dataplane/pin.h"
+#include "dataplane/progs.h"
 #include "dataplane/sys.h"
 #include "gate.skel.h"
 
@@ -350,7 +352,8 @@ static int check_meta(const struct weir_gate *g, const struct weir_gate_meta *me
 	if (meta->abi != WEIR_GATE_ABI || !has_all_maps(g))
 		return weir_fail(err, -EPROTO,
 				 "the XDP gate on %s was made by another version of weir (ABI %u, "
-				 "not %u): stop the other weir, or `weir unload`",
+				 "not %u) and goes on as it is: stop the other weir, or `weir "
+				 "unload`",
 				 g->ifname, meta->abi, WEIR_GATE_ABI);
 	if (mode != WEIR_XDP_AUTO && native != (meta->native != 0))
 		return weir_fail(err, -EBUSY,
@@ -429,11 +432,9 @@ static int find_l2(const struct weir_gate *g, enum weir_l2 *ret, struct weir_err
 	}
 }
 
-static int attach_as(struct weir_gate *g, int meta_fd, uint64_t netns, bool native)
+static int put_meta(const struct weir_gate *g, int meta_fd, uint64_t netns, bool native)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts,
-		    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	struct weir_gate_meta meta = {
+	const struct weir_gate_meta meta = {
 		.magic = WEIR_GATE_MAGIC,
 		.abi = WEIR_GATE_ABI,
 		.netns = netns,
@@ -442,8 +443,17 @@ static int attach_as(struct weir_gate *g, int meta_fd, uint64_t netns, bool nati
 	};
 	uint32_t zero = 0;
 
-	if (bpf_map_update_elem(meta_fd, &zero, &meta, BPF_ANY))
-		return -errno;
+	return bpf_map_update_elem(meta_fd, &zero, &meta, BPF_ANY) ? -errno : 0;
+}
+
+static int attach_as(struct weir_gate *g, int meta_fd, uint64_t netns, bool native)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts,
+		    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	int ret = put_meta(g, meta_fd, netns, native);
+
+	if (ret)
+		return ret;
 	g->link_fd = bpf_link_create(g->prog_fd, (int)g->ifindex, BPF_XDP, &opts);
 	if (g->link_fd < 0)
 		return -errno;
@@ -874,4 +884,207 @@ void weir_gate_forget(const char *name, int fd)
 
 	if (sscanf(name, "resident%u%c", &which, &rest) == 1 && which < WEIR_GATE_RESIDENTS)
 		bpf_map_delete_elem(fd, &which);
+}
+
+/* ---- Another build, another mode */
+
+uint64_t weir_gate_build(void)
+{
+	size_t n;
+	const void *elf = gate_bpf__elf_bytes(&n);
+
+	return weir_load_hash(elf, n);
+}
+
+/* The tag of the gate as this build loads it on this kernel. */
+static uint64_t own_tag(void)
+{
+	struct gate_bpf *skel;
+	uint64_t tag = 0;
+
+	weir_load_setup();
+	skel = gate_bpf__open();
+	if (skel && !weir_load(skel->obj, NULL, NULL))
+		tag = weir_load_tag(bpf_program__fd(skel->progs.weir_gate));
+	gate_bpf__destroy(skel);
+	return tag;
+}
+
+bool weir_gate_is_current(int prog_fd)
+{
+	/* It never changes, and a change of the filter asks for every interface. */
+	static uint64_t tag;
+
+	if (!tag)
+		tag = own_tag();
+	return tag && weir_load_tag(prog_fd) == tag;
+}
+
+/* Load this build's gate over the maps of @g, which is there. */
+static int load_over(struct weir_gate *g, struct gate_bpf **ret_skel, struct weir_error *err)
+{
+	struct gate_bpf *skel;
+	enum weir_l2 l2;
+	int ret = find_l2(g, &l2, err);
+
+	if (ret)
+		return ret;
+	weir_load_setup();
+	skel = gate_bpf__open();
+	if (!skel)
+		return weir_load_explain(err, -errno, "open the XDP gate");
+	skel->rodata->weir_gate_l2 = l2;
+	ret = take_guests(g);
+	if (!ret)
+		ret = reuse_maps(g, skel);
+	ret = ret ? weir_load_explain(err, ret, "share the XDP gate's maps") :
+		    weir_load(skel->obj, NULL, err);
+	drop_guests(g, -1); /* as in join() */
+	if (!ret && bpf_prog_bind_map(bpf_program__fd(skel->progs.weir_gate),
+				      bpf_map__fd(skel->maps.weir_gate_meta), NULL))
+		ret = weir_load_explain(err, -errno, "set up the XDP gate");
+	if (ret)
+		gate_bpf__destroy(skel);
+	else
+		*ret_skel = skel;
+	return ret;
+}
+
+static int take_program(struct weir_gate *g, const struct gate_bpf *skel)
+{
+	int fd = fcntl(bpf_program__fd(skel->progs.weir_gate), F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return -errno;
+	move_fd(&g->prog_fd, &fd);
+	return 0;
+}
+
+static int exchange(struct weir_gate *g, const struct gate_bpf *skel, struct weir_error *err)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_REPLACE,
+		    .old_prog_fd = (uint32_t)g->prog_fd);
+	uint64_t netns;
+	int ret = weir_sys_netns_cookie(&netns);
+
+	if (!ret)
+		ret = put_meta(g, bpf_map__fd(skel->maps.weir_gate_meta), netns,
+			       g->mode == WEIR_XDP_NATIVE);
+	if (!ret && bpf_link_update(g->link_fd, bpf_program__fd(skel->progs.weir_gate), &opts))
+		ret = -errno;
+	/* That is how the kernel says that the link has another program by now. */
+	if (ret == -EPERM)
+		return weir_fail(err, -EBUSY,
+				 "the XDP gate on %s was exchanged at the same time: try again",
+				 g->ifname);
+	if (!ret)
+		ret = take_program(g, skel);
+	return ret ? weir_load_explain(err, ret, "exchange the XDP gate") : 0;
+}
+
+int weir_gate_renew(struct weir_gate *g, struct weir_error *err)
+{
+	weir_autoclose int lock = -1;
+	struct gate_bpf *skel;
+	int ret;
+
+	if (!g->joined || weir_gate_is_current(g->prog_fd))
+		return 0;
+	lock = lock_gates(err);
+	if (lock < 0)
+		return lock;
+	ret = load_over(g, &skel, err);
+	if (ret)
+		return ret;
+	ret = exchange(g, skel, err);
+	gate_bpf__destroy(skel);
+	return ret ? ret : 1;
+}
+
+static int refuse_owner(const struct weir_gate *g, uint32_t pid, const char *comm,
+			struct weir_error *err)
+{
+	return weir_fail(err, -EBUSY,
+			 "process %u (%s) uses the XDP gate on %s too, which would have to be "
+			 "detached to change its mode: stop that process first",
+			 pid, comm, g->ifname);
+}
+
+int weir_gate_check_alone(const struct weir_gate *g, enum weir_gate_resident which,
+			  struct weir_error *err)
+{
+	weir_autofree struct weir_prog *v = NULL;
+	struct bpf_prog_info info;
+	size_t n = 0;
+	int ret = prog_info(g->prog_fd, &info, NULL, 0);
+
+	if (ret)
+		return weir_load_explain(err, ret, "look at the XDP gate");
+	for (uint32_t i = 0; i < WEIR_GATE_RESIDENTS; i++)
+		if (i != which && slot_taken(g->resident_fd, i))
+			return weir_fail(err, -EBUSY,
+					 "another verb of weir uses the XDP gate on %s too: see "
+					 "`weir status`, and turn that off first",
+					 g->ifname);
+	ret = weir_progs_list(&v, &n, err);
+	for (size_t i = 0; !ret && i < n; i++)
+		for (unsigned int k = 0; k < v[i].n_owners; k++)
+			if (v[i].id == info.id && v[i].owners[k].pid != (uint32_t)getpid())
+				return refuse_owner(g, v[i].owners[k].pid, v[i].owners[k].comm,
+						    err);
+	return ret;
+}
+
+/* The gate as @skel has it takes the place of @g's link. */
+static int attach_instead(struct weir_gate *g, const struct gate_bpf *skel, uint64_t netns,
+			  enum weir_xdp_mode mode, uint64_t *ret_gap, struct weir_error *err)
+{
+	const int meta_fd = bpf_map__fd(skel->maps.weir_gate_meta);
+	const enum weir_xdp_mode before = g->mode;
+	uint64_t from = weir_clock_mono();
+	int ret;
+
+	/* Not only closed: its pin is there still. */
+	if (bpf_link_detach(g->link_fd))
+		return weir_load_explain(err, -errno, "detach the XDP gate");
+	drop_fd(&g->link_fd);
+	ret = attach(g, meta_fd, netns, mode, err);
+	if (ret == -EAGAIN)
+		return weir_fail(err, -EBUSY,
+				 "another XDP program came to %s while the gate's mode was about "
+				 "to change: see `ip link show %s`",
+				 g->ifname, g->ifname);
+	if (ret && attach(g, meta_fd, netns, before, NULL))
+		weir_fail_prefix(err, ret, "%s has no XDP gate any longer", g->ifname);
+	*ret_gap = weir_clock_mono() - from;
+	return ret;
+}
+
+int weir_gate_change_mode(struct weir_gate *g, enum weir_xdp_mode mode, uint64_t *ret_gap,
+			  struct weir_error *err)
+{
+	weir_autoclose int lock = -1;
+	struct gate_bpf *skel;
+	uint64_t netns;
+	int ret = weir_sys_netns_cookie(&netns);
+
+	*ret_gap = 0;
+	if (ret)
+		return weir_load_explain(err, ret, "read the network namespace's cookie");
+	if (mode == WEIR_XDP_AUTO || mode == g->mode)
+		return 0;
+	lock = lock_gates(err);
+	if (lock < 0)
+		return lock;
+	/* All that takes time comes before the gap. */
+	ret = load_over(g, &skel, err);
+	if (ret)
+		return ret;
+	ret = take_program(g, skel);
+	if (ret)
+		weir_load_explain(err, ret, "set up the XDP gate");
+	else
+		ret = attach_instead(g, skel, netns, mode, ret_gap, err);
+	gate_bpf__destroy(skel);
+	return ret;
 }

@@ -76,6 +76,28 @@ int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
  * resident array, empty the slot, since others may keep the array. */
 void weir_gate_forget(const char *name, int fd);
 
+/* Is @prog_fd the gate's program as this build has it? By its tag, a hash of its
+ * instructions: all read-only data are constants that user space sets. False also
+ * where that can't be found out. It takes a load, 50 ms. */
+bool weir_gate_is_current(int prog_fd);
+/* A number of the gate's object file: where it is the same, the gate is. */
+uint64_t weir_gate_build(void);
+/* Exchange the program of @g, a gate that was joined, for that of this build, over
+ * the same maps and behind the same link: without a gap, and its stages stay in.
+ * Returns 1, 0 where it is of this build already, or a negative errno. */
+int weir_gate_renew(struct weir_gate *g, struct weir_error *err);
+
+/* Is the gate the resident @which's alone, so that its mode may change? -EBUSY names
+ * the guest that has it too. */
+int weir_gate_check_alone(const struct weir_gate *g, enum weir_gate_resident which,
+			  struct weir_error *err);
+/* Native to generic or back. A link can't change its mode, and the kernel has no two
+ * modes at once, so the gate is off the interface for *@ret_gap ns. @g then has a new
+ * link, on failure too (of the mode before), which is to be pinned; link_fd -1 if
+ * there is none. */
+int weir_gate_change_mode(struct weir_gate *g, enum weir_xdp_mode mode, uint64_t *ret_gap,
+			  struct weir_error *err);
+
 /* Offloads that attaching native XDP changed: call before and after. */
 struct weir_gate_offloads {
 	uint64_t own, peer; /* bit sets of the features listed in offloads.c */

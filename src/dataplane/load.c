@@ -270,12 +270,14 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	if (!ret && match && !weir_match_is_all(match))
 		ret = weir_match_codegen(match, fds, &code, &len, err);
 	if (!ret && len > WEIR_MATCH_INSNS_MAX)
-		ret = weir_fail(err, -E2BIG, "the match is too large for the kernel: shorten it, "
-					     "or use --filter-at user");
+		ret = -E2BIG;
 	/* "Everything" is written too: the stub itself is 4096 instructions. */
 	if (!ret)
 		ret = load_with(obj, code ? code : all, code ? len : WEIR_ARRAY_SIZE(all),
 				weir_load_match_kind(match), false, err);
+	if (ret == -E2BIG && match)
+		weir_fail(err, ret, "the match is too large for the kernel: shorten it, or use "
+				    "--filter-at user");
 	close_sets(fds, open_sets); /* the loaded programs hold the maps */
 	return ret;
 }
@@ -303,9 +305,9 @@ int weir_load_explain(struct weir_error *err, int code, const char *what)
 		  "the verifier refused the program: run again with WEIR_DEBUG=1 and report "
 		  "the log" },
 		{ -EINVAL, "this kernel does not know the program or map type: see `weir doctor`" },
-		{ -ENOMEM, "out of memory: ask for smaller buffers or tables (-B, --flows-max)" },
-		{ -E2BIG, "too large for this kernel: shorten the expression, or use --filter-at "
-			  "user" },
+		{ -ENOMEM, "free some memory, or ask for less of it: smaller buffers, tables or "
+			   "sets" },
+		{ -E2BIG, "too large for this kernel: ask for less" },
 		{ -ENODEV, "the interface is gone: check `ip link`" },
 		{ -EBUSY, "something else is attached there: see `bpftool net`" },
 		{ -EOPNOTSUPP, "the device or kernel does not support it: see `weir doctor`" },
@@ -325,4 +327,26 @@ int weir_load_explain(struct weir_error *err, int code, const char *what)
 			return weir_fail(err, code, "cannot %s (%s): %s", what, strerror(-code),
 					 remedies[i].text);
 	return weir_fail(err, code, "cannot %s: %s: see `weir doctor`", what, strerror(-code));
+}
+
+uint64_t weir_load_hash(const void *elf, size_t n)
+{
+	const uint8_t *p = elf;
+	uint64_t h = 0xcbf29ce484222325ULL; /* FNV-1a */
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+uint64_t weir_load_tag(int prog_fd)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+	uint64_t tag = 0;
+
+	_Static_assert(sizeof(tag) == BPF_TAG_SIZE, "a tag is a number");
+	if (prog_fd >= 0 && !bpf_obj_get_info_by_fd(prog_fd, &info, &len))
+		memcpy(&tag, info.tag, sizeof(tag));
+	return tag;
 }

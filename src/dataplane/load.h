@@ -5,6 +5,9 @@
  */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "base/error.h"
 #include "bpf/match_stub.h"
 #include "match/match.h"
@@ -29,6 +32,11 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match,
 struct bpf_insn;
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err);
+
+/* A hash of an object file's bytes, which tells one build's from another's. */
+uint64_t weir_load_hash(const void *elf, size_t n);
+/* bpf_prog_info.tag, a hash of the instructions; 0 where it can't be found out. */
+uint64_t weir_load_tag(int prog_fd);
 
 /* A libbpf or bpf() failure as a message: @what "load the XDP gate",
  * @code negative errno. Names a missing capability and its setcap line. */

@@ -137,17 +137,6 @@ static int map_whole_trie(struct weir_set *s)
 	return ret;
 }
 
-int weir_set_map_all(struct weir_set *s, struct weir_error *err)
-{
-	int ret = map_part(s, WEIR_SET_TABLE4);
-
-	if (!ret)
-		ret = map_lazily(s);
-	if (!ret)
-		ret = map_part(s, WEIR_SET_LIST);
-	return ret ? weir_load_explain(err, ret, "map a set of prefixes into memory") : 0;
-}
-
 size_t weir_set_bytes(const struct weir_set *s)
 {
 	size_t sum = 0;
@@ -156,6 +145,27 @@ size_t weir_set_bytes(const struct weir_set *s)
 		if (weir_set_has(s, i))
 			sum += round_up(s->size[i], PAGE);
 	return sum;
+}
+
+static int explain_map(const struct weir_set *s, int code, struct weir_error *err)
+{
+	if (code != -ENOMEM)
+		return weir_load_explain(err, code, "map a set of prefixes into memory");
+	return weir_fail(err, code,
+			 "a set takes %zu MB of memory, more than this process may map: raise its "
+			 "limit (`ulimit -v`), or use fewer prefixes",
+			 (weir_set_bytes(s) >> 20) + 1);
+}
+
+int weir_set_map_all(struct weir_set *s, struct weir_error *err)
+{
+	int ret = map_part(s, WEIR_SET_TABLE4);
+
+	if (!ret)
+		ret = map_lazily(s);
+	if (!ret)
+		ret = map_part(s, WEIR_SET_LIST);
+	return ret ? explain_map(s, ret, err) : 0;
 }
 
 /* ---- Make */
@@ -221,7 +231,7 @@ static int make_maps(struct weir_set *s, const size_t bytes[WEIR_SET_MAPS], stru
 	for (int i = 0; !ret && i < WEIR_SET_MAPS; i++) {
 		ret = map_part(s, i);
 		if (ret)
-			weir_load_explain(err, ret, "map a set of prefixes into memory");
+			explain_map(s, ret, err);
 	}
 	return ret;
 }
@@ -374,17 +384,21 @@ int weir_set_each(struct weir_set *s, int (*fn)(void *arg, const struct weir_pre
 
 size_t weir_set_count(struct weir_set *s)
 {
-	size_t at = WEIR_SET_LIST_HEAD, n = 0;
-	struct weir_set_key key;
-	enum weir_set_family f;
+	size_t n = 0, end, at = WEIR_SET_LIST_HEAD;
 	const uint64_t *list;
-	uint64_t word;
+	uint64_t work;
 
 	if (map_part(s, WEIR_SET_LIST))
 		return 0;
 	list = s->mem[WEIR_SET_LIST];
-	while (weir_set_entry_next(list, weir_set_list_used(s), &at, &key, &f, &word))
-		n += weir_set_entry_lives(word, list[WEIR_SET_LIST_WORK]);
+	end = weir_set_list_used(s);
+	work = list[WEIR_SET_LIST_WORK];
+	/* A change of one prefix in a million counts them all: so nothing is read here but
+	 * each entry's first word. */
+	while (at < end && WEIR_SET_ENTRY_KIND(list[at])) {
+		n += weir_set_entry_lives(list[at], work);
+		at += WEIR_SET_ENTRY_KIND(list[at]);
+	}
 	return n;
 }
 

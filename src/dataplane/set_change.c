@@ -129,13 +129,47 @@ static int append_key(struct weir_set_keys *k, size_t *room, const struct weir_s
 	return 0;
 }
 
+static unsigned int shorter(unsigned int a, unsigned int b)
+{
+	return a < b ? a : b;
+}
+
+/* The first entry from @at on that may overlap its family's frame. Most don't, by their
+ * first bits: a change of one prefix walks over a million of them. */
+static size_t skip_far(const uint64_t *list, size_t at, size_t end,
+		       const struct weir_set_key frame[WEIR_SET_FAMILIES])
+{
+	const struct weir_set_key *v4 = &frame[WEIR_SET_V4], *v6 = &frame[WEIR_SET_V6];
+
+	while (at < end) {
+		const unsigned int kind = WEIR_SET_ENTRY_KIND(list[at]);
+		const unsigned int len = WEIR_SET_ENTRY_LEN(list[at]);
+
+		if (kind == WEIR_SET_ENTRY_V4) {
+			uint64_t differs = (uint32_t)(list[at] ^ v4->lo);
+
+			if (!(differs >> (128 - shorter(len, v4->len)) % 64))
+				break;
+			at++;
+		} else {
+			if (kind < WEIR_SET_ENTRY_V6_SHORT || kind > end - at ||
+			    !shorter(len, v6->len) ||
+			    !((list[at + 1] ^ v6->hi) >> (64 - shorter(shorter(len, v6->len), 64))))
+				break;
+			at += kind;
+		}
+	}
+	return at;
+}
+
 /* The one walk over the list: c->near. */
 static int find_near(const struct weir_set *s, struct change *c)
 {
 	const uint64_t *list = list_of(s), work = list[WEIR_SET_LIST_WORK];
 	const size_t end = weir_set_list_used(s);
 	size_t at = WEIR_SET_LIST_HEAD, room[WEIR_SET_FAMILIES] = { 0 };
-	struct weir_set_key frame[WEIR_SET_FAMILIES], key;
+	/* Of a family without a key: one that everything is far from. */
+	struct weir_set_key frame[WEIR_SET_FAMILIES] = { { .len = 128 }, { .len = 128 } }, key;
 	enum weir_set_family f;
 	uint64_t word;
 	int ret = 0;
@@ -143,10 +177,14 @@ static int find_near(const struct weir_set *s, struct change *c)
 	for (int i = 0; i < WEIR_SET_FAMILIES; i++)
 		if (c->keys[i].n)
 			frame[i] = frame_of(&c->keys[i]);
-	while (!ret && weir_set_entry_next(list, end, &at, &key, &f, &word))
+	while (!ret) {
+		at = skip_far(list, at, end, frame);
+		if (!weir_set_entry_next(list, end, &at, &key, &f, &word))
+			break;
 		if (c->keys[f].n && weir_set_overlap(&frame[f], &key) &&
 		    weir_set_entry_lives(word, work))
 			ret = append_key(&c->near[f], &room[f], &key);
+	}
 	return ret;
 }
 

@@ -178,18 +178,26 @@ void weir_tc_detach(const struct weir_pin_dir *d, const char *name, uint32_t ifi
 	unpin(d, clsact);
 }
 
-bool weir_tc_attached(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
+uint32_t weir_tc_prog(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
 		      enum weir_tc_place place)
 {
 	weir_autoclose int fd = open_link(d, name, ifindex, out);
 	char clsact[CLSACT_NAME_SIZE];
 	weir_autoclose int clsact_fd = -1;
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
 
 	if (fd >= 0)
-		return true;
+		return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.prog_id;
 	name_clsact(clsact, ifindex, out, place);
 	clsact_fd = weir_pin_get(d, clsact);
-	return clsact_fd >= 0 && weir_clsact_attached(ifindex, out, place);
+	return clsact_fd >= 0 ? weir_clsact_prog(ifindex, out, place) : 0;
+}
+
+bool weir_tc_attached(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
+		      enum weir_tc_place place)
+{
+	return weir_tc_prog(d, name, ifindex, out, place) != 0;
 }
 
 bool weir_tc_forget(const char *name)

@@ -40,6 +40,9 @@ int weir_tc_attach(const struct weir_pin_dir *d, const char *name, int prog_fd, 
 /* Detach and unpin; not attached is no error. */
 void weir_tc_detach(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
 		    enum weir_tc_place place);
+/* The id of the program that is attached so; 0 = none. */
+uint32_t weir_tc_prog(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
+		      enum weir_tc_place place);
 /* Is it attached to a device that lives? */
 bool weir_tc_attached(const struct weir_pin_dir *d, const char *name, uint32_t ifindex, bool out,
 		      enum weir_tc_place place);

@@ -234,6 +234,19 @@ void weir_clsact_detach(uint32_t ifindex, bool out, enum weir_tc_place place)
 	remove_qdisc(ifindex);
 }
 
+uint32_t weir_clsact_prog(uint32_t ifindex, bool out, enum weir_tc_place place)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = HANDLE(place));
+	struct bpf_tc_hook hook;
+	struct line l;
+
+	if (look(ifindex, out, &l) || !l.priority[place])
+		return 0;
+	set_direction(&hook, ifindex, out);
+	opts.priority = l.priority[place];
+	return bpf_tc_query(&hook, &opts) ? 0 : opts.prog_id;
+}
+
 bool weir_clsact_attached(uint32_t ifindex, bool out, enum weir_tc_place place)
 {
 	struct line l;

@@ -28,7 +28,7 @@ struct weir_filter_row {
 	__u8 pad;
 };
 
-/* Per CPU and row. seen = passed + sum of dropped. */
+/* Per CPU and row, packets as on the wire. seen = passed + sum of dropped. */
 struct weir_filter_account {
 	__u64 seen, seen_bytes;
 	__u64 passed;
@@ -146,10 +146,12 @@ struct weir_filter_generation {
  * cb[1] = 0) before they tail-call the program in weir_tc_slot, which is the same for
  * both. */
 
-/* The packet of a test run carries this in its XDP metadata, at tc in skb->cb, which
- * has 20 bytes; the program writes the answer there. */
+/* What a test run asks and is told: at XDP in the packet's metadata, at tc in skb->cb,
+ * which has 20 bytes. At tc it is known by the magic, which no packet can bring along,
+ * since the gates there clear it; at XDP by the gate that leads to it (policy/try.bpf.c). */
+#define WEIR_FILTER_TEST_MAGIC 0x5445535452494557ULL
 struct weir_filter_test {
-	__u32 magic[2]; /* WEIR_GATE_TEST_MAGIC, low half first; the gate looks for it */
+	__u32 magic[2]; /* WEIR_FILTER_TEST_MAGIC, low half first */
 	/* In: at XDP WEIR_POLICY_DECISION(WEIR_POLICY_NO_ROW, 0, 0), at tc the
 	 * direction, 0 or WEIR_POLICY_OUT. Out: the decision. */
 	__u32 decision;

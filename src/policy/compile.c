@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "bpf/gate.h"
 #include "bpf/policy_stub.h"
+#include "bpf/set.h"
 #include "match/gen.h"
 
 /* Registers, by bpf/policy_stub.h. The key of the interface becomes its row as
@@ -155,6 +156,72 @@ static const struct weir_set *find_set(struct compiler *c, const struct weir_mat
 	return NULL;
 }
 
+static void emit_alu(struct weir_gen *g, uint8_t code, uint8_t reg, int32_t imm)
+{
+	weir_gen_emit(g, (struct bpf_insn){ .code = code | BPF_K, .dst_reg = reg, .imm = imm });
+}
+
+/* r2 = the IPv4 address at @offset, in host order. */
+static void emit_addr4(struct weir_gen *g, size_t offset)
+{
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_LDX | BPF_MEM | BPF_W,
+					    .dst_reg = BPF_REG_2,
+					    .src_reg = SCRATCH,
+					    .off = (int16_t)(offset + V4_IN_MAPPED) });
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU | BPF_END | BPF_TO_BE,
+					    .dst_reg = BPF_REG_2,
+					    .imm = 32 });
+}
+
+/*
+ * The first step of weir_set_find4() in line, since most packets end there, and a call
+ * costs more than it: which of none, all or some of the address's /24 is in the set?
+ * The key of the look-up lies in the record's reason, which is set only behind the
+ * policy. Goes on for some.
+ */
+static void emit_state(struct compiler *c, int fd, size_t offset, struct weir_gen_out o)
+{
+	const int16_t key = (int16_t)offsetof(struct weir_scratch, reason);
+	struct weir_gen *g = &c->g;
+
+	emit_addr4(g, offset);
+	emit_alu(g, BPF_ALU | BPF_RSH, BPF_REG_2, 16);
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_STX | BPF_MEM | BPF_W,
+					    .dst_reg = SCRATCH,
+					    .src_reg = BPF_REG_2,
+					    .off = key });
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_X,
+					    .dst_reg = BPF_REG_2,
+					    .src_reg = SCRATCH });
+	emit_alu(g, BPF_ALU64 | BPF_ADD, BPF_REG_2, key);
+	emit_map(g, fd);
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_JMP | BPF_CALL,
+					    .imm = BPF_FUNC_map_lookup_elem });
+	weir_gen_jump(g, (struct bpf_insn){ .code = BPF_JMP | BPF_JEQ | BPF_K,
+					    .dst_reg = BPF_REG_0 }, o.no);
+	/* word[net / 32 & 7] >> net % 32 * 2 & 3, net being the address >> 8 */
+	emit_addr4(g, offset);
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU | BPF_MOV | BPF_X,
+					    .dst_reg = BPF_REG_3,
+					    .src_reg = BPF_REG_2 });
+	emit_alu(g, BPF_ALU | BPF_RSH, BPF_REG_3, 13 - 3);
+	emit_alu(g, BPF_ALU | BPF_AND, BPF_REG_3, 7 << 3);
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU64 | BPF_ADD | BPF_X,
+					    .dst_reg = BPF_REG_0,
+					    .src_reg = BPF_REG_3 });
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_LDX | BPF_MEM | BPF_DW,
+					    .dst_reg = BPF_REG_0,
+					    .src_reg = BPF_REG_0 });
+	emit_alu(g, BPF_ALU | BPF_RSH, BPF_REG_2, 8 - 1);
+	emit_alu(g, BPF_ALU | BPF_AND, BPF_REG_2, 31 << 1);
+	weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU64 | BPF_RSH | BPF_X,
+					    .dst_reg = BPF_REG_0,
+					    .src_reg = BPF_REG_2 });
+	emit_alu(g, BPF_ALU | BPF_AND, BPF_REG_0, 3);
+	weir_gen_jump_if(g, BPF_JEQ, BPF_REG_0, WEIR_SET_NONE, o.no);
+	weir_gen_jump_if(g, BPF_JEQ, BPF_REG_0, WEIR_SET_ALL, o.yes);
+}
+
 static void emit_set(struct weir_gen *g, void *arg, const struct weir_match *m, size_t set,
 		     size_t offset, bool v4, struct weir_gen_out o)
 {
@@ -179,13 +246,8 @@ static void emit_set(struct weir_gen *g, void *arg, const struct weir_match *m, 
 	}
 	copy %= WEIR_POLICY_SET_COPIES;
 	if (table) {
-		weir_gen_emit(g, (struct bpf_insn){ .code = BPF_LDX | BPF_MEM | BPF_W,
-						    .dst_reg = BPF_REG_2,
-						    .src_reg = SCRATCH,
-						    .off = (int16_t)(offset + V4_IN_MAPPED) });
-		weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU | BPF_END | BPF_TO_BE,
-						    .dst_reg = BPF_REG_2,
-						    .imm = 32 });
+		emit_state(c, s->fd[WEIR_SET_TABLE4], offset, o);
+		emit_addr4(g, offset);
 	} else {
 		weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_X,
 						    .dst_reg = BPF_REG_2,

@@ -247,7 +247,7 @@ int weir_filter_iface_info(struct weir_filter *f, const struct weir_policy_iface
 	const struct weir_filter_places *places = weir_state_places(f, f->state.current, false);
 
 	memset(ret, 0, sizeof(*ret));
-	ret->ifindex = if_nametoindex(i->name);
+	ret->ifindex = weir_plan_ifindex(f, f->policy, places, i->name, ret->called);
 	ret->mode = "";
 	if (!ret->ifindex)
 		ret->state = WEIR_IFACE_GONE;
@@ -260,5 +260,7 @@ int weir_filter_iface_info(struct weir_filter *f, const struct weir_policy_iface
 		ret->mode = tc_mode(f, ret->ifindex, i->out);
 	else
 		ret->mode = "netfilter";
+	if (ret->state == WEIR_IFACE_ON)
+		ret->no_replies = !weir_learns(f, &places->row[i->index]);
 	return sum_account(f, i->index, &ret->account);
 }

@@ -105,7 +105,10 @@ enum weir_filter_iface_state {
 };
 struct weir_filter_iface_info {
 	enum weir_filter_iface_state state;
+	/* On, but what learns replies is gone from it: weir_filter_reattach(). */
+	bool no_replies;
 	uint32_t ifindex;
+	char called[16];  /* its name now, where it was renamed while filtered; else "" */
 	const char *mode; /* "native", "generic", "tcx", "clsact", "netfilter" */
 	struct weir_filter_account account;
 };
@@ -118,6 +121,7 @@ struct weir_filter_verdict {
 	enum weir_filter_reason reason;
 	uint32_t rule;	/* id; 0 = none */
 	uint32_t flags; /* WEIR_TEST_* */
+	const char *unseen; /* why the hook never sees such a packet; NULL: it does */
 };
 int weir_filter_test(struct weir_filter *f, const struct weir_policy_iface *i,
 		     const struct weir_craft *packet, struct weir_filter_verdict *ret,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
@@ -89,6 +90,20 @@ static bool uses_map(uint32_t prog_id, uint32_t map_id)
 	return false;
 }
 
+uint64_t weir_prog_tag(uint32_t id)
+{
+	weir_autoclose int fd = id ? bpf_prog_get_fd_by_id(id) : -1;
+
+	return weir_load_tag(fd);
+}
+
+bool weir_same_program(uint32_t id, int own_fd)
+{
+	uint64_t tag = weir_prog_tag(id);
+
+	return tag && tag == weir_load_tag(own_fd);
+}
+
 /* ---- Interfaces without a link layer: tun, WireGuard */
 
 bool weir_has_no_l2(uint32_t ifindex)
@@ -162,6 +177,15 @@ void weir_slot_forget(const struct weir_filter *f, enum weir_policy_hook hook)
 	weir_filter_unpin(f, slots[hook].pin);
 }
 
+/* A slot goes when no generation has a program for it, as while the interfaces are
+ * gone; links to what called it lead nowhere then. */
+static bool has_slot(const struct weir_filter *f, enum weir_policy_hook hook)
+{
+	weir_autoclose int fd = weir_pin_get(&f->dir, slots[hook].pin);
+
+	return fd >= 0;
+}
+
 /* The pinned slot of a gate's object, or its own, which is pinned now. */
 static int share_slot(struct weir_filter *f, enum weir_policy_hook hook, struct bpf_map *map,
 		      struct weir_error *err)
@@ -231,7 +255,38 @@ static void tell_gate(const struct weir_gate *g, const struct weir_gate_offloads
 		weir_buf_addf(&report->notes, "%s: native XDP turned off: %s\n", g->ifname, lost);
 }
 
-/* Open the interface's gate, and pin its link unless it is. */
+/* Was this program of this build's gate when it was looked at before? */
+static bool knows_gate(const struct weir_filter *f, int prog_fd)
+{
+	const uint64_t tag = weir_load_tag(prog_fd);
+
+	return tag && f->state.gate.tag[0] == tag && f->state.gate.hash == weir_gate_build();
+}
+
+/* A gate of another build: what it got wrong must not outlive the upgrade. It is
+ * exchanged before the guard has judged; the gate's ABI, by which both builds go, is
+ * the same. */
+static int renew_gate(struct weir_filter *f, struct weir_gate *g, struct weir_filter_report *report,
+		      struct weir_error *err)
+{
+	int ret;
+
+	if (knows_gate(f, g->prog_fd))
+		return 0;
+	ret = weir_gate_renew(g, err);
+	weir_step("renewed");
+	if (ret < 0)
+		return ret;
+	f->state.gate.hash = weir_gate_build();
+	f->state.gate.tag[0] = weir_load_tag(g->prog_fd);
+	if (ret && report)
+		weir_buf_addf(&report->notes, "%s: the XDP gate is now this version's\n",
+			      g->ifname);
+	return 0;
+}
+
+/* Open the interface's gate, and pin its link unless it is. One that is ours may be in
+ * another mode for now: weir_change_modes(). */
 static int attach_gate(struct weir_filter *f, const char *ifname, enum weir_xdp_mode mode,
 		       const struct weir_filter_place *p, struct weir_gate *g,
 		       struct weir_filter_report *report, struct weir_error *err)
@@ -243,11 +298,15 @@ static int attach_gate(struct weir_filter *f, const char *ifname, enum weir_xdp_
 
 	if (!there && weir_gate_offloads(ifname, &before))
 		memset(&before, 0, sizeof(before));
-	ret = weir_gate_open(g, ifname, mode, err);
+	ret = weir_gate_open(g, ifname, there ? WEIR_XDP_AUTO : mode, err);
 	if (ret)
 		return ret;
 	if (g->ifindex != p->ifindex)
 		ret = weir_fail(err, -EAGAIN, "%s was replaced meanwhile: try again", ifname);
+	if (!ret && mode != WEIR_XDP_AUTO && mode != g->mode)
+		ret = weir_gate_check_alone(g, WEIR_GATE_FILTER, err);
+	if (!ret)
+		ret = renew_gate(f, g, report, err);
 	if (!ret && !there) {
 		name_gate(p, name);
 		ret = weir_pin_put(&f->dir, name, g->link_fd, err);
@@ -286,13 +345,71 @@ static int attach_gates(struct weir_filter *f, const struct weir_policy *policy,
 		const struct weir_policy_iface *x = &policy->ifaces[i];
 		const struct weir_filter_place *p = &places->row[x->index];
 		struct weir_gate g;
+		char ifname[IF_NAMESIZE]; /* other than in the policy once it is renamed */
 
 		if (x->hook != WEIR_HOOK_XDP || !weir_place_is_live(p))
 			continue;
-		ret = attach_gate(f, x->name, x->mode, p, &g, report, err);
+		if (!if_indextoname(p->ifindex, ifname))
+			return weir_fail(err, -EAGAIN, "%s is gone meanwhile: try again", x->name);
+		ret = attach_gate(f, ifname, x->mode, p, &g, report, err);
 		weir_step("gate");
 		if (!ret)
 			ret = keep_gate(gate, &g, err);
+	}
+	return ret;
+}
+
+static int change_mode(struct weir_filter *f, enum weir_xdp_mode mode,
+		       const struct weir_filter_place *p, struct weir_gate *g,
+		       struct weir_filter_report *report, struct weir_error *err)
+{
+	uint64_t gap;
+	int ret, pinned = 0;
+
+	if (mode == WEIR_XDP_AUTO || mode == g->mode)
+		return 0;
+	ret = weir_gate_change_mode(g, mode, &gap, err);
+	weir_step("mode");
+	/* If it failed, the gate is there again in the mode before. */
+	if (gap && g->link_fd >= 0) {
+		char name[WEIR_PIN_NAME_MAX];
+
+		name_gate(p, name);
+		pinned = weir_pin_put(&f->dir, name, g->link_fd, ret ? NULL : err);
+	}
+	if (gap && report)
+		weir_buf_addf(&report->notes,
+			      "%s: filtered at XDP, %s mode; not filtered for %.1f ms meanwhile\n",
+			      g->ifname, g->mode == WEIR_XDP_NATIVE ? "native" : "generic",
+			      (double)gap / 1e6);
+	return ret ? ret : pinned;
+}
+
+int weir_change_modes(struct weir_filter *f, const struct weir_policy *policy,
+		      const struct weir_filter_places *places, struct weir_gate *gate,
+		      struct weir_filter_report *report, struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < policy->n_ifaces; i++) {
+		const struct weir_policy_iface *x = &policy->ifaces[i];
+		const struct weir_filter_place *p = &places->row[x->index];
+		struct weir_gate other;
+		char ifname[IF_NAMESIZE]; /* as in attach_gates() */
+
+		if (x->hook != WEIR_HOOK_XDP || x->mode == WEIR_XDP_AUTO || !weir_place_is_live(p))
+			continue;
+		if (gate->link_fd >= 0 && gate->ifindex == p->ifindex) {
+			ret = change_mode(f, x->mode, p, gate, report, err);
+			continue;
+		}
+		if (!if_indextoname(p->ifindex, ifname))
+			return weir_fail(err, -EAGAIN, "%s is gone meanwhile: try again", x->name);
+		ret = weir_gate_open(&other, ifname, WEIR_XDP_AUTO, err);
+		if (ret)
+			break;
+		ret = change_mode(f, x->mode, p, &other, report, err);
+		weir_gate_close(&other);
 	}
 	return ret;
 }
@@ -340,25 +457,36 @@ static int need_gates(struct weir_filter *f, struct tc_work *w, struct weir_erro
 	return ret ? ret : pin_slot(f, WEIR_HOOK_TC, w->gates->maps.weir_tc_slot, err);
 }
 
+static int tc_gate_fd(const struct tc_work *w, const struct weir_filter_place *p)
+{
+	return bpf_program__fd(weir_place_is_out(p) ? w->gates->progs.weir_filter_tco :
+						      w->gates->progs.weir_filter_tci);
+}
+
+static uint32_t tc_prog(const struct weir_filter *f, const struct weir_filter_place *p)
+{
+	char name[WEIR_PIN_NAME_MAX];
+
+	name_tc(p, name);
+	return weir_tc_prog(&f->dir, name, p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER);
+}
+
 static int attach_tc(struct weir_filter *f, const struct weir_policy_iface *x,
 		     const struct weir_filter_place *p, struct tc_work *w,
 		     struct weir_filter_report *report, struct weir_error *err)
 {
+	uint32_t there = tc_prog(f, p);
 	char name[WEIR_PIN_NAME_MAX];
-	int ret;
+	int ret = need_gates(f, w, err);
 
-	name_tc(p, name);
-	if (!f->foreign &&
-	    weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER))
+	if (ret)
+		return ret;
+	if (!f->foreign && weir_same_program(there, tc_gate_fd(w, p)))
 		return 0;
-	ret = need_gates(f, w, err);
-	if (!ret)
-		ret = weir_tc_attach(&f->dir, name,
-				     bpf_program__fd(weir_place_is_out(p) ?
-							     w->gates->progs.weir_filter_tco :
-							     w->gates->progs.weir_filter_tci),
-				     p->ifindex, weir_place_is_out(p), WEIR_TC_FILTER, err);
-	if (!ret && report)
+	name_tc(p, name);
+	ret = weir_tc_attach(&f->dir, name, tc_gate_fd(w, p), p->ifindex, weir_place_is_out(p),
+			     WEIR_TC_FILTER, err);
+	if (!ret && !there && report)
 		weir_buf_addf(&report->notes, "%s: filtered at tc, %s\n", x->name,
 			      weir_place_is_out(p) ? "what leaves" : "what comes in");
 	return ret;
@@ -413,7 +541,10 @@ static int attach_netfilter(struct weir_filter *f, const struct weir_policy_ifac
 		char name[WEIR_PIN_NAME_MAX];
 
 		name_netfilter(weir_place_is_out(p), families[i].digit, name);
-		if (link_info(f, name, &info))
+		/* One of another build stays: the kernel exchanges no program of a
+		 * netfilter link, and two links would let packets be judged twice or
+		 * not at all. All it does is to call the slot. */
+		if (has_slot(f, WEIR_HOOK_NETFILTER) && link_info(f, name, &info))
 			continue;
 		ret = link_netfilter(f, w, weir_place_is_out(p), i, name, err);
 		fresh = true;
@@ -563,4 +694,45 @@ bool weir_attached(struct weir_filter *f, const struct weir_filter_places *place
 	default:
 		return netfilter_linked(f, weir_place_is_out(p));
 	}
+}
+
+/* Is the gate at XDP this build's, in the mode that is asked for? */
+static bool gate_is_current(const struct weir_filter *f, const struct weir_filter_place *p,
+			    enum weir_xdp_mode mode)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+	weir_autoclose int prog_fd = -1;
+	struct bpf_link_info info;
+	char name[WEIR_PIN_NAME_MAX];
+
+	name_gate(p, name);
+	if (!link_info(f, name, &info) || bpf_xdp_query((int)p->ifindex, 0, &opts))
+		return false;
+	if (mode != WEIR_XDP_AUTO &&
+	    (mode == WEIR_XDP_GENERIC) != (opts.attach_mode == XDP_ATTACHED_SKB))
+		return false;
+	prog_fd = bpf_prog_get_fd_by_id(info.prog_id);
+	return prog_fd >= 0 && (knows_gate(f, prog_fd) || weir_gate_is_current(prog_fd));
+}
+
+bool weir_attached_is_current(struct weir_filter *f, const struct weir_filter_places *places)
+{
+	weir_cleanup(free_work) struct tc_work w = { 0 };
+
+	for (size_t i = 0; i < f->policy->n_ifaces; i++) {
+		const struct weir_policy_iface *x = &f->policy->ifaces[i];
+		const struct weir_filter_place *p = &places->row[x->index];
+		char called[IF_NAMESIZE];
+
+		if (!weir_place_is_live(p) ||
+		    p->ifindex != weir_plan_ifindex(f, f->policy, places, x->name, called))
+			continue;
+		if (x->hook == WEIR_HOOK_XDP && !gate_is_current(f, p, x->mode))
+			return false;
+		if (x->hook == WEIR_HOOK_TC &&
+		    (need_gates(f, &w, NULL) ||
+		     !weir_same_program(tc_prog(f, p), tc_gate_fd(&w, p))))
+			return false;
+	}
+	return weir_learn_is_current(f, places);
 }

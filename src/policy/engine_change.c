@@ -126,6 +126,59 @@ static int plan_set(struct change *c, size_t i, const struct weir_filter_change 
 	return ret;
 }
 
+static bool is_first_of_name(const struct weir_policy *p, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (strcmp(p->ifaces[i].name, p->ifaces[at].name) == 0)
+			return false;
+	return true;
+}
+
+/* What a name was given to may have another one now, and another interface its name. */
+static void tell_renamed(const struct change *c, size_t at, const struct weir_filter_places *old,
+			 const char *called)
+{
+	const char *name = c->policy->ifaces[at].name;
+	char other[IF_NAMESIZE];
+	uint32_t ifindex;
+
+	if (!c->report || c->stored || !is_first_of_name(c->policy, at))
+		return;
+	if (called[0]) {
+		weir_buf_addf(&c->report->notes,
+			      "%s is called %s now, and filtered all the same: put that name into "
+			      "the policy (`weir filter show > FILE`, `weir filter apply FILE`)\n",
+			      name, called);
+		return;
+	}
+	ifindex = weir_plan_still_on(c->f, c->f->policy, old, name, other);
+	if (ifindex && c->g.places.ifindex[at] && ifindex != c->g.places.ifindex[at])
+		weir_buf_addf(&c->report->notes,
+			      "warning: %s is another interface now; the one that was filtered as "
+			      "%s is called %s, and filtered as that only once the policy says so\n",
+			      name, name, other);
+}
+
+/* One interface under two names would have two rows, of which the first decides. */
+static int check_names(const struct change *c, size_t at, bool renamed)
+{
+	const struct weir_policy_iface *v = c->policy->ifaces;
+
+	for (size_t i = 0; i < at; i++) {
+		const char *now = v[renamed ? i : at].name, *was = v[renamed ? at : i].name;
+
+		if (!c->g.places.ifindex[at] ||
+		    c->g.places.ifindex[i] != c->g.places.ifindex[at] || !strcmp(now, was))
+			continue;
+		return weir_fail(c->err, -EEXIST,
+				 "%s is the interface that is filtered as %s: put the one name in "
+				 "the other's place (`weir filter show > FILE`, `weir filter apply "
+				 "FILE`)",
+				 now, was);
+	}
+	return 0;
+}
+
 /* Where the rows are now; what the filter was on before the interface went stays
  * known. */
 static int plan_places(struct change *c)
@@ -133,6 +186,7 @@ static int plan_places(struct change *c)
 	struct weir_filter *f = c->f;
 	const struct weir_filter_places *old =
 		weir_state_places(f, c->stored ? f->state.previous : f->state.current, false);
+	const struct weir_policy *before = c->stored ? c->policy : f->policy;
 	struct weir_filter_places *places = weir_state_places(f, c->g.number, true);
 
 	if (!places)
@@ -142,12 +196,18 @@ static int plan_places(struct change *c)
 	for (size_t i = 0; i < c->policy->n_ifaces; i++) {
 		const struct weir_policy_iface *x = &c->policy->ifaces[i];
 		struct weir_filter_place *p = &places->row[x->index];
+		char called[IF_NAMESIZE];
+		int ret;
 
-		p->ifindex = if_nametoindex(x->name);
+		p->ifindex = weir_plan_ifindex(f, before, old, x->name, called);
 		p->hook = (__u8)x->hook;
 		p->flags = (__u8)((x->out ? WEIR_PLACE_OUT : 0) |
 				  (x->row.drop ? WEIR_PLACE_LEARN : 0));
 		c->g.places.ifindex[i] = p->ifindex;
+		tell_renamed(c, i, old, called);
+		ret = check_names(c, i, called[0]);
+		if (ret)
+			return ret;
 		if (!p->ifindex && old && !f->foreign) {
 			p->ifindex = old->row[x->index].ifindex;
 			p->flags |= WEIR_PLACE_GONE;
@@ -155,6 +215,8 @@ static int plan_places(struct change *c)
 		if (p->ifindex && !(p->flags & WEIR_PLACE_GONE))
 			c->g.want |= 1U << x->hook;
 	}
+	if (!c->stored)
+		weir_plan_warn(f, c->policy, c->report);
 	c->places = places;
 	return 0;
 }
@@ -372,6 +434,9 @@ static int enforce(struct change *c, int prepared)
 	if (!ret)
 		ret = set_deadline(c);
 	weir_step("ready");
+	/* Only now: the gap in which the gate changes its mode must not be for nothing. */
+	if (!ret)
+		ret = weir_change_modes(f, c->policy, c->places, &c->gate, c->report, c->err);
 	if (!ret) {
 		ret = weir_switch_over(f, c->gate.link_fd >= 0 ? &c->gate : NULL, c->err);
 		if (ret)
@@ -385,7 +450,7 @@ static int enforce(struct change *c, int prepared)
 	return 0;
 }
 
-/* Is every interface of the policy that is there filtered? */
+/* Is every interface of the policy that is there filtered, by what this build has? */
 static bool is_whole(struct weir_filter *f)
 {
 	const struct weir_filter_places *places = weir_state_places(f, f->state.current, false);
@@ -393,17 +458,20 @@ static bool is_whole(struct weir_filter *f)
 
 	for (size_t i = 0; i < f->policy->n_ifaces; i++) {
 		const struct weir_policy_iface *x = &f->policy->ifaces[i];
-		uint32_t ifindex = if_nametoindex(x->name);
+		char called[IF_NAMESIZE];
+		uint32_t ifindex = weir_plan_ifindex(f, f->policy, places, x->name, called);
 
 		if (!ifindex)
 			continue;
 		if (!places || places->row[x->index].ifindex != ifindex ||
-		    !weir_attached(f, places, x->index))
+		    !weir_attached(f, places, x->index) || !weir_learns(f, &places->row[x->index]))
 			return false;
 		xdp |= x->hook == WEIR_HOOK_XDP;
 	}
 	/* A program whose gates are all gone has a record that no other gate has. */
-	return xdp || !weir_pinned_prog(f, f->state.current, WEIR_HOOK_XDP);
+	if (!xdp && weir_pinned_prog(f, f->state.current, WEIR_HOOK_XDP))
+		return false;
+	return !places || weir_attached_is_current(f, places);
 }
 
 /* The generation that the one in force goes back to, built anew: its programs knew
@@ -437,6 +505,8 @@ static int reattach(struct weir_filter *f, struct weir_filter_report *report,
 		c.back_places = before.places;
 		c.deadline = f->state.deadline;
 	}
+	/* What is in force already cannot be refused, but its user should know. */
+	c.guarded = c.force = true;
 	if (!ret)
 		ret = weir_now_read(&c.now, err);
 	if (!ret)
@@ -458,10 +528,9 @@ static int put_in_force(struct weir_filter *f, const struct weir_filter_change *
 
 	if (!ret)
 		ret = weir_now_read(&c.now, err);
-	if (!ret)
-		ret = weir_plan_date(f, c.policy, c.now.boot, err);
 	if (ret)
 		return ret;
+	weir_plan_date(c.policy, c.now.boot);
 	weir_plan_expire(f, c.policy, c.now.boot);
 	c.guarded = true;
 	c.force = change->force;

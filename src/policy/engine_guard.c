@@ -40,31 +40,8 @@ struct guard {
 
 static int open_try(struct guard *g, const struct weir_generation *gen, struct try_bpf **ret)
 {
-	const int prog_fd = gen->hook[WEIR_HOOK_XDP].prog_fd;
-	struct try_bpf *skel;
-	uint32_t zero = 0;
-	int code;
-
-	weir_load_setup();
-	skel = try_bpf__open();
-	if (!skel)
-		return weir_load_explain(g->err, -errno, "open the guard");
-	skel->rodata->weir_try_no_l2_count = weir_no_l2(gen->places.ifindex, gen->policy->n_ifaces,
-							skel->rodata->weir_try_no_l2);
-	code = bpf_map__reuse_fd(skel->maps.weir_scratch, g->gate->scratch_fd);
-	if (code)
-		weir_load_explain(g->err, code, "share the gate's record");
-	else
-		code = weir_load(skel->obj, NULL, g->err);
-	if (!code &&
-	    bpf_map_update_elem(bpf_map__fd(skel->maps.weir_try), &zero, &prog_fd, BPF_ANY))
-		code = weir_load_explain(g->err, -errno, "lead the guard to the filter");
-	if (code) {
-		try_bpf__destroy(skel);
-		return code;
-	}
-	*ret = skel;
-	return 0;
+	return weir_try_open(g->gate->scratch_fd, gen->hook[WEIR_HOOK_XDP].prog_fd,
+			     gen->places.ifindex, gen->policy->n_ifaces, ret, g->err);
 }
 
 /* ---- One packet */
@@ -82,6 +59,8 @@ static int ask(const struct guard *g, const struct asked *a, const struct weir_c
 {
 	if (a->hook == WEIR_HOOK_XDP)
 		return weir_try_xdp(a->fd, a->ifindex, packet, ret, g->err);
+	if (a->hook == WEIR_HOOK_NETFILTER)
+		return weir_try_netfilter(a->fd, a->ifindex, a->out, packet, ret, g->err);
 	return weir_try_tc(a->fd, a->ifindex, a->out, packet, ret, g->err);
 }
 

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <bpf/libbpf.h>
+#include <net/if.h>
 
 #include "dataplane/gate.h"
 #include "policy/compile.h"
@@ -74,11 +75,23 @@ struct weir_now {
 };
 /* Rules of @p whose time is over leave it, and the rule store. */
 void weir_plan_expire(struct weir_filter *f, struct weir_policy *p, uint64_t boot);
-/* @p is to follow f->policy: rules with a --ttl get their end, or keep it. */
-int weir_plan_date(const struct weir_filter *f, struct weir_policy *p, uint64_t boot,
-		   struct weir_error *err);
+/* Rules with a --ttl get their end, unless they have it from before. */
+void weir_plan_date(struct weir_policy *p, uint64_t boot);
 /* Rows: an interface keeps its own, a new one gets an unused one, cleared. */
 int weir_plan_rows(struct weir_filter *f, struct weir_policy *p, struct weir_error *err);
+/* What @policy's generation, which has the @places, filters as @name and still is on;
+ * 0 = nothing. @called: the name that it has now, else "". */
+uint32_t weir_plan_still_on(const struct weir_filter *f, const struct weir_policy *policy,
+			    const struct weir_filter_places *places, const char *name,
+			    char called[IF_NAMESIZE]);
+/* The interface @name; where that names nothing now, the one that was renamed while it
+ * was filtered, by weir_plan_still_on(). @called: set only of such a one. */
+uint32_t weir_plan_ifindex(const struct weir_filter *f, const struct weir_policy *policy,
+			   const struct weir_filter_places *places, const char *name,
+			   char called[IF_NAMESIZE]);
+/* Notes on rules that are new in @p and ask for what no packet has where they apply. */
+void weir_plan_warn(const struct weir_filter *f, const struct weir_policy *p,
+		    struct weir_filter_report *report);
 /* The ids that the rules of @p have in the rule store; 0 = none. */
 void weir_plan_find_ids(const struct weir_filter *f, struct weir_policy *p);
 /* Ids of the rule store: a rule keeps its own, a new one is put there. */
@@ -104,7 +117,8 @@ struct weir_generation {
 	struct weir_policy_places places;
 	struct weir_now now;
 	bool confirm;  /* the programs look at the deadline */
-	bool trial;    /* for test runs only: netfilter's program in tc's form */
+	bool trial;    /* for test runs only: netfilter's program in tc's form, see
+			* weir_try_netfilter() */
 	uint32_t want; /* mask of hooks */
 	struct weir_policy_code code[WEIR_HOOKS];
 	struct weir_hook_object hook[WEIR_HOOKS];
@@ -151,10 +165,23 @@ void weir_slot_forget(const struct weir_filter *f, enum weir_policy_hook hook);
 int weir_attach(struct weir_filter *f, const struct weir_policy *policy,
 		const struct weir_filter_places *places, const struct weir_filter_places *back,
 		struct weir_gate *gate, struct weir_filter_report *report, struct weir_error *err);
+/* Gates whose mode is not what @policy asks for get it, with a gap that the report
+ * tells. @gate: an open one, which may be one of them. */
+int weir_change_modes(struct weir_filter *f, const struct weir_policy *policy,
+		      const struct weir_filter_places *places, struct weir_gate *gate,
+		      struct weir_filter_report *report, struct weir_error *err);
 /* Take them off where no kept generation has the place. */
 void weir_detach(struct weir_filter *f, const struct weir_filter_places *places);
 /* Is row @row of @places filtered by the generation in force? */
 bool weir_attached(struct weir_filter *f, const struct weir_filter_places *places, uint32_t row);
+/* Are the gates and learners on the @places of the policy in force those of this
+ * build, in the mode that it asks for? */
+bool weir_attached_is_current(struct weir_filter *f, const struct weir_filter_places *places);
+/* The tag of the program @id; 0 where it can't be found out. */
+uint64_t weir_prog_tag(uint32_t id);
+/* Is the program @id the same as @own_fd, which this build has loaded? By the tag, a
+ * hash of the instructions; no where that can't be found out. */
+bool weir_same_program(uint32_t id, int own_fd);
 
 static inline bool weir_place_is_out(const struct weir_filter_place *p)
 {
@@ -172,15 +199,27 @@ static inline bool weir_place_is_live(const struct weir_filter_place *p)
  * would have learnt. */
 int weir_learn_attach(struct weir_filter *f, const struct weir_filter_places *places,
 		      struct weir_error *err);
+/* Is what learns replies for @p there, where it is needed? */
+bool weir_learns(const struct weir_filter *f, const struct weir_filter_place *p);
+/* Are those of @places this build's? */
+bool weir_learn_is_current(struct weir_filter *f, const struct weir_filter_places *places);
 void weir_learn_detach(const struct weir_filter *f, const struct weir_filter_place *p);
 
 /* ---- engine_test.c */
 
 /* One test run. @gate_fd: for XDP a gate's program, which leads to the filter's. */
+/* A gate for test runs, attached to nothing, with the record @scratch_fd, that leads to
+ * the XDP program @prog_fd; @ifindex: @n interfaces of the policy. */
+struct try_bpf;
+int weir_try_open(int scratch_fd, int prog_fd, const uint32_t *ifindex, size_t n,
+		  struct try_bpf **ret, struct weir_error *err);
 int weir_try_xdp(int gate_fd, uint32_t ifindex, const struct weir_craft *packet,
 		 struct weir_filter_verdict *ret, struct weir_error *err);
 int weir_try_tc(int prog_fd, uint32_t ifindex, bool out, const struct weir_craft *packet,
 		struct weir_filter_verdict *ret, struct weir_error *err);
+/* @prog_fd: of a trial. */
+int weir_try_netfilter(int prog_fd, uint32_t ifindex, bool out, const struct weir_craft *packet,
+		       struct weir_filter_verdict *ret, struct weir_error *err);
 
 /* ---- engine_guard.c */
 

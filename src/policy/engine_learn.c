@@ -2,6 +2,7 @@
 /* What learns replies: beside an interface whose default is to drop, in the other
  * direction. */
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -31,9 +32,17 @@ static int need_learners(struct weir_filter *f, const struct weir_now *now,
 		return weir_load_explain(err, -errno, "open what learns replies");
 	(*learn)->rodata->weir_tick_ns = now->tick;
 	ret = bpf_map__reuse_fd((*learn)->maps.weir_replies, f->lasting_fd[WEIR_LASTING_REPLIES]);
-	if (ret)
+	if (ret) {
+		learn_bpf__destroy(*learn);
+		*learn = NULL;
 		return weir_load_explain(err, ret, "share the table of replies");
-	return weir_load((*learn)->obj, NULL, err);
+	}
+	ret = weir_load((*learn)->obj, NULL, err);
+	if (ret) {
+		learn_bpf__destroy(*learn);
+		*learn = NULL;
+	}
+	return ret;
 }
 
 /* The connections of the host as they are now: what answers them comes before
@@ -81,27 +90,84 @@ static void name_learner(const struct weir_filter_place *p, char name[WEIR_PIN_N
 		 weir_place_is_out(p) ? "in" : "out");
 }
 
+static uint32_t learner(const struct weir_filter *f, const struct weir_filter_place *p)
+{
+	char name[WEIR_PIN_NAME_MAX];
+
+	name_learner(p, name);
+	return weir_tc_prog(&f->dir, name, p->ifindex, !weir_place_is_out(p), WEIR_TC_LEARN);
+}
+
+static int learner_fd(const struct learn_bpf *learn, const struct weir_filter_place *p)
+{
+	return bpf_program__fd(weir_place_is_out(p) ? learn->progs.weir_filter_in :
+						      learn->progs.weir_filter_out);
+}
+
+static uint64_t own_build(void)
+{
+	size_t n;
+	const void *elf = learn_bpf__elf_bytes(&n);
+
+	return weir_load_hash(elf, n);
+}
+
+/* Was the program of this build when it was looked at before? To load one's own and
+ * compare takes 0.3 s. */
+static bool knows_learner(const struct weir_filter *f, const struct weir_filter_place *p)
+{
+	const uint64_t tag = weir_prog_tag(learner(f, p));
+
+	return tag && f->state.learner.tag[weir_place_is_out(p)] == tag &&
+	       f->state.learner.hash == own_build();
+}
+
+/* Is it of this build? *@learn is loaded where that takes a look. */
+static bool is_own(struct weir_filter *f, const struct weir_filter_place *p,
+		   const struct weir_now *now, struct learn_bpf **learn)
+{
+	uint32_t there = learner(f, p);
+
+	if (!there || knows_learner(f, p))
+		return there;
+	return !need_learners(f, now, learn, NULL) &&
+	       weir_same_program(there, learner_fd(*learn, p));
+}
+
+static void remember(struct weir_filter *f, const struct learn_bpf *learn)
+{
+	f->state.learner.hash = own_build();
+	f->state.learner.tag[0] = weir_load_tag(bpf_program__fd(learn->progs.weir_filter_out));
+	f->state.learner.tag[1] = weir_load_tag(bpf_program__fd(learn->progs.weir_filter_in));
+}
+
 static int attach(struct weir_filter *f, const struct weir_filter_place *p,
 		  struct learn_bpf **learn, struct weir_error *err)
 {
-	struct weir_now now;
+	bool out = !weir_place_is_out(p), own;
 	char name[WEIR_PIN_NAME_MAX];
-	bool out = !weir_place_is_out(p);
-	int ret;
+	struct weir_now now;
+	int ret = weir_now_read(&now, err);
 
-	name_learner(p, name);
-	if (!f->foreign && weir_tc_attached(&f->dir, name, p->ifindex, out, WEIR_TC_LEARN))
-		return 0;
-	ret = weir_now_read(&now, err);
-	if (!ret)
+	if (ret)
+		return ret;
+	own = !f->foreign && is_own(f, p, &now, learn);
+	if (!own)
 		ret = need_learners(f, &now, learn, err);
-	if (!ret)
-		ret = weir_tc_attach(&f->dir, name,
-				     bpf_program__fd(out ? (*learn)->progs.weir_filter_out :
-							   (*learn)->progs.weir_filter_in),
-				     p->ifindex, out, WEIR_TC_LEARN, err);
+	if (*learn && !ret)
+		remember(f, *learn);
+	if (own || ret)
+		return ret;
+	name_learner(p, name);
+	ret = weir_tc_attach(&f->dir, name, learner_fd(*learn, p), p->ifindex, out, WEIR_TC_LEARN,
+			     err);
 	weir_step("learner");
 	return ret ? ret : seed_all(f, !out, now.jiffies, err);
+}
+
+static bool has_learner(const struct weir_filter_place *p)
+{
+	return weir_place_is_live(p) && p->flags & WEIR_PLACE_LEARN;
 }
 
 int weir_learn_attach(struct weir_filter *f, const struct weir_filter_places *places,
@@ -111,8 +177,29 @@ int weir_learn_attach(struct weir_filter *f, const struct weir_filter_places *pl
 	int ret = 0;
 
 	for (uint32_t i = 0; !ret && i < WEIR_FILTER_ROWS; i++)
-		if (weir_place_is_live(&places->row[i]) && places->row[i].flags & WEIR_PLACE_LEARN)
+		if (has_learner(&places->row[i]))
 			ret = attach(f, &places->row[i], &learn, err);
+	learn_bpf__destroy(learn);
+	return ret;
+}
+
+bool weir_learns(const struct weir_filter *f, const struct weir_filter_place *p)
+{
+	return !has_learner(p) || learner(f, p);
+}
+
+bool weir_learn_is_current(struct weir_filter *f, const struct weir_filter_places *places)
+{
+	struct learn_bpf *learn = NULL;
+	struct weir_now now;
+	bool ret = !weir_now_read(&now, NULL);
+
+	for (uint32_t i = 0; ret && i < WEIR_FILTER_ROWS; i++) {
+		const struct weir_filter_place *p = &places->row[i];
+
+		if (has_learner(p) && if_indextoname(p->ifindex, (char[IF_NAMESIZE]){ 0 }))
+			ret = is_own(f, p, &now, &learn);
+	}
 	learn_bpf__destroy(learn);
 	return ret;
 }

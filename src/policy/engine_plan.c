@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
+#include "dataplane/tc.h"
 #include "policy/engine_impl.h"
 
 #define VERB "filter" /* of the rules in the store on which the filter acts */
@@ -83,21 +84,13 @@ static bool same_words(const struct weir_policy_rule *a, const struct weir_polic
 	return x.data && y.data && strcmp(x.data, y.data) == 0;
 }
 
-int weir_plan_date(const struct weir_filter *f, struct weir_policy *p, uint64_t boot,
-		   struct weir_error *err)
+/* A rule that was in force has its end already; one that a file or command brings,
+ * begins now. */
+void weir_plan_date(struct weir_policy *p, uint64_t boot)
 {
-	weir_cleanup(free_index) struct index old = { 0 };
-	int ret = make_index(f->policy, &old, err);
-
-	for (size_t i = 0; !ret && i < p->n_rules; i++) {
-		struct weir_policy_rule *r = &p->rules[i];
-		const struct weir_policy_rule *was = find(&old, r->owner, r->name);
-
-		if (r->ttl && !r->expires)
-			r->expires = was && was->expires && same_words(was, r) ? was->expires :
-										 boot + r->ttl;
-	}
-	return ret;
+	for (size_t i = 0; i < p->n_rules; i++)
+		if (p->rules[i].ttl && !p->rules[i].expires)
+			p->rules[i].expires = boot + p->rules[i].ttl;
 }
 
 /* Is @id the store's number of that rule? */
@@ -142,6 +135,99 @@ void weir_plan_expire(struct weir_filter *f, struct weir_policy *p, uint64_t boo
 		kept++;
 	}
 	p->n_rules = kept;
+}
+
+/* ---- Interfaces */
+
+/* Does the hook's program hang on the place's interface still? A link of netfilter hangs
+ * on the namespace. */
+static bool is_on(const struct weir_filter *f, const struct weir_filter_place *p)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	char name[WEIR_PIN_NAME_MAX];
+	weir_autoclose int fd = -1;
+
+	if (p->hook == WEIR_HOOK_NETFILTER)
+		return true;
+	if (p->hook == WEIR_HOOK_TC) {
+		snprintf(name, sizeof(name), "tc_%u_%s", p->ifindex,
+			 weir_place_is_out(p) ? "out" : "in");
+		return weir_tc_attached(&f->dir, name, p->ifindex, weir_place_is_out(p),
+					WEIR_TC_FILTER);
+	}
+	snprintf(name, sizeof(name), "gate_%u", p->ifindex);
+	fd = weir_pin_get(&f->dir, name);
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       info.type == BPF_LINK_TYPE_XDP && info.xdp.ifindex == p->ifindex;
+}
+
+uint32_t weir_plan_still_on(const struct weir_filter *f, const struct weir_policy *policy,
+			    const struct weir_filter_places *places, const char *name,
+			    char called[IF_NAMESIZE])
+{
+	for (size_t i = 0; places && i < policy->n_ifaces; i++) {
+		const struct weir_filter_place *p = &places->row[policy->ifaces[i].index];
+
+		if (strcmp(policy->ifaces[i].name, name) == 0 && weir_place_is_live(p) &&
+		    is_on(f, p) && if_indextoname(p->ifindex, called))
+			return p->ifindex;
+	}
+	called[0] = '\0';
+	return 0;
+}
+
+uint32_t weir_plan_ifindex(const struct weir_filter *f, const struct weir_policy *policy,
+			   const struct weir_filter_places *places, const char *name,
+			   char called[IF_NAMESIZE])
+{
+	uint32_t ifindex = if_nametoindex(name);
+
+	called[0] = '\0';
+	return ifindex ? ifindex : weir_plan_still_on(f, policy, places, name, called);
+}
+
+#define LINK_LAYER_FIELDS (1U << WEIR_FIELD_ETHER | 1U << WEIR_FIELD_VLAN)
+
+/* Does the rule ask for the link layer, where it applies at netfilter alone? */
+static bool is_blind(const struct weir_policy *p, const struct weir_policy_rule *r)
+{
+	bool applies = false;
+
+	if (!(weir_match_fields(r->match) & LINK_LAYER_FIELDS))
+		return false;
+	for (size_t i = 0; i < p->n_ifaces; i++) {
+		const struct weir_policy_iface *x = &p->ifaces[i];
+
+		if ((r->iface[0] && strcmp(r->iface, x->name) != 0) ||
+		    (r->dir != WEIR_DIRECTION_INOUT && x->out != (r->dir == WEIR_DIRECTION_OUT)))
+			continue;
+		if (x->hook != WEIR_HOOK_NETFILTER)
+			return false;
+		applies = true;
+	}
+	return applies;
+}
+
+void weir_plan_warn(const struct weir_filter *f, const struct weir_policy *p,
+		    struct weir_filter_report *report)
+{
+	for (size_t i = 0; report && i < p->n_rules; i++) {
+		const struct weir_policy_rule *r = &p->rules[i], *was;
+
+		if (!is_blind(p, r))
+			continue;
+		was = weir_policy_find_rule(f->policy, r->owner, r->name);
+		if (was && same_words(was, r) && is_blind(f->policy, was))
+			continue;
+		weir_buf_addf(&report->notes,
+			      "warning: rule '%s' asks for %s, which no packet has at netfilter, "
+			      "where it applies: filter the interface at xdp or tc\n",
+			      r->name,
+			      weir_match_fields(r->match) & 1U << WEIR_FIELD_VLAN ?
+				      "a VLAN tag" :
+				      "the link layer (Ethernet, ARP)");
+	}
 }
 
 /* ---- Rows */

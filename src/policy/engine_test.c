@@ -9,15 +9,20 @@
 #include <string.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
 #include "bpf/policy_stub.h"
 #include "dataplane/craft.h"
 #include "dataplane/load.h"
 #include "policy/engine_impl.h"
+#include "try.skel.h"
+
+#define MAPS_MAX 64 /* of one program */
+#define TYPE_AT (2 * ETH_ALEN)
 
 static const struct weir_filter_test question = {
-	.magic = { (__u32)WEIR_GATE_TEST_MAGIC, (__u32)(WEIR_GATE_TEST_MAGIC >> 32) },
+	.magic = { (__u32)WEIR_FILTER_TEST_MAGIC, (__u32)(WEIR_FILTER_TEST_MAGIC >> 32) },
 	.decision = WEIR_POLICY_DECISION(WEIR_POLICY_NO_ROW, 0, 0),
 };
 
@@ -42,13 +47,52 @@ static int read_answer(const struct weir_filter_test *t, struct weir_filter_verd
 	ret->reason = (enum weir_filter_reason)t->reason;
 	ret->rule = WEIR_POLICY_RULE(t->decision);
 	ret->flags = t->flags;
+	ret->unseen = NULL;
 	return 0;
+}
+
+static uint16_t type_at(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static bool is_tag(const uint8_t *p)
+{
+	return type_at(p) == ETH_P_8021Q || type_at(p) == ETH_P_8021AD;
 }
 
 /* Bytes of the crafted frame that an interface without a link layer has not. */
 static uint32_t skip_of(uint32_t ifindex, const struct weir_craft *packet)
 {
 	return packet->len > ETH_HLEN && weir_has_no_l2(ifindex) ? ETH_HLEN : 0;
+}
+
+int weir_try_open(int scratch_fd, int prog_fd, const uint32_t *ifindex, size_t n,
+		  struct try_bpf **ret, struct weir_error *err)
+{
+	struct try_bpf *skel;
+	uint32_t zero = 0;
+	int code;
+
+	weir_load_setup();
+	skel = try_bpf__open();
+	if (!skel)
+		return weir_load_explain(err, -errno, "open the gate of a test run");
+	skel->rodata->weir_try_no_l2_count = weir_no_l2(ifindex, n, skel->rodata->weir_try_no_l2);
+	code = bpf_map__reuse_fd(skel->maps.weir_scratch, scratch_fd);
+	if (code)
+		weir_load_explain(err, code, "share the gate's record");
+	else
+		code = weir_load(skel->obj, NULL, err);
+	if (!code &&
+	    bpf_map_update_elem(bpf_map__fd(skel->maps.weir_try), &zero, &prog_fd, BPF_ANY))
+		code = weir_load_explain(err, -errno, "lead a test run to the filter");
+	if (code) {
+		try_bpf__destroy(skel);
+		return code;
+	}
+	*ret = skel;
+	return 0;
 }
 
 int weir_try_xdp(int gate_fd, uint32_t ifindex, const struct weir_craft *packet,
@@ -96,24 +140,81 @@ int weir_try_tc(int prog_fd, uint32_t ifindex, bool out, const struct weir_craft
 	return read_answer(&t, ret, err);
 }
 
+/* Of the frame, what netfilter sees: without tags, behind an Ethernet header that the
+ * test run takes off as the stack does. NULL, or why it sees nothing. */
+static const char *strip(const struct weir_craft *packet, struct weir_craft *ret)
+{
+	const uint8_t *frame = packet->frame;
+	size_t at = TYPE_AT;
+
+	while (at + 4 < packet->len && is_tag(frame + at)) {
+		/* A VLAN of 0 is a mere priority. */
+		if ((frame[at + 2] & 0x0f) || frame[at + 3])
+			return "a packet with a VLAN tag belongs to the VLAN's own interface there";
+		at += 4;
+	}
+	if (at + 2 > packet->len || (type_at(frame + at) != ETH_P_IP &&
+				     type_at(frame + at) != ETH_P_IPV6))
+		return "it is not IP";
+	memcpy(ret->frame, frame, TYPE_AT);
+	memcpy(ret->frame + TYPE_AT, frame + at, packet->len - at);
+	ret->len = packet->len - at + TYPE_AT;
+	return NULL;
+}
+
+int weir_try_netfilter(int prog_fd, uint32_t ifindex, bool out, const struct weir_craft *packet,
+		       struct weir_filter_verdict *ret, struct weir_error *err)
+{
+	struct weir_craft plain;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->unseen = strip(packet, &plain);
+	return ret->unseen ? 0 : weir_try_tc(prog_fd, ifindex, out, &plain, ret, err);
+}
+
 /* ---- The programs in force */
+
+/* The gates' record, which the program @prog_fd works on: a descriptor, or a negative
+ * errno. */
+static int open_scratch(int prog_fd)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t ids[MAPS_MAX], len = sizeof(info);
+
+	info.map_ids = (uintptr_t)ids;
+	info.nr_map_ids = MAPS_MAX;
+	if (bpf_obj_get_info_by_fd(prog_fd, &info, &len))
+		return -errno;
+	for (uint32_t i = 0; i < info.nr_map_ids && i < MAPS_MAX; i++) {
+		weir_autoclose int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info map = { 0 };
+
+		len = sizeof(map);
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &map, &len) &&
+		    strcmp(map.name, "weir_scratch") == 0)
+			return WEIR_TAKE_FD(fd);
+	}
+	return -ENOENT;
+}
 
 static int test_xdp(struct weir_filter *f, uint32_t ifindex, const struct weir_craft *packet,
 		    struct weir_filter_verdict *ret, struct weir_error *err)
 {
-	weir_autoclose int link_fd = -1, gate_fd = -1;
-	struct bpf_link_info info = { 0 };
-	uint32_t len = sizeof(info);
 	char name[WEIR_PIN_NAME_MAX];
+	weir_autoclose int fd = weir_pin_get(&f->dir, weir_pin_generation(name, f->number, "xdp"));
+	weir_autoclose int scratch_fd = fd < 0 ? fd : open_scratch(fd);
+	struct try_bpf *skel;
+	int code;
 
-	snprintf(name, sizeof(name), "gate_%u", ifindex);
-	link_fd = weir_pin_get(&f->dir, name);
-	if (link_fd < 0 || bpf_obj_get_info_by_fd(link_fd, &info, &len))
-		return weir_load_explain(err, link_fd < 0 ? link_fd : -errno, "find the XDP gate");
-	gate_fd = bpf_prog_get_fd_by_id(info.prog_id);
-	if (gate_fd < 0)
-		return weir_load_explain(err, -errno, "open the XDP gate");
-	return weir_try_xdp(gate_fd, ifindex, packet, ret, err);
+	if (scratch_fd < 0)
+		return weir_load_explain(err, scratch_fd, "open the filter's program");
+	code = weir_try_open(scratch_fd, fd, &ifindex, 1, &skel, err);
+	if (code)
+		return code;
+	code = weir_try_xdp(bpf_program__fd(skel->progs.weir_filter_try), ifindex, packet, ret,
+			    err);
+	try_bpf__destroy(skel);
+	return code;
 }
 
 static int test_tc(struct weir_filter *f, uint32_t ifindex, bool out,
@@ -130,7 +231,7 @@ static int test_tc(struct weir_filter *f, uint32_t ifindex, bool out,
 
 /* A netfilter program can be run on packets of the loopback interface alone, and
  * unmarked, so that it would count them. The same policy is loaded once more for
- * the hook tc, whose program differs only in how it comes by the packet. */
+ * the hook tc, whose program then parses and reads what follows the link layer. */
 static int test_netfilter(struct weir_filter *f, const struct weir_policy_iface *i,
 			  uint32_t ifindex, const struct weir_craft *packet,
 			  struct weir_filter_verdict *ret, struct weir_error *err)
@@ -152,7 +253,8 @@ static int test_netfilter(struct weir_filter *f, const struct weir_policy_iface 
 		code = weir_generation_load(f, &g, NULL, err);
 	if (code)
 		return code;
-	return weir_try_tc(g.hook[WEIR_HOOK_NETFILTER].prog_fd, ifindex, i->out, packet, ret, err);
+	return weir_try_netfilter(g.hook[WEIR_HOOK_NETFILTER].prog_fd, ifindex, i->out, packet, ret,
+				  err);
 }
 
 int weir_filter_test(struct weir_filter *f, const struct weir_policy_iface *i,

@@ -104,20 +104,19 @@ static __always_inline void weir_drop_for(struct weir_ruling *r, __u32 reason)
 	r->reason = reason;
 }
 
-/* A later fragment that nothing dropped yet. Returns whether it is settled. */
-static __always_inline bool weir_later_fragment(const struct weir_scratch *s, __u32 how,
-						struct weir_ruling *r)
+/* A later fragment: it goes as its first one went, whatever rules say of it alone.
+ * Returns whether that is known. */
+static __always_inline bool weir_follow(const struct weir_scratch *s, struct weir_ruling *r)
 {
-	__u32 row = WEIR_POLICY_ROW(r->decision);
-	const struct weir_fragment *first;
+	const struct weir_fragment *first = weir_fragment_recall(s, WEIR_POLICY_ROW(r->decision));
 
-	if (how == WEIR_FRAGMENTS_PASS)
-		return true;
-	first = weir_fragment_recall(s, row);
 	if (!first)
-		return WEIR_POLICY_ACTION(r->decision) != WEIR_POLICY_NONE;
+		return false;
 	r->decision = first->decision;
 	r->reason = first->drop;
+	/* A test run has told the record nothing. */
+	if (!first->drop && s->pkt.frag_off < first->end)
+		weir_drop_for(r, WEIR_DROP_FRAGMENT);
 	return true;
 }
 
@@ -133,65 +132,92 @@ static __always_inline __u32 weir_odd_reason(__u32 flags, __u32 row)
 	return WEIR_DROP_NONE;
 }
 
-/* Packets with a flag that rules cannot settle: a function of its own, since few
- * are, and the rest should not pay for its registers. */
+/* A fragment or an unread packet whose rule, if any, is in *r already. */
+static __always_inline void weir_settle(void *ctx, const struct weir_scratch *s, bool out,
+					__u32 row, struct weir_ruling *r)
+{
+	__u32 action = WEIR_POLICY_ACTION(r->decision), odd = weir_odd_reason(s->pkt.flags, row);
+	__u32 how = weir_filter_rows[row].fragments;
+
+	if (odd) {
+		if (!r->reason)
+			weir_drop_for(r, odd);
+		return;
+	}
+	if (s->pkt.flags & WEIR_PKT_FRAG_LATER) {
+		if (how == WEIR_FRAGMENTS_FOLLOW && action != WEIR_POLICY_LIMIT &&
+		    weir_follow(s, r))
+			return;
+		if (how == WEIR_FRAGMENTS_PASS)
+			return;
+	}
+	if (action == WEIR_POLICY_NONE && weir_filter_rows[row].drop)
+		weir_past_default(ctx, s, out, r);
+}
+
+/* Packets with a flag that rules cannot settle: a function of its own, since few are,
+ * and the rest should not pay for its registers. Returns the reason to drop it. */
 static __attribute__((noinline)) int weir_settle_odd(void *ctx, const struct weir_scratch *s,
 						     struct weir_ruling *r, __u32 out)
 {
-	__u32 row = WEIR_POLICY_ROW(r->decision), flags = s->pkt.flags, how, odd;
-	bool later = flags & WEIR_PKT_FRAG_LATER, settled = r->reason != WEIR_DROP_NONE;
+	__u32 row = WEIR_POLICY_ROW(r->decision), flags = s->pkt.flags;
 
 	if (row >= WEIR_FILTER_ROWS)
-		return 0;
-	how = weir_filter_rows[row].fragments;
-	odd = weir_odd_reason(flags, row);
-	if (!settled && odd) {
-		weir_drop_for(r, odd);
-		settled = true;
-	}
-	if (!settled && later)
-		settled = weir_later_fragment(s, how, r);
-	if (!settled && WEIR_POLICY_ACTION(r->decision) == WEIR_POLICY_NONE &&
-	    weir_filter_rows[row].drop)
-		weir_past_default(ctx, s, out, r);
-	if (flags & WEIR_PKT_FRAGMENT && !later && how == WEIR_FRAGMENTS_FOLLOW)
+		return WEIR_DROP_NONE;
+	weir_settle(ctx, s, out, row, r);
+	if (flags & WEIR_PKT_FRAGMENT && !(flags & WEIR_PKT_FRAG_LATER) &&
+	    weir_filter_rows[row].fragments == WEIR_FRAGMENTS_FOLLOW)
 		weir_fragment_remember(s, row, r->decision, r->reason);
-	return 0;
+	return (int)r->reason;
 }
 
-static __always_inline void weir_count_ruling(const struct weir_scratch *s,
-					      const struct weir_ruling *r)
+/* Per-CPU counters: at XDP and tc nothing else counts on this CPU meanwhile. At
+ * netfilter a process may be interrupted, or moved to another CPU (WEIR_COUNT_ATOMIC). */
+#ifdef WEIR_COUNT_ATOMIC
+#define WEIR_COUNT(counter, n) __sync_fetch_and_add(&(counter), n)
+#else
+#define WEIR_COUNT(counter, n) ((counter) += (n))
+#endif
+
+static __always_inline void weir_count_row(const struct weir_scratch *s,
+					   const struct weir_ruling *r)
 {
-	__u32 row = WEIR_POLICY_ROW(r->decision), rule = WEIR_POLICY_RULE(r->decision);
+	__u32 row = WEIR_POLICY_ROW(r->decision), reason = r->reason;
 	struct weir_filter_account *a = bpf_map_lookup_elem(&weir_account, &row);
-	__u32 reason = r->reason;
 
-	if (a) {
-		a->seen++;
-		a->seen_bytes += s->pkt.len;
-		/* Compared on its own: the 6.1 verifier learns nothing of `reason` from
-		 * the compiler's reason - 1 < max - 1. */
-		WEIR_OPAQUE(reason);
-		if (!r->reason) {
-			a->passed++;
-		} else if (reason < WEIR_DROP_REASONS) {
-			a->dropped[reason]++;
-			a->dropped_bytes[reason] += s->pkt.len;
-		}
-		if (r->flags & WEIR_TEST_REPLY)
-			a->replies++;
-		if (r->flags & WEIR_TEST_ESSENTIAL)
-			a->essential++;
+	if (!a)
+		return;
+	WEIR_COUNT(a->seen, s->packets);
+	WEIR_COUNT(a->seen_bytes, s->pkt.len);
+	/* Compared on its own: the 6.1 verifier learns nothing of `reason` from
+	 * the compiler's reason - 1 < max - 1. */
+	WEIR_OPAQUE(reason);
+	if (!r->reason) {
+		WEIR_COUNT(a->passed, s->packets);
+	} else if (reason < WEIR_DROP_REASONS) {
+		WEIR_COUNT(a->dropped[reason], s->packets);
+		WEIR_COUNT(a->dropped_bytes[reason], s->pkt.len);
 	}
-	if (rule) {
-		struct weir_rule_hits *h = bpf_map_lookup_elem(&weir_hits, &rule);
+	if (r->flags & WEIR_TEST_REPLY)
+		WEIR_COUNT(a->replies, s->packets);
+	if (r->flags & WEIR_TEST_ESSENTIAL)
+		WEIR_COUNT(a->essential, s->packets);
+}
 
-		if (!h)
-			return;
-		h->hits++;
-		h->bytes += s->pkt.len;
-		h->last = bpf_jiffies64();
-	}
+static __always_inline void weir_count_rule(const struct weir_scratch *s,
+					    const struct weir_ruling *r)
+{
+	__u32 rule = WEIR_POLICY_RULE(r->decision);
+	struct weir_rule_hits *h;
+
+	if (!rule)
+		return;
+	h = bpf_map_lookup_elem(&weir_hits, &rule);
+	if (!h)
+		return;
+	WEIR_COUNT(h->hits, s->packets);
+	WEIR_COUNT(h->bytes, s->pkt.len);
+	h->last = bpf_jiffies64();
 }
 
 /*
@@ -216,7 +242,7 @@ static __always_inline bool weir_filter_judge(void *ctx, struct weir_scratch *s,
 	else if (action == WEIR_POLICY_LIMIT)
 		r->reason = WEIR_DROP_LIMIT;
 	if (s->pkt.flags & (WEIR_PKT_STOP | WEIR_PKT_FRAGMENT))
-		weir_settle_odd(ctx, s, r, out);
+		r->reason = (__u32)weir_settle_odd(ctx, s, r, out);
 	else if (action == WEIR_POLICY_NONE && weir_filter_rows[row].drop)
 		weir_past_default(ctx, s, out, r);
 
@@ -224,7 +250,9 @@ static __always_inline bool weir_filter_judge(void *ctx, struct weir_scratch *s,
 	s->rule = WEIR_POLICY_RULE(r->decision);
 	if (r->reason && !s->rule)
 		s->rule = WEIR_RULE_BUILTIN | r->reason;
-	if (!(s->flags & WEIR_SCRATCH_TEST))
-		weir_count_ruling(s, r);
+	if (!(s->flags & WEIR_SCRATCH_TEST)) {
+		weir_count_row(s, r);
+		weir_count_rule(s, r);
+	}
 	return true;
 }

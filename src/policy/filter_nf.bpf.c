@@ -9,6 +9,7 @@ static __always_inline long weir_load_bytes(void *ctx, __u32 off, void *to, __u3
 }
 
 #define WEIR_LIMIT_ONE_CLOCK
+#define WEIR_COUNT_ATOMIC
 #include "policy/filter.bpf.h"
 
 static __always_inline int filter_packet(struct bpf_nf_ctx *ctx, struct weir_scratch *s)

@@ -50,7 +50,7 @@ static __always_inline const struct weir_fragment *weir_fragment_recall(
 	f = bpf_map_lookup_elem(&weir_fragments, &k);
 	if (!f || !weir_tick_within(bpf_jiffies64(), f->at, WEIR_FRAGMENT_SECONDS))
 		return NULL;
-	/* It would change what the rules have read. */
+	/* It would change what the rules have read: from now on all of them are refused. */
 	if (s->pkt.frag_off < f->end && !f->drop && !(s->flags & WEIR_SCRATCH_TEST)) {
 		f->decision = WEIR_POLICY_DECISION(row, WEIR_POLICY_NONE, 0);
 		f->drop = WEIR_DROP_FRAGMENT;
@@ -69,7 +69,7 @@ static __always_inline void weir_fragment_remember(const struct weir_scratch *s,
 		.decision = decision,
 		.drop = drop,
 		.at = bpf_jiffies64(),
-		.end = p->l4_off && p->l4_off < end ? end - p->l4_off : 0,
+		.end = p->frag_start < end ? end - p->frag_start : 0,
 	};
 
 	/* A datagram of one piece has no others. */

@@ -161,6 +161,8 @@ static int load_hook(struct weir_filter *f, struct weir_generation *g, int h,
 	if (ret)
 		return weir_load_explain(err, ret, "open the filter");
 	set_constants(f, g, &c);
+	if (as_tc)
+		((struct filter_tc_bpf *)o->skel)->rodata->weir_filter_ip_only = 1;
 	ret = share_maps(f, g, o->obj);
 	if (ret)
 		return weir_load_explain(err, ret, "share the filter's maps");

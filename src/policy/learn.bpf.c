@@ -25,12 +25,6 @@ struct {
 	__type(value, struct weir_pkt);
 } weir_learn_pkt SEC(".maps");
 
-static __always_inline bool is_test(const struct __sk_buff *skb)
-{
-	return skb->cb[0] == (__u32)WEIR_GATE_TEST_MAGIC &&
-	       skb->cb[1] == (__u32)(WEIR_GATE_TEST_MAGIC >> 32);
-}
-
 /* Global, hence verified by itself: the verifier would else follow the rest of the
  * road once for every way through the parser. */
 __attribute__((noinline)) int weir_learn_parse(struct __sk_buff *skb, __u32 out)
@@ -46,7 +40,7 @@ static __always_inline int learn(struct __sk_buff *skb, bool out)
 	__u32 which = out;
 	struct weir_pkt *p = bpf_map_lookup_elem(&weir_learn_pkt, &which);
 
-	if (p && !is_test(skb) && weir_learn_parse(skb, out))
+	if (p && weir_learn_parse(skb, out))
 		weir_reply_learn(skb, p, !out);
 	return WEIR_TCX_NEXT;
 }

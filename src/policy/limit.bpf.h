@@ -24,6 +24,8 @@
 /* Bits of the largest packet that is charged in full; with a rate of 1 a second its
  * cost still fits 64 bits. */
 #define WEIR_LIMIT_UNITS_MAX (1U << 22)
+#define WEIR_LIMIT_SEGMENTS_MAX 512 /* of one packet that offload has put together */
+#define WEIR_LIMIT_SLOW_SHIFT (35 + WEIR_LIMIT_COST_SHIFT)
 /* A burst this long (ns; the default is) is told by the clock that moves once a tick,
  * since the exact one takes more time than all the rest. The rate stays exact; a
  * bucket that is not full may seem to lack what drains in one tick. */
@@ -230,23 +232,28 @@ static __always_inline __u64 weir_limit_now(const struct weir_limit *l)
 static __always_inline struct weir_charge weir_limit_charge(const struct weir_scratch *s,
 							    const struct weir_limit *l)
 {
-	__u64 units = 1;
+	__u64 units = s->packets < WEIR_LIMIT_SEGMENTS_MAX ? s->packets : WEIR_LIMIT_SEGMENTS_MAX;
+	__u64 most = WEIR_LIMIT_SEGMENTS_MAX;
 	struct weir_charge c = {
 		.now = weir_limit_now(l),
 		.depth = l->depth,
 		.look = s->flags & WEIR_SCRATCH_TEST,
 	};
 
+	/* At a packet in half a minute or longer one charge is enough, and more might not
+	 * fit 64 bits. */
+	if (l->cost >> WEIR_LIMIT_SLOW_SHIFT)
+		units = most = 1;
 	if (l->bits) {
+		most = WEIR_LIMIT_UNITS_MAX;
 		units = (__u64)s->pkt.len * 8;
-		if (units > WEIR_LIMIT_UNITS_MAX)
-			units = WEIR_LIMIT_UNITS_MAX;
+		if (units > most)
+			units = most;
 	}
 	c.cost = l->cost * units >> WEIR_LIMIT_COST_SHIFT;
 	c.more = c.depth / 4 > c.cost ? c.depth / 4 : c.cost;
-	c.possible = c.depth + c.more + c.cost;
-	if (l->bits) /* a debt */
-		c.possible += l->cost * WEIR_LIMIT_UNITS_MAX >> WEIR_LIMIT_COST_SHIFT;
+	/* With the debt of the largest packet that there can have been. */
+	c.possible = c.depth + c.more + c.cost + (l->cost * most >> WEIR_LIMIT_COST_SHIFT);
 	return c;
 }
 

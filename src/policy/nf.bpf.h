@@ -38,7 +38,10 @@
 
 /* Packets on one CPU that are under way at the same time: one of a process, one that
  * interrupts it; more only where the kernel preempts itself. */
-#define WEIR_NF_RECORDS 4
+#define WEIR_NF_RECORDS 16
+
+/* No longer than the least MTU of IPv4 hosts: surely one packet. */
+#define WEIR_NF_SINGLE 576
 
 struct weir_nf_record {
 	struct weir_scratch scratch; /* first: weir_nf_leave() goes back from it */
@@ -90,6 +93,20 @@ static __always_inline long weir_nf_load_bytes(struct bpf_nf_ctx *ctx, __u32 off
 	return ret ? ret : bpf_dynptr_read(to, n, &d, off, 0);
 }
 
+/* Segments that offload has put together, or will cut. Small packets need not be
+ * asked, which costs a call. */
+static __always_inline __u32 weir_nf_packets(const struct sk_buff *skb)
+{
+	const struct skb_shared_info *shared;
+	__u16 segments = 0;
+
+	if (skb->len <= WEIR_NF_SINGLE)
+		return 1;
+	shared = (const void *)(skb->head + skb->end);
+	bpf_probe_read_kernel(&segments, sizeof(segments), &shared->gso_segs);
+	return segments ? segments : 1;
+}
+
 /*
  * Fill @s, which weir_nf_enter() gave, from the packet, and tell the interface by
  * which it came or leaves and its length. Returns 0, or -1 where the kernel refuses
@@ -111,6 +128,7 @@ static __always_inline int weir_nf_parse(struct bpf_nf_ctx *ctx, struct weir_scr
 	s->rule = 0;
 	s->reason = 0;
 	s->flags = state->net ? 0 : WEIR_SCRATCH_TEST;
+	s->packets = weir_nf_packets(ctx->skb);
 	n = *len < WEIR_PKT_HDR_MAX ? *len : WEIR_PKT_HDR_MAX;
 	last = weir_last(n);
 	if (last >= WEIR_PKT_HDR_MAX || weir_nf_load_bytes(ctx, 0, r->head, weir_size(last))) {

@@ -51,6 +51,7 @@ struct weir_policy_set {
 	char name[WEIR_SET_NAME_MAX];
 	char *file;	 /* where its prefixes come from, or NULL; "-" never */
 	uint32_t number; /* of its pinned maps; 0 = not loaded. Given by the engine */
+	unsigned int line; /* in the file; 0 = not from one */
 };
 
 enum weir_policy_dir { WEIR_DIRECTION_INOUT, WEIR_DIRECTION_IN, WEIR_DIRECTION_OUT };

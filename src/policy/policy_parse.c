@@ -19,7 +19,6 @@ struct parser {
 	struct weir_policy *p;
 	struct weir_policy_words words;
 	size_t max_rules;
-	unsigned int set_lines[WEIR_POLICY_SETS_MAX];
 	uint16_t slots[NAME_SLOTS]; /* index of a rule + 1, by the hash of its name */
 	uint16_t again[NAME_SLOTS]; /* how often that name was made once more */
 	struct weir_error *err;
@@ -249,8 +248,8 @@ static int take_set(struct parser *x)
 	if (x->p->n_sets == before)
 		return weir_fail(x->err, -EINVAL,
 				 "\"%s\": there is a set of this name in line %u: give another",
-				 s->name, x->set_lines[s - x->p->sets]);
-	x->set_lines[before] = w->line;
+				 s->name, s->line);
+	s->line = w->line;
 	s->number = number;
 	s->file = path ? strdup(path) : NULL;
 	return path && !s->file ? oom(x->err) : 0;

@@ -85,8 +85,11 @@ static __always_inline bool weir_reply_key_of(void *ctx, const struct weir_pkt *
 		return weir_reply_echo(ctx, p, question, k);
 	if (!(flags & WEIR_PKT_TCP))
 		return true;
-	if (question) /* a reset is the last word */
-		return !(tcp & WEIR_TCP_RST);
+	/* A reset is the last word. A SYN with ACK answers whoever forged a SYN; that
+	 * must not take the place of a connection. */
+	if (question)
+		return !(tcp & WEIR_TCP_RST) &&
+		       (tcp & (WEIR_TCP_SYN | WEIR_TCP_ACK)) != (WEIR_TCP_SYN | WEIR_TCP_ACK);
 	return tcp & WEIR_TCP_ACK || (tcp & WEIR_TCP_RST && !(tcp & WEIR_TCP_SYN));
 }
 
@@ -146,6 +149,7 @@ static __always_inline void weir_reply_learn(void *ctx, const struct weir_pkt *p
 #define WEIR_ICMP6_MLD_LAST 132
 #define WEIR_ICMP6_MLD2_REPORT 143
 #define WEIR_MLD_HOPS 1
+#define WEIR_IPPROTO_IGMP 2 /* its twin of IPv4 (RFC 3376) */
 
 #define WEIR_PORT_DHCP_SERVER 67
 #define WEIR_PORT_DHCP_CLIENT 68
@@ -184,8 +188,8 @@ static __always_inline bool weir_is_essential_dhcp(const struct weir_pkt *p, boo
 /*
  * Does a host need this packet, which comes in (@out: leaves), whatever its rules?
  *
- *  - ARP, neighbour discovery and multicast listener discovery, with the hop limits
- *    that only the link can give
+ *  - ARP, neighbour discovery and the discovery of multicast listeners (MLD, IGMP),
+ *    with the hop limits that only the link can give
  *  - to a DHCP client its server's answers, and its questions
  *  - ICMP errors, packet too big among them (RFC 4890, section 4.3.1)
  *  - what keeps the link itself up, and carries no user's data: 802.1X, and frames to
@@ -206,6 +210,8 @@ static __always_inline bool weir_is_essential(const struct weir_pkt *p, bool out
 		return true;
 	if (flags & WEIR_PKT_ICMP)
 		return weir_is_essential_icmp(p);
+	if (flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6) && p->proto == WEIR_IPPROTO_IGMP)
+		return p->ttl == WEIR_MLD_HOPS;
 	if (flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6))
 		return p->proto == WEIR_IPPROTO_UDP && weir_is_essential_dhcp(p, out);
 	return p->eth_type == WEIR_ETH_EAPOL ||

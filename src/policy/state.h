@@ -28,6 +28,13 @@ struct weir_filter_places {
 /* Those in force, to go back to, and the same two that are about to replace them. */
 #define WEIR_STATE_PLACES 4
 
+/* What was found to be attached, by a build whose object file has this hash: to know it
+ * again without loading it once more. */
+struct weir_filter_build {
+	__u64 hash;
+	__u64 tag[2]; /* of its programs; learners: what leaves, what comes in */
+};
+
 struct weir_filter_state {
 	__u32 current;	/* generation in force; 0 = none */
 	__u32 abi;	/* WEIR_FILTER_ABI of it */
@@ -40,7 +47,8 @@ struct weir_filter_state {
 	__u64 deadline; /* jiffies; 0 = none */
 	__u64 next_deadline;
 	__u64 seed[2]; /* of the buckets' hash, which outlive generations */
-	__u64 reserved[8];
+	struct weir_filter_build gate, learner;
+	__u64 reserved[2];
 	struct weir_filter_places places[WEIR_STATE_PLACES];
 };
 

@@ -54,6 +54,7 @@ int weir_filter_try(struct xdp_md *ctx)
 	s->verdict = XDP_PASS;
 	s->rule = 0;
 	s->reason = 0;
+	s->packets = 1;
 	s->flags = WEIR_SCRATCH_TEST;
 	weir_parse(&s->pkt, data, end, l2_of(ctx->ingress_ifindex), 0, end - data);
 	bpf_tail_call_static(ctx, &weir_try, 0);

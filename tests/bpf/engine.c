@@ -16,6 +16,7 @@
 #include "dataplane/craft.h"
 #include "dataplane/tc.h"
 #include "harness.h"
+#include "old.h"
 #include "policy/engine_impl.h"
 
 #define SECOND 1000000000ULL
@@ -186,7 +187,15 @@ static size_t count_pins(const struct weir_filter *f, const char *prefix, char *
 	return n;
 }
 
-static void check_name(const struct weir_filter *f, const char *name)
+static struct weir_filter_iface_info info_of_iface(struct weir_filter *f, size_t i)
+{
+	struct weir_filter_iface_info info;
+
+	CHECK_EQ(weir_filter_iface_info(f, &f->policy->ifaces[i], &info), 0);
+	return info;
+}
+
+static void check_name(struct weir_filter *f, const char *name)
 {
 	unsigned int number;
 	char kind, under;
@@ -197,7 +206,7 @@ static void check_name(const struct weir_filter *f, const char *name)
 		bool found = false;
 
 		for (size_t i = 0; i < f->policy->n_ifaces; i++)
-			found |= if_nametoindex(f->policy->ifaces[i].name) == number;
+			found |= info_of_iface(f, i).ifindex == number;
 		CHECK(found || f->previous, "%s is left over", name);
 		return;
 	}
@@ -780,6 +789,94 @@ static void test_comes_back_while_waiting(void)
 	weir_filter_close(&f);
 }
 
+/* Change it, and return what was told. */
+static char *told_by(struct weir_filter *f, struct weir_policy *p)
+{
+	struct weir_filter_change c = { .policy = p };
+	struct weir_filter_report report = { 0 };
+
+	CHECK_OK(weir_filter_change(f, &c, &report, &err));
+	weir_policy_free(p);
+	return report.notes.data;
+}
+
+/* Renamed, an interface stays filtered, whatever else changes. */
+static void test_renamed(void)
+{
+	struct veth v = test_veth(), lan = { .a = "lan9", .b = "lan9-peer" };
+	weir_autofree char *notes = NULL, *later = NULL, *swapped = NULL;
+	struct weir_filter f;
+	uint32_t gate;
+
+	apply(policy_of("interface %s\ninterface %s hook tc default drop\n"
+			"one: deny tcp dst port 1\nall: allow -i %s tcp\n",
+			v.a, v.a, v.a));
+	gate = xdp_id(v.a);
+	test_run("ip link set %s down && ip link set %s name %s && ip link set %s up", v.a, v.a,
+		 lan.a, lan.a);
+	open_filter(&f);
+	check_whole(&f);
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).called, lan.a), "not told");
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_TC, false).called, lan.a), "not told at tc");
+	CHECK_OK(weir_filter_reattach(&f, NULL, &err));
+	notes = told_by(&f, policy_of("interface lo\ninterface %s mode native\n"
+				      "interface %s hook tc default drop\n"
+				      "one: deny tcp dst port 2\nall: allow -i %s tcp\n",
+				      v.a, v.a, v.a));
+	CHECK(notes && strstr(notes, "is called lan9 now") && !strstr(notes, "not there"),
+	      "the notes say: %s", notes);
+	CHECK(!strstr(strstr(notes, "is called") + 1, "is called"), "told twice: %s", notes);
+	check_whole(&f);
+	CHECK_EQ(xdp_id(lan.a), gate);
+	CHECK(drops(&f, v.a, "192.0.2.1", 2) && !drops(&f, v.a, "192.0.2.1", 1), "not in force");
+	send_tcp(v.b, "192.0.2.1", 2, 3);
+	CHECK(EVENTUALLY(count(&f, v.a, true) == 3), "it is open");
+	/* Both names are one interface. */
+	CHECK_EQ(change_to(&f, policy_of("interface %s\ninterface %s\n", v.a, lan.a), 0), -EEXIST);
+	CHECK(strstr(err.msg, "lan9 is the interface that is filtered as"), "it says: %s", err.msg);
+	CHECK_EQ(change_to(&f, policy_of("interface %s hook tc\ninterface %s\n", lan.a, v.a), 0),
+		 -EEXIST);
+	CHECK(strstr(err.msg, "lan9 is the interface that is filtered as"), "it says: %s", err.msg);
+	check_whole(&f);
+	/* The one name in the other's place: through one and the same gate. */
+	later = told_by(&f, policy_of("interface %s\none: deny tcp dst port 3\n", lan.a));
+	CHECK(!later || !strstr(later, "called"), "the notes say: %s", later);
+	check_whole(&f);
+	CHECK_EQ(xdp_id(lan.a), gate);
+	CHECK(drops(&f, lan.a, "192.0.2.1", 3), "not in force");
+	/* The name goes to another interface: that one it is now, and this is told. */
+	test_run("ip link set lan9 down && ip link set lan9 name %s && "
+		 "ip link add lan9 type veth peer name %s && ip link set lan9 up",
+		 v.a, lan.b);
+	swapped = told_by(&f, policy_of("interface %s\none: deny tcp dst port 4\n", lan.a));
+	CHECK(swapped && strstr(swapped, "warning: lan9 is another interface now"),
+	      "the notes say: %s", swapped);
+	check_whole(&f);
+	/* Gone for good: nothing is left of it. */
+	test_run("ip link del lan9");
+	CHECK_EQ(info_of(&f, lan.a, WEIR_HOOK_XDP, false).state, WEIR_IFACE_GONE);
+	weir_filter_close(&f);
+}
+
+static void test_renamed_while_waiting(void)
+{
+	struct pair p = { test_veth(), test_veth() };
+	struct weir_filter f;
+
+	policy_one(&p);
+	test_run("ip link set %s down && ip link set %s name was9 && ip link set was9 up", p.v.a,
+		 p.v.a);
+	put_waiting(&p, SECOND);
+	open_filter(&f);
+	CHECK_EQ(which(&f, &p), 2);
+	weir_filter_close(&f);
+	test_sleep_ms(1100);
+	open_filter(&f);
+	CHECK(f.rolled_back, "not told");
+	CHECK_EQ(which(&f, &p), 1);
+	weir_filter_close(&f);
+}
+
 /* ---- Tests: rules */
 
 static void test_expiry(void)
@@ -876,6 +973,103 @@ static void rewrite_meta(uint32_t verb_abi)
 	CHECK(!bpf_map_update_elem(fd, &zero, &meta, BPF_ANY), "meta");
 	close(fd);
 	weir_pin_close(&d);
+}
+
+static void reattach(struct weir_filter *f)
+{
+	CHECK_OK(weir_filter_reattach(f, NULL, &err));
+}
+
+static void change_to_the_same(struct weir_filter *f)
+{
+	CHECK_OK(change_to(f, weir_policy_copy(f->policy), 0));
+}
+
+static uint32_t gate_link(const struct weir_filter *f)
+{
+	char name[64];
+	weir_autoclose int fd = -1;
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	CHECK_EQ(count_pins(f, "gate_", name), 1);
+	fd = weir_pin_get(&f->dir, name);
+	CHECK(fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len), "link: %s", strerror(errno));
+	return info.id;
+}
+
+/* Gates and learner of another build, of the same ABI: any change exchanges them. */
+static void test_other_build(void)
+{
+	static void (*const ways[])(struct weir_filter *f) = { reattach, change_to_the_same };
+	struct veth v = test_veth();
+	uint32_t ifindex = if_nametoindex(v.a), link, gate, tc, learner, number;
+	char learn_name[64], tc_name[64];
+	struct weir_filter f;
+
+	snprintf(learn_name, sizeof(learn_name), "learn_%u_out", ifindex);
+	snprintf(tc_name, sizeof(tc_name), "tc_%u_in", ifindex);
+	apply(policy_of("interface %s default drop\ninterface %s hook tc\n"
+			"one: allow tcp dst port 81\n",
+			v.a, v.a));
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(ways); i++) {
+		struct old_bpf *old = make_gate_old(v.a);
+
+		open_filter(&f);
+		CHECK_OK(weir_tc_attach(&f.dir, learn_name,
+					bpf_program__fd(old->progs.weir_filter_out), ifindex, true,
+					WEIR_TC_LEARN, &err));
+		CHECK_OK(weir_tc_attach(&f.dir, tc_name,
+					bpf_program__fd(old->progs.weir_filter_tci), ifindex, false,
+					WEIR_TC_FILTER, &err));
+		link = gate_link(&f);
+		gate = xdp_id(v.a);
+		tc = weir_tc_prog(&f.dir, tc_name, ifindex, false, WEIR_TC_FILTER);
+		learner = weir_tc_prog(&f.dir, learn_name, ifindex, true, WEIR_TC_LEARN);
+		CHECK_EQ(learner, weir_prog_id(bpf_program__fd(old->progs.weir_filter_out)));
+		CHECK_EQ(tc, weir_prog_id(bpf_program__fd(old->progs.weir_filter_tci)));
+		CHECK_EQ(gate, weir_prog_id(bpf_program__fd(old->progs.weir_gate)));
+		number = f.number;
+		ways[i](&f);
+		CHECK(f.number != number, "nothing happened");
+		CHECK(xdp_id(v.a) != gate, "the old gate");
+		CHECK_EQ(gate_link(&f), link);
+		CHECK(weir_tc_prog(&f.dir, tc_name, ifindex, false, WEIR_TC_FILTER) != tc,
+		      "the old gate at tc");
+		CHECK(weir_tc_prog(&f.dir, learn_name, ifindex, true, WEIR_TC_LEARN) != learner,
+		      "the old learner");
+		check_whole(&f);
+		CHECK(drops(&f, v.a, "192.0.2.1", 80) && !drops(&f, v.a, "192.0.2.1", 81),
+		      "not filtered");
+		number = f.number;
+		reattach(&f);
+		CHECK_EQ(f.number, number);
+		weir_filter_close(&f);
+		old_bpf__destroy(old);
+	}
+}
+
+/* A gate whose ABI is another one: refused, and it goes on. */
+static void test_other_gate_abi(void)
+{
+	struct veth v = test_veth();
+	weir_autoclose int prog_fd = -1, meta_fd = -1;
+	struct weir_gate_meta meta;
+	struct weir_filter f;
+	uint32_t zero = 0;
+
+	apply(policy_of("interface %s\none: deny tcp dst port 80\n", v.a));
+	prog_fd = bpf_prog_get_fd_by_id(xdp_id(v.a));
+	meta_fd = meta_of_gate(prog_fd);
+	CHECK(!bpf_map_lookup_elem(meta_fd, &zero, &meta), "meta: %s", strerror(errno));
+	meta.abi++;
+	CHECK(!bpf_map_update_elem(meta_fd, &zero, &meta, BPF_ANY), "meta: %s", strerror(errno));
+	open_filter(&f);
+	CHECK_EQ(change_to(&f, policy_of("interface %s\n", v.a), 0), -EPROTO);
+	CHECK(strstr(err.msg, "ABI") && strstr(err.msg, "weir unload"), "message: %s", err.msg);
+	CHECK(drops(&f, v.a, "192.0.2.1", 80), "open");
+	check_whole(&f);
+	weir_filter_close(&f);
 }
 
 static uint32_t map_of(const struct weir_filter *f, const char *name)
@@ -1045,6 +1239,81 @@ static void test_netfilter(void)
 	CHECK_OK(change_to(&f, policy_of("# nothing\n"), 0));
 	weir_filter_close(&f);
 	CHECK(!dir_exists(), "the directory stays");
+}
+
+static struct weir_filter_verdict ask(struct weir_filter *f, size_t iface,
+				      const struct weir_craft *packet)
+{
+	struct weir_filter_verdict v;
+
+	memset(&v, 0xff, sizeof(v));
+	CHECK_OK(weir_filter_test(f, &f->policy->ifaces[iface], packet, &v, &err));
+	return v;
+}
+
+/* Put @n bytes in front of the frame's type. */
+static struct weir_craft tagged(const struct weir_craft *c, const uint8_t *tag, size_t n)
+{
+	const size_t at = 2 * ETH_ALEN;
+	struct weir_craft ret = *c;
+
+	memcpy(ret.frame + at, tag, n);
+	memcpy(ret.frame + at + n, c->frame + at, c->len - at);
+	ret.len += n;
+	return ret;
+}
+
+/* What `weir filter test` says of netfilter is what happens there: no link layer. */
+static void test_netfilter_verdicts(void)
+{
+	static const uint8_t vlan5[] = { 0x81, 0, 0, 5 }, vlan0[] = { 0x81, 0, 0x60, 0 };
+	struct weir_craft packet = tcp_to("192.0.2.1", 2), other = tcp_to("192.0.2.1", 3), c;
+	weir_autobuf struct weir_buf notes = { 0 };
+	struct weir_filter_report report = { 0 };
+	struct weir_policy *p = policy_of(
+		"interface lo hook netfilter\ntag: deny vlan\nmac: deny ether src 0:0:0:0:0:0\n"
+		"arp: deny arp\nport: deny tcp dst port 2\nshort: deny less 41\n"
+		"ip: deny ip proto 99\n");
+	struct weir_filter_change change = { .policy = p };
+	struct weir_filter f;
+	int ret;
+
+	CHECK_OK(weir_filter_open(&f, true, &err));
+	ret = weir_filter_change(&f, &change, &report, &err);
+	if (ret == -EINVAL)
+		SKIP("no netfilter programs: %s", err.msg);
+	CHECK_OK(ret);
+	notes = report.notes;
+	CHECK(ask(&f, 0, &packet).dropped && !ask(&f, 0, &packet).unseen, "port 2 passes");
+	CHECK_EQ(ask(&f, 0, &packet).rule, f.policy->rules[3].id);
+	/* Without the Ethernet header, a SYN has 40 bytes. */
+	CHECK_EQ(ask(&f, 0, &other).rule, f.policy->rules[4].id);
+	c = tagged(&packet, vlan0, sizeof(vlan0));
+	CHECK_EQ(ask(&f, 0, &c).rule, f.policy->rules[3].id);
+	c = tagged(&packet, vlan5, sizeof(vlan5));
+	CHECK(!ask(&f, 0, &c).dropped && ask(&f, 0, &c).unseen, "a tag is seen");
+	c = packet;
+	c.frame[13] = 6;
+	CHECK(!ask(&f, 0, &c).dropped && strstr(ask(&f, 0, &c).unseen, "not IP"), "ARP is seen");
+	CHECK(notes.data && strstr(notes.data, "'tag'") && strstr(notes.data, "'mac'") &&
+		      strstr(notes.data, "'arp'") && !strstr(notes.data, "'port'") &&
+		      !strstr(notes.data, "'short'") && !strstr(notes.data, "'ip'"),
+	      "the notes say: %s", notes.data);
+	/* They are told once; with a place where they can match, not at all. */
+	report = (struct weir_filter_report){ 0 };
+	CHECK_OK(weir_filter_change(&f, &change, &report, &err));
+	CHECK(!report.notes.data || !strstr(report.notes.data, "warning"), "told again: %s",
+	      report.notes.data);
+	weir_buf_free(&report.notes);
+	weir_policy_free(p);
+	change.policy = p = policy_of("interface lo hook netfilter\ninterface lo hook tc\n"
+				      "new: deny vlan\n");
+	CHECK_OK(weir_filter_change(&f, &change, &report, &err));
+	CHECK(!report.notes.data || !strstr(report.notes.data, "warning"), "told: %s",
+	      report.notes.data);
+	weir_buf_free(&report.notes);
+	weir_policy_free(p);
+	weir_filter_close(&f);
 }
 
 /* ---- Tests: the guard */
@@ -1237,6 +1506,123 @@ static void test_default_drop(void)
 	close_session(&s);
 }
 
+/* What learns replies was taken away, by whoever cleans up at tc. */
+static void test_learner_gone(void)
+{
+	static void (*const ways[])(struct weir_filter *f) = { reattach, change_to_the_same };
+	struct veth v = test_veth();
+	uint32_t ifindex = if_nametoindex(v.a);
+	struct weir_filter f;
+	char name[64];
+
+	snprintf(name, sizeof(name), "learn_%u_out", ifindex);
+	apply(policy_of("interface %s default drop\n", v.a));
+	open_filter(&f);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(ways); i++) {
+		CHECK(!info_of(&f, v.a, WEIR_HOOK_XDP, false).no_replies, "nothing learns");
+		weir_tc_detach(&f.dir, name, ifindex, true, WEIR_TC_LEARN);
+		CHECK(info_of(&f, v.a, WEIR_HOOK_XDP, false).no_replies, "not noticed");
+		/* It filters all the same. */
+		CHECK_EQ(info_of(&f, v.a, WEIR_HOOK_XDP, false).state, WEIR_IFACE_ON);
+		CHECK(drops(&f, v.a, "192.0.2.1", 80), "open");
+		ways[i](&f);
+		CHECK(!info_of(&f, v.a, WEIR_HOOK_XDP, false).no_replies, "still gone");
+		CHECK(weir_tc_attached(&f.dir, name, ifindex, true, WEIR_TC_LEARN), "not attached");
+	}
+	weir_filter_close(&f);
+}
+
+/* ---- Tests: modes */
+
+static int change_mode(struct weir_filter *f, const char *ifname, const char *words,
+		       struct weir_filter_report *report)
+{
+	struct weir_policy *p =
+		policy_of("interface %s %s\none: deny tcp dst port 80\n", ifname, words);
+	struct weir_filter_change c = { .policy = p };
+	int ret = weir_filter_change(f, &c, report, &err);
+
+	weir_policy_free(p);
+	return ret;
+}
+
+static void test_mode(void)
+{
+	static const char *const modes[] = { "generic", "native", "generic" };
+	struct veth v = test_veth();
+	struct weir_filter_report report = { 0 };
+	struct weir_filter f;
+	char words[32];
+
+	CHECK_OK(weir_filter_open(&f, true, &err));
+	CHECK_OK(change_mode(&f, v.a, "mode native", NULL));
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(modes); i++) {
+		const uint64_t before = count(&f, v.a, true);
+
+		snprintf(words, sizeof(words), "mode %s", modes[i]);
+		CHECK_OK(change_mode(&f, v.a, words, &report));
+		CHECK(report.notes.len && strstr(report.notes.data, "not filtered for"), "notes");
+		printf("# %s", report.notes.data);
+		weir_buf_free(&report.notes);
+		CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).mode, modes[i]), "mode");
+		check_whole(&f);
+		send_tcp(v.b, "192.0.2.1", 80, 3);
+		CHECK(EVENTUALLY(count(&f, v.a, true) == before + 3), "not filtered");
+		CHECK(drops(&f, v.a, "192.0.2.1", 80), "passes");
+	}
+	/* The same mode, or none in particular: it stays, without a word. */
+	CHECK_OK(change_mode(&f, v.a, "mode generic", &report));
+	CHECK_OK(change_mode(&f, v.a, "", &report));
+	CHECK_EQ(report.notes.len, 0);
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).mode, "generic"), "mode");
+	/* After a change that was taken back the gate is in the wrong mode. */
+	CHECK_OK(change_mode(&f, v.a, "mode native", NULL));
+	CHECK_OK(change_to(&f, policy_of("interface %s mode generic\n", v.a), SECOND / 5));
+	weir_filter_close(&f);
+	test_sleep_ms(300);
+	open_filter(&f);
+	CHECK(f.rolled_back, "still waits");
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).mode, "generic"), "mode");
+	reattach(&f);
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).mode, "native"), "mode");
+	check_whole(&f);
+	weir_filter_close(&f);
+}
+
+/* A guest has the gate too: it would lose it. */
+static void test_mode_with_guest(void)
+{
+	struct veth v = test_veth();
+	struct weir_filter f;
+	char who[32], c;
+	int ready[2];
+	pid_t pid;
+
+	CHECK_OK(weir_filter_open(&f, true, &err));
+	CHECK_OK(change_mode(&f, v.a, "mode native", NULL));
+	CHECK(!pipe(ready), "pipe: %s", strerror(errno));
+	pid = fork();
+	if (!pid) {
+		struct weir_gate g;
+
+		CHECK_OK(weir_gate_open(&g, v.a, WEIR_XDP_AUTO, &err));
+		CHECK(write(ready[1], "", 1) == 1, "write");
+		for (;;)
+			pause();
+	}
+	CHECK(read(ready[0], &c, 1) == 1, "read");
+	CHECK_EQ(change_mode(&f, v.a, "mode generic", NULL), -EBUSY);
+	snprintf(who, sizeof(who), "process %d ", pid);
+	CHECK(strstr(err.msg, who), "message: %s", err.msg);
+	CHECK(!strcmp(info_of(&f, v.a, WEIR_HOOK_XDP, false).mode, "native"), "mode");
+	check_whole(&f);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	CHECK_OK(change_mode(&f, v.a, "mode generic", NULL));
+	check_whole(&f);
+	weir_filter_close(&f);
+}
+
 /* Limits spend from buckets that outlive a change of policy. */
 static void test_limit(void)
 {
@@ -1307,17 +1693,25 @@ int main(int argc, char **argv)
 		{ "killed_way_back", test_killed_way_back },
 		{ "iface_comes_back", test_iface_comes_back },
 		{ "comes_back_while_waiting", test_comes_back_while_waiting },
+		{ "renamed", test_renamed },
+		{ "renamed_while_waiting", test_renamed_while_waiting },
 		{ "expiry", test_expiry },
 		{ "owners", test_owners },
 		{ "other_version", test_other_version },
+		{ "other_build", test_other_build },
+		{ "other_gate_abi", test_other_gate_abi },
 		{ "killed_upgrade", test_killed_upgrade },
 		{ "set_in_place", test_set_in_place },
 		{ "tc", test_tc },
 		{ "netfilter", test_netfilter },
+		{ "netfilter_verdicts", test_netfilter_verdicts },
 		{ "guard", test_guard },
 		{ "guard_forced", test_guard_forced },
 		{ "guard_of_sets", test_guard_of_sets },
 		{ "default_drop", test_default_drop },
+		{ "learner_gone", test_learner_gone },
+		{ "mode", test_mode },
+		{ "mode_with_guest", test_mode_with_guest },
 		{ "limit", test_limit },
 		{ "many_changes", test_many_changes },
 	};

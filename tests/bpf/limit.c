@@ -88,7 +88,7 @@ static void put(uint32_t index, struct weir_limit l)
 
 static struct weir_scratch from(const char *address, uint32_t len)
 {
-	struct weir_scratch s = { .pkt = { .len = len } };
+	struct weir_scratch s = { .pkt = { .len = len }, .packets = 1 };
 
 	if (inet_pton(AF_INET6, address, s.pkt.src) == 1) {
 		s.pkt.flags = WEIR_PKT_IP6;
@@ -137,8 +137,8 @@ static void burst_source(void)
 	CHECK_EQ(offer(0, 1, from("2001:db8::1", 100), 150), 150);
 	CHECK_EQ(offer(0, 1, from("2001:db8::2", 100), 150), 50); /* the same /64 */
 	CHECK_EQ(offer(0, 1, from("2001:db8:0:1::1", 100), 1000), 200);
-	CHECK_EQ(offer(0, 1, (struct weir_scratch){ .pkt.len = 60 }, 1000), 200);
-	CHECK_EQ(offer(0, 1, (struct weir_scratch){ .pkt.len = 60 }, 1000), 0);
+	CHECK_EQ(offer(0, 1, (struct weir_scratch){ .pkt.len = 60, .packets = 1 }, 1000), 200);
+	CHECK_EQ(offer(0, 1, (struct weir_scratch){ .pkt.len = 60, .packets = 1 }, 1000), 0);
 	arp.pkt.flags = WEIR_PKT_ARP;
 	CHECK_EQ(offer(0, 1, arp, 1000), 200);
 	put(1, hourly(2, WEIR_PER_SOURCE, 10)); /* rules share nothing */

@@ -20,6 +20,7 @@
 #include "policy_packets.h"
 
 #define POLICIES 200
+#define POLICIES_LEAST 20
 #define RULES_MAX 24
 #define SETS 6 /* more than there are copies of the look-up */
 #define TICK 4000000ULL
@@ -233,10 +234,12 @@ static void ask(const struct weir_policy_code *code, uint32_t *ret)
 static void compiled_agrees(void)
 {
 	static uint32_t got[POLICY_PACKETS];
+	const time_t end = time(NULL) + TEST_SECONDS / 2;
 	unsigned int decided = 0;
 
 	prepare();
-	for (unsigned int i = 0; i < POLICIES; i++) {
+	/* An emulated machine gets through fewer of them. */
+	for (unsigned int i = 0; i < POLICIES && (i < POLICIES_LEAST || time(NULL) < end); i++) {
 		weir_auto_policy *p = make_policy();
 		struct weir_policy_places places = { .ifindex = { 5, 5, 9 } };
 		struct weir_policy_code code;
@@ -258,7 +261,7 @@ static void compiled_agrees(void)
 		}
 		weir_policy_code_free(&code);
 	}
-	CHECK(decided > POLICIES * POLICY_PACKETS / 8, "only %u decided", decided);
+	CHECK(decided > POLICIES_LEAST * POLICY_PACKETS / 8, "only %u decided", decided);
 }
 
 /* An interface that is not there, and a hook without any, judge nothing. */

@@ -86,18 +86,12 @@ static void load(void)
 }
 
 /* @f leaves (comes in). */
-static void pass(const struct frame *f, bool leaves, bool test)
+static void pass(const struct frame *f, bool leaves)
 {
-	struct __sk_buff skb = { 0 };
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = f->n,
-		    .ctx_in = &skb, .ctx_size_in = sizeof(skb));
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = f->n);
 	const struct bpf_program *prog = leaves ? learner->progs.weir_filter_out :
 						  learner->progs.weir_filter_in;
 
-	if (test) {
-		skb.cb[0] = (__u32)WEIR_GATE_TEST_MAGIC;
-		skb.cb[1] = (__u32)(WEIR_GATE_TEST_MAGIC >> 32);
-	}
 	CHECK(!bpf_prog_test_run_opts(bpf_program__fd(prog), &opts), "test run: %s",
 	      strerror(errno));
 	CHECK_EQ((int)opts.retval, -1);
@@ -264,9 +258,7 @@ static void check_exchange(const struct exchange *x, bool v6, bool inwards)
 	make(&comes, v6, inwards ? TO_B : TO_A, x->comes);
 	forget_all();
 	CHECK(!is_known(&comes, inwards), "%s: known before", x->what);
-	pass(&sent, !inwards, true);
-	CHECK(!is_known(&comes, inwards), "%s: a test run was learnt from", x->what);
-	pass(&sent, !inwards, false);
+	pass(&sent, !inwards);
 	CHECK(is_known(&comes, inwards) == x->known, "%s over IPv%d: %s", x->what, v6 ? 6 : 4,
 	      x->known ? "not known" : "known");
 	CHECK(!is_known(&comes, !inwards), "%s: known the other way", x->what);
@@ -295,18 +287,18 @@ static void learns_nothing(void)
 	load();
 	frame_ether(&f, 0x0806);
 	frame_arp(&f);
-	pass(&f, true, false);
+	pass(&f, true);
 	CHECK(!is_known(&f, false), "ARP is known");
 	make(&f, false, TO_B, (struct layer4)TCP(4000, 80, ACK));
 	f.n = 14 + 20 + 16; /* cut inside TCP */
 	f.bytes[17] = 36;
-	pass(&f, true, false);
+	pass(&f, true);
 	make(&f, false, TO_B, (struct layer4)L4(17, 4000, 53));
 	f.bytes[21] = 100; /* a later fragment */
-	pass(&f, true, false);
+	pass(&f, true);
 	CHECK_EQ(known_entries(&k), 0);
 	make(&f, false, TO_B, (struct layer4)L4(17, 4000, 53));
-	pass(&f, true, false);
+	pass(&f, true);
 	CHECK_EQ(known_entries(&k), 1);
 	make(&f, false, TO_A, (struct layer4)L4(17, 53, 4000));
 	CHECK(is_known(&f, false), "the answer is not known");
@@ -326,7 +318,7 @@ static void learns_behind_tags(void)
 	frame_put(&f, plain.bytes, 12);
 	PUT(&f, 0x81, 0, 0, 5);
 	frame_put(&f, plain.bytes + 12, plain.n - 12);
-	pass(&f, true, false);
+	pass(&f, true);
 	make(&f, false, TO_A, (struct layer4)L4(17, 53, 4000));
 	CHECK(is_known(&f, false), "not known");
 }
@@ -374,17 +366,17 @@ static void ages(void)
 		make(&sent, false, TO_B, x->sent);
 		make(&comes, false, TO_A, x->comes);
 		forget_all();
-		pass(&sent, true, false);
+		pass(&sent, true);
 		CHECK(is_known(&comes, false), "%s: not known", x->what);
 		set_last(cases[i].seconds - 5);
 		CHECK(is_known(&comes, false), "%s: forgotten too early", x->what);
 		set_last(cases[i].seconds + 1);
 		CHECK(!is_known(&comes, false), "%s: remembered too long", x->what);
-		pass(&sent, true, false);
+		pass(&sent, true);
 		CHECK(is_known(&comes, false), "%s: not learnt again", x->what);
 		last = get_last();
 		test_sleep_ms(50);
-		pass(&sent, true, false);
+		pass(&sent, true);
 		CHECK_EQ(get_last(), last); /* written about once a second */
 	}
 }

@@ -332,6 +332,8 @@ def test_show_apply_diff_save(host):
     host.filter("apply", "policy")
     assert host.filter("diff", "policy") == ("", "")
     assert "203.0.113.7" not in host.filter("set", "bad", "list")[0]
+    (host.directory / "bad.set").unlink()
+    assert re.match(r"policy:\d: cannot open .*/bad.set: ", host.error("diff", "policy", status=1))
 
 
 @ROOT
@@ -346,7 +348,8 @@ def test_apply_is_whole_or_not_at_all(host):
     message = host.error("apply", "policy")
     assert message.startswith(f"{feed}:3: ") and "192.0.2.1/24" in message
     policy.write_text("interface lo\nset bad file nowhere\ndeny src net @bad\n")
-    assert "nowhere" in host.error("apply", "policy")
+    assert host.error("apply", "policy") == \
+        f"policy:2: cannot open {host.directory}/nowhere: No such file or directory"
     assert host.filter("show") == before and not host.pings()
     out, told = host.filter("apply", "-", input="interface lo\nallow icmp\n")
     assert out == "" and "applied standard input: 1 interface, 0 sets, 1 rule" in told
@@ -409,6 +412,76 @@ def test_confirm(host):
     time.sleep(2.5)
     assert not host.pings()
     assert "confirm_until_ts" not in host.list()
+
+
+@ROOT
+def test_messages_of_sets_are_the_filters(host):
+    """No advice of another verb's options."""
+    feed = host.directory / "feed"
+    feed.write_text("".join(f"2001:db8:{i // 65536:x}:{i % 65536:x}::/64\n"
+                            for i in range(300000)))
+    run = host.run("prlimit", f"--as={40 << 20}", WEIR, "filter", "set", "bad", "load", "feed")
+    message = one_error(run, status=1)
+    assert "memory" in message
+    assert "--" not in message and "-B" not in message
+
+
+@ROOT
+def test_renamed_interface(host):
+    """It stays filtered, and every command says how it is called now."""
+    packet = ("tcp", "198.51.100.7", "192.0.2.1:22", "-i", "eth0")
+    host.filter("deny", "-i", "eth0", "tcp dst port 22", "--name", "ssh")
+    host.run("ip", "link", "set", "eth0", "down")
+    host.run("ip", "link", "set", "eth0", "name", "lan9")
+    host.run("ip", "link", "set", "lan9", "up")
+    place, = host.list()["interfaces"]
+    assert (place["iface"], place["state"], place["called"]) == ("eth0", "on", "lan9")
+    assert "(now called lan9)" in host.filter("list")[0]
+    assert re.search(r"eth0 +xdp +in +on \(now called lan9\)",
+                     host.run(WEIR, "status", "filter").stdout)
+    place, = json.loads(host.run(WEIR, "status", "filter", "--json").stdout)["filtered"]
+    assert (place["state"], place["called"]) == ("on", "lan9")
+    host.verdict(*packet, status=4)
+    assert host.filter("reattach")[0] == ""
+
+    _, told = host.filter("deny", "udp", "--name", "udp")
+    assert "eth0 is called lan9 now, and filtered all the same" in told
+    assert host.list()["interfaces"][0]["state"] == "on"
+    host.verdict(*packet, status=4)
+    for words in [("on", "lan9"), ("on", "lan9", "--hook", "tc"), ("deny", "-i", "lan9", "icmp")]:
+        message = host.error(*words, status=1)
+        assert message.startswith("lan9 is the interface that is filtered as eth0: put the one ")
+
+    policy = host.filter("show")[0].replace("eth0", "lan9")
+    _, told = host.filter("apply", "-", input=policy)
+    assert "called" not in told
+    place, = host.list()["interfaces"]
+    assert (place["iface"], place["state"]) == ("lan9", "on") and "called" not in place
+    host.verdict(*packet[:-1], "lan9", status=4)
+
+
+@ROOT
+def test_netfilter_has_no_link_layer(host):
+    on = host.run(WEIR, "filter", "on", "eth0", "--hook", "netfilter")
+    if "kernel 6.4" in on.stderr:
+        pytest.skip("no netfilter programs")
+    assert on.returncode == 0, on
+    packet = ("tcp", "192.0.2.9", "192.0.2.1:22")
+    _, told = host.filter("deny", "vlan 5", "--name", "tag")
+    assert "warning: rule 'tag' asks for a VLAN tag, which no packet has at netfilter" in told
+    _, told = host.filter("deny", "arp", "--name", "arp")
+    assert "rule 'arp' asks for the link layer" in told and "'tag'" not in told
+    _, told = host.filter("deny", "--protocol", "tcp", "--dst-port", "22", "--name", "ssh")
+    assert "warning" not in told
+    assert host.verdict(*packet, status=4)["rule"] == "ssh"
+    out = host.verdict(*packet, "--vlan", "5")
+    assert out["seen"] is False and "VLAN" in out["detail"]
+    (host.directory / "arp").write_text("ffffffffffff0200000000010806" + "00" * 28)
+    assert host.filter("test", "--hex", "arp") == \
+        ("PASS at eth0 netfilter, in: not seen there: it is not IP\n", "")
+    host.filter("on", "eth0")
+    assert host.verdict(*packet, "--vlan", "5", status=4)["hook"] == "xdp"
+    assert host.verdict("--hex", "arp", status=4)["rule"] == "arp"
 
 
 @ROOT

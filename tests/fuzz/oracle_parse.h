@@ -151,10 +151,11 @@ static inline void oracle_layer4(struct oracle *o)
 
 /* @offset in bytes */
 static inline void oracle_fragment(struct oracle *o, unsigned int offset, bool more,
-				   unsigned int id)
+				   unsigned int id, size_t header)
 {
 	o->out->frag_off = offset;
 	o->out->frag_id = id;
+	o->out->frag_start = o->at + header;
 	oracle_flag(o, WEIR_PKT_FRAGMENT);
 	if (offset)
 		oracle_flag(o, WEIR_PKT_FRAG_LATER);
@@ -188,7 +189,7 @@ static inline void oracle_between(struct oracle *o)
 		switch (o->out->proto) {
 		case 44:
 			oracle_fragment(o, oracle_number(b + 2, 2) / 8 * 8, b[3] & 1,
-					oracle_number(b + 4, 4));
+					oracle_number(b + 4, 4), 8);
 			o->at += 8;
 			break;
 		case 51:
@@ -245,7 +246,8 @@ static inline void oracle_ip4(struct oracle *o)
 	oracle_map4(o->out->dst, b + 16);
 	frag = oracle_number(b + 6, 2);
 	if (frag & 0x3fff)
-		oracle_fragment(o, frag % 0x2000 * 8, frag & 0x2000, oracle_number(b + 4, 2));
+		oracle_fragment(o, frag % 0x2000 * 8, frag & 0x2000, oracle_number(b + 4, 2),
+				b[0] % 16 * 4);
 	oracle_bound(o, oracle_number(b + 2, 2), b[0] % 16 * 4);
 	if (!o->stopped)
 		oracle_between(o);

@@ -251,3 +251,35 @@ def test_other_hooks(place):
     finally:
         weir_filter.remove()
         pair.remove()
+
+
+@pytest.mark.parametrize("per", ["rule", "source", "source/16"])
+@pytest.mark.parametrize("hook", ["xdp", "tc", "netfilter"])
+def test_limit_at_every_hook(hook, per):
+    """A burst of five, then one a second: what a program behind the hook receives."""
+    pair = lab.Pair(addresses=True, host=True)
+    try:
+        weir_filter = filters.Filter(pair.b)
+        weir_filter.apply(f"interface vb hook {hook}",
+                          f"slow: limit udp dst port 5050 --rate 1/s --burst 5 --per {per}")
+        with pair.b:
+            sink = lab.socket.socket(lab.socket.AF_INET, lab.socket.SOCK_DGRAM)
+        sink.bind(("", 5050))
+        with pair.a:
+            s = lab.socket.socket(lab.socket.AF_INET, lab.socket.SOCK_DGRAM)
+        for i in range(40):
+            s.sendto(b"%d" % i, ("10.77.0.2", 5050))
+        lab.wait_for("the rest to be dropped", lambda: weir_filter.hits()["slow"] >= 20)
+        got = []
+        sink.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                got.append(int(sink.recv(10)))
+        assert got[:5] == [0, 1, 2, 3, 4]
+        assert weir_filter.hits() == {"slow": 40 - len(got)}
+        assert weir_filter.account("vb")["dropped"] == {"limit": 40 - len(got)}
+        s.close()
+        sink.close()
+    finally:
+        weir_filter.remove()
+        pair.remove()

@@ -69,9 +69,9 @@ def refused(closed, frames):
     lab.wait_for("the frames to be dropped", lambda: dropped(closed) >= before + len(frames))
 
 
-def ether(closed, ethertype, packet, dst=None):
-    mac = bytes.fromhex((dst or closed.mac_b).replace(":", ""))
-    return mac + bytes.fromhex(closed.mac_a.replace(":", "")) + struct.pack("!H", ethertype) + packet
+def ether(closed, ethertype, packet):
+    macs = bytes.fromhex((closed.mac_b + closed.mac_a).replace(":", ""))
+    return macs + struct.pack("!H", ethertype) + packet
 
 
 def ip4(closed, proto, body, src=OUT4, dst=IN4):
@@ -127,8 +127,8 @@ def test_flushed_under_a_connection(closed):
 def test_dhcp_packets(closed):
     """Offers by broadcast and to the address, of IPv4 and IPv6; the same source port
     to any other port is nothing that a client asked for."""
-    v6 = struct.pack("!IHBB16s16s", 6 << 28, 12, 17, 64, socket.inet_pton(socket.AF_INET6, "fe80::1"),
-                     socket.inet_pton(socket.AF_INET6, "fe80::2"))
+    ends = (socket.inet_pton(socket.AF_INET6, f"fe80::{n}") for n in (1, 2))
+    v6 = struct.pack("!IHBB16s16s", 6 << 28, 12, 17, 64, *ends)
     passes = [ip4(closed, 17, udp(67, 68), dst="255.255.255.255"), ip4(closed, 17, udp(67, 68)),
               ether(closed, 0x86dd, v6 + udp(547, 546))]
     for frame in passes:

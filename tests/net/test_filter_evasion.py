@@ -18,6 +18,7 @@ from scapy.layers.l2 import ARP, GRE, Dot1AD, Dot1Q, Ether  # noqa: E402
 from scapy.packet import Raw  # noqa: E402
 
 import filters  # noqa: E402
+import lab  # noqa: E402
 
 BAD4, GOOD4, TO4 = "198.51.100.9", "192.0.2.1", "203.0.113.5"
 BAD6, GOOD6, TO6 = "2001:db8:bad::9", "2001:db8:1::1", "2001:db8:2::1"
@@ -72,7 +73,8 @@ def esp():
 
 def ext(proto, body, size=8):
     """An extension header of options, or one that looks like it."""
-    return struct.pack("!BBBB", proto, size // 8 - 1, 1, min(size - 4, 255)) + bytes(size - 4) + body
+    head = struct.pack("!BBBB", proto, size // 8 - 1, 1, min(size - 4, 255))
+    return head + bytes(size - 4) + body
 
 
 def chain(kinds, payload=None, proto=6):
@@ -412,6 +414,61 @@ def test_tag_in_metadata(mode, tmp_path):
                                       "tag": 1 + (mode == "tc")}
     finally:
         road.remove()
+
+
+@pytest.mark.parametrize("place", [*filters.MODES, "tc behind generic XDP"])
+def test_a_mac_that_looks_like_an_ip_header(place):
+    """Nobody can take 46:... for IPv4's version, or 66:... for IPv6's: neither the
+    destination's nor the source's, where a hook has to find the Ethernet header.
+    Generic XDP hands on a packet that has forgotten how long that is."""
+    road = filters.Road()
+    watch = None
+    try:
+        mode, _, generic = place.partition(" ")
+        road.filter.apply(filters.interface_line("vb", mode), *RULES)
+        if generic:
+            watch = road.b.watch("-i", "vb", "--capture", "xdp", "--xdp-mode", "generic", "--count")
+        names = ["plain source", "plain source, ipv6", "plain port", "plain port, ipv6", "harmless",
+                 "harmless, ipv6", "port behind two tags, QinQ", "harmless behind two tags"]
+        for first in (0x42, 0x46, 0x4e, 0x62, 0x66, 0x60, 0x40):
+            frames = [bytes([first]) + frame[1:] for frame, _ in (CASES[n] for n in names)]
+            frames += [frame[:6] + bytes([first & 0xfe]) + frame[7:]
+                       for frame, _ in (CASES[n] for n in names)]
+            came = road.send(frames)
+            assert came == [CASES[n][1] is None for n in names] * 2, hex(first)
+    finally:
+        if watch:
+            watch.kill()
+        road.remove()
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc", "netfilter"])
+def test_a_device_without_ethernet(hook):
+    """On tun a packet begins with its IP header, whose bytes may look like anything:
+    a source of 8.0.x.x lies where Ethernet has the type IPv4, 134.221.x.x IPv6."""
+    host = lab.Host()
+    weir_filter = filters.Filter(host)
+    fd = lab.tun(host, "wtun")
+    try:
+        weir_filter.apply(f"interface wtun hook {hook}", *RULES,
+                          "eights: deny --src-ip 8.0.0.0/16 --dst-port 9",
+                          "ipv6s: deny --src-ip 134.221.0.0/16 --dst-port 9")
+        sent = [v4(BAD4) / tcp(), v4() / tcp(TELNET), v4() / tcp(), v6(BAD6) / tcp(),
+                v6() / tcp(TELNET), v6() / tcp(), v4("8.0.1.2") / udp(OTHER),
+                v4("8.0.1.2") / udp(TFTP), v4("8.0.1.2") / udp(10), v4("134.221.1.2") / udp(OTHER)]
+        for packet in sent:
+            lab.os.write(fd, bytes(packet))
+        # Netfilter sees what the stack takes for IP of its own: neither is IPv6 on.
+        six = 0 if hook == "netfilter" else 1
+        account = weir_filter.wait_seen("wtun", 7 + 3 * six)
+        assert account["seen"] == 7 + 3 * six
+        assert weir_filter.hits() == {"src4": 1, "telnet": 1 + six, "src6": six, "tftp": 1,
+                                      "eights": 1, "ipv6s": 1}
+        assert account["passed"] == 2 + six
+    finally:
+        lab.os.close(fd)
+        weir_filter.remove()
+        host.remove()
 
 
 def test_other_encapsulations_of_layer_2():

@@ -114,7 +114,8 @@ def test_a_bad_set_changes_nothing(host, policy):
     before = host.filter.state()
     bad = policy.parent / "bad.txt"
     policy.write_text(policy.read_text() + "more: deny --dst-port 99\n")
-    for line in ("192.0.2.0/33", "not-an-address", "10.0.0.1/8", "2001:db8::/129", "1.2.3.4 5.6.7.8"):
+    for line in ("192.0.2.0/33", "not-an-address", "10.0.0.1/8", "2001:db8::/129",
+                 "1.2.3.4 5.6.7.8"):
         bad.write_text(f"203.0.113.0/24\n# good so far\n{line}\n")
         done = lab.weir("filter", "apply", policy, ns=host.b)
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1
@@ -182,7 +183,8 @@ def test_show_save_diff(host, policy):
     assert not host.filter.attached()
     host.filter("apply", saved)
     # A set that had no file has the one that it was saved to.
-    assert host.filter.show() == shown.replace("set own\n", f"set own file {saved.parent}/own.set\n")
+    now = shown.replace("set own\n", f"set own file {saved.parent}/own.set\n")
+    assert host.filter.show() == now
     host.filter("apply", again)
     assert host.filter.show() == shown
     # Another order is another policy.

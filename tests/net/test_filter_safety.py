@@ -210,6 +210,24 @@ def test_guard_in_tmux(fresh, tmp_path):
     fresh.check()
 
 
+def test_guard_by_a_bridge(tmp_path):
+    """The route names the bridge that has the address; the packets come by its port."""
+    s = Session(tmp_path)
+    try:
+        s.b.ip("link", "add", "name", "wbr", "type", "bridge")
+        s.b.ip("addr", "del", f"{HERE}/16", "dev", "vb")
+        s.b.ip("link", "set", "vb", "master", "wbr")
+        s.b.ip("addr", "add", f"{HERE}/16", "dev", "wbr")
+        s.b.ip("link", "set", "wbr", "up")
+        s.pair.a.ip("neigh", "flush", "all")
+        s.check()
+        s.filter("on", "vb", "wbr")
+        for dev in ("vb", "wbr"):
+            s.refused("deny", "--name", "cut", "-i", dev, "--dst-port", "22", rule="cut")
+    finally:
+        s.remove()
+
+
 def test_guard_sshd_session(tmp_path):
     """As the process of a session is called since OpenSSH 9.8; another name is no
     session: there is nobody to lock out."""
@@ -346,6 +364,20 @@ def test_a_foreign_program_stays(quiet, tmp_path, how):
     done = quiet.b.ip("link", "set", "vb", how, "obj", program, "sec", "xdp", check=False)
     assert done.returncode != 0
     assert quiet.filter.list()["interfaces"][1]["state"] == "on"
+
+
+def test_the_other_mode(quiet):
+    """Of an interface that is on already: that mode, or a refusal that says how."""
+    quiet.filter.apply("interface vb mode native", "no: deny --dst-port 80")
+    before = quiet.filter.state()
+    done = lab.weir("filter", "on", "vb", "--mode", "generic", ns=quiet.b)
+    if done.returncode:
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and "off" in done.stderr
+        assert quiet.filter.state() == before
+        quiet.filter("off", "vb")
+        quiet.filter("on", "vb", "--mode", "generic")
+    assert quiet.filter.list()["interfaces"][0]["mode"] == "generic"
+    assert quiet.filter.test("-i", "vb", "udp", "1.2.3.4", "5.6.7.8:80")["rule"] == "no"
 
 
 def test_beside_a_watch(quiet):
@@ -536,8 +568,8 @@ def test_rule_ids_come_back(quiet, tmp_path):
     """The store has room for 16,384 rules; those that are gone make room."""
     path = tmp_path / "policy"
     for lot in range(6):
-        path.write_text("interface vb\n" + "".join(
-            f"lot{lot}_{i}: deny ttl {i % 250}\n" for i in range(2800)) + "last: deny dst port 81\n")
+        rules = [f"lot{lot}_{i}: deny ttl {i % 250}" for i in range(2800)]
+        path.write_text("\n".join(["interface vb", *rules, "last: deny dst port 81"]) + "\n")
         quiet.filter("apply", path)
     rules = quiet.filter.rules()
     assert len(rules) == 2801 and "lot5_2799" in rules

@@ -361,13 +361,13 @@ int weir_filter_do_confirm(struct weir_filter_cmd *c, struct weir_error *err)
 	return ret;
 }
 
-/* Is the filter missing on an interface that is there? */
+/* Is the filter, or a part of it, missing on an interface that is there? */
 static bool is_missing(struct weir_filter *f, const struct weir_policy_iface *i)
 {
 	struct weir_filter_iface_info info;
 
 	return if_nametoindex(i->name) && !weir_filter_iface_info(f, i, &info) &&
-	       info.state != WEIR_IFACE_ON;
+	       (info.state != WEIR_IFACE_ON || info.no_replies);
 }
 
 /* Each interface once, whatever number of hooks it has. */
@@ -397,10 +397,10 @@ int weir_filter_do_reattach(struct weir_filter_cmd *c, struct weir_error *err)
 		return ret < 0 ? ret : WEIR_EXIT_DONE;
 	add_missing(&f, &done);
 	ret = weir_filter_reattach(&f, &report, err);
-	if (!ret && done.len) {
+	if (!ret && done.len)
 		weir_filter_cmd_tell("%s", done.data);
+	if (!ret)
 		weir_filter_report_tell(&report);
-	}
 	weir_buf_free(&report.notes);
 	weir_filter_close(&f);
 	return ret;

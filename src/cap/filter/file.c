@@ -8,11 +8,28 @@
 #include "base/units.h"
 #include "cap/filter/filter_cmd.h"
 
+static const char *source_of(const struct weir_filter_cmd *c)
+{
+	return strcmp(c->words.v[0], "-") ? c->words.v[0] : "standard input";
+}
+
 static int read_policy(struct weir_filter_cmd *c, struct weir_policy **ret, struct weir_error *err)
 {
 	int r = weir_policy_read(c->words.v[0], ret, err);
 
 	return r == -ENOMEM || !r ? r : weir_filter_cmd_usage(c, r);
+}
+
+/* The prefixes of a set's file. What is wrong in it is told by its line there; where it
+ * can't be read, by the policy's line that names it. */
+static int read_set(const struct weir_filter_cmd *c, const struct weir_policy_set *s,
+		    struct weir_filter_prefixes *ret, struct weir_error *err)
+{
+	int r = weir_set_read(s->file, &ret->v, &ret->n, err);
+
+	if (!r || r == -EINVAL || r == -E2BIG || r == -ENOMEM)
+		return r;
+	return weir_fail_prefix(err, r, "%s:%u", source_of(c), s->line);
 }
 
 /* ---- apply */
@@ -39,17 +56,17 @@ static int keep_others(struct weir_filter_edit *e, struct weir_policy *p, struct
 	return ret;
 }
 
-static int load_file(struct weir_filter_edit *e, const char *name, const char *file,
-		     uint64_t *prefixes, struct weir_error *err)
+static int load_file(const struct weir_filter_cmd *c, struct weir_filter_edit *e,
+		     const struct weir_policy_set *s, uint64_t *prefixes, struct weir_error *err)
 {
-	weir_autofree struct weir_prefix *v = NULL;
+	struct weir_filter_prefixes p = { 0 };
 	struct weir_policy_set *set;
-	size_t n = 0;
-	int ret = weir_set_read(file, &v, &n, err);
+	int ret = read_set(c, s, &p, err);
 
 	if (!ret)
-		ret = weir_filter_edit_load(e, name, v, n, &set, err);
-	*prefixes += n;
+		ret = weir_filter_edit_load(e, s->name, p.v, p.n, &set, err);
+	*prefixes += p.n;
+	weir_filter_prefixes_free(&p);
 	return ret;
 }
 
@@ -62,7 +79,7 @@ static int load_sets(struct weir_filter_cmd *c, struct weir_filter_edit *e, uint
 
 	for (size_t i = 0; !ret && i < p->n_sets; i++)
 		if (p->sets[i].file)
-			ret = load_file(e, p->sets[i].name, p->sets[i].file, prefixes, err);
+			ret = load_file(c, e, &p->sets[i], prefixes, err);
 	return ret == -ENOMEM || !ret ? ret : weir_filter_cmd_usage(c, ret);
 }
 
@@ -83,8 +100,7 @@ int weir_filter_do_apply(struct weir_filter_cmd *c, struct weir_error *err)
 	e.policy = WEIR_TAKE_PTR(p);
 	if (!ret)
 		ret = load_sets(c, &e, &prefixes, err);
-	weir_buf_addf(&done, "applied %s: ",
-		      strcmp(c->words.v[0], "-") ? c->words.v[0] : "standard input");
+	weir_buf_addf(&done, "applied %s: ", source_of(c));
 	weir_filter_add_counts(e.policy, &done);
 	if (prefixes) {
 		weir_buf_adds(&done, ", ");
@@ -119,12 +135,13 @@ int weir_filter_do_show(struct weir_filter_cmd *c, struct weir_error *err)
 /* ---- diff */
 
 /* What a set holds and what its file does: numbers, since there may be millions. */
-static int diff_set(struct weir_set *have, const struct weir_policy_set *want, bool *differ,
-		    struct weir_buf *out, struct weir_error *err)
+static int diff_set(const struct weir_filter_cmd *c, struct weir_set *have,
+		    const struct weir_policy_set *want, bool *differ, struct weir_buf *out,
+		    struct weir_error *err)
 {
 	struct weir_filter_prefixes a = { 0 }, b = { 0 };
 	size_t more, less;
-	int ret = weir_set_read(want->file, &b.v, &b.n, err);
+	int ret = read_set(c, want, &b, err);
 
 	if (!ret && weir_filter_prefixes_of(have, &a))
 		ret = weir_fail(err, -ENOMEM, "out of memory");
@@ -166,8 +183,8 @@ static struct weir_policy *with_files_of(const struct weir_policy *in_force,
 	return WEIR_TAKE_PTR(copy);
 }
 
-static int diff(struct weir_filter *f, const struct weir_policy *p, bool *differ,
-		struct weir_buf *out, struct weir_error *err)
+static int diff(const struct weir_filter_cmd *c, struct weir_filter *f, const struct weir_policy *p,
+		bool *differ, struct weir_buf *out, struct weir_error *err)
 {
 	weir_auto_policy *in_force = with_files_of(f->policy, p);
 	int ret = 0;
@@ -180,8 +197,8 @@ static int diff(struct weir_filter *f, const struct weir_policy *p, bool *differ
 			weir_policy_find_set(f->policy, p->sets[i].name);
 
 		if (have && p->sets[i].file)
-			ret = diff_set(&f->sets[have - f->policy->sets], &p->sets[i], differ, out,
-				       err);
+			ret = diff_set(c, &f->sets[have - f->policy->sets], &p->sets[i], differ,
+				       out, err);
 	}
 	return ret;
 }
@@ -203,7 +220,7 @@ int weir_filter_do_diff(struct weir_filter_cmd *c, struct weir_error *err)
 		differ = none && weir_policy_diff(none, p, &out);
 		ret = none ? 0 : weir_fail(err, -ENOMEM, "out of memory");
 	} else {
-		ret = diff(&f, p, &differ, &out, err);
+		ret = diff(c, &f, p, &differ, &out, err);
 		weir_filter_close(&f);
 	}
 	if (ret)

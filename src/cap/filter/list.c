@@ -62,13 +62,25 @@ static const char *state_text(const struct weir_filter_iface_info *info)
 {
 	switch (info->state) {
 	case WEIR_IFACE_ON:
-		return info->mode;
+		return info->no_replies ? "replies are not learnt: weir filter reattach" :
+					  info->mode;
 	case WEIR_IFACE_GONE:
 		return "detached: interface gone";
 	case WEIR_IFACE_DETACHED:
 		break;
 	}
 	return "detached";
+}
+
+/* The state of one that has another name now than in the policy says so. */
+static void add_state(struct weir_table *t, const struct weir_filter_iface_info *info)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_buf_adds(&text, state_text(info));
+	if (info->called[0])
+		weir_buf_addf(&text, " (now called %s)", info->called);
+	weir_table_add(t, text.data);
 }
 
 /* ---- Text */
@@ -98,7 +110,7 @@ static void text_ifaces(const struct view *v, struct weir_buf *out)
 		weir_table_add(&t, p->ifaces[i].name);
 		weir_table_add(&t, weir_policy_hook_names[p->ifaces[i].hook]);
 		weir_table_add(&t, weir_filter_directions[p->ifaces[i].out ? 1 : 0]);
-		weir_table_add(&t, state_text(&info));
+		add_state(&t, &info);
 		weir_table_add(&t, weir_filter_defaults[p->ifaces[i].row.drop]);
 		weir_filter_table_add_grouped(&t, info.account.seen);
 		weir_filter_table_add_grouped(&t, info.account.passed);
@@ -213,9 +225,13 @@ static void json_ifaces(const struct view *v, struct weir_json *j)
 
 		weir_filter_iface_info(v->f, &p->ifaces[i], &info);
 		weir_filter_json_account(j, &p->ifaces[i], &info.account);
-		weir_json_str(j, "state", info.state == WEIR_IFACE_ON ? "on" : state_text(&info));
+		weir_json_str(j, "state",
+			      info.state == WEIR_IFACE_ON && !info.no_replies ? "on" :
+										state_text(&info));
 		if (info.state == WEIR_IFACE_ON)
 			weir_json_str(j, "mode", info.mode);
+		if (info.called[0])
+			weir_json_str(j, "called", info.called);
 		weir_json_str(j, "default", weir_filter_defaults[p->ifaces[i].row.drop]);
 		weir_json_end_object(j);
 	}

@@ -52,7 +52,7 @@ static int choose_iface(struct weir_filter_cmd *c, const struct weir_policy *p, 
 }
 
 /* An allow of one hook says nothing about the next. Told is what dropped it, else
- * the rule that let it pass, else the last hook. */
+ * the rule that let it pass, else the last hook that sees it. */
 static int ask(struct weir_filter *f, const char *iface, bool out, const struct weir_craft *packet,
 	       struct answer *ret, struct weir_error *err)
 {
@@ -68,7 +68,7 @@ static int ask(struct weir_filter *f, const char *iface, bool out, const struct 
 		if (r)
 			return r;
 		a.rule = rule_of(f->policy, a.verdict.rule);
-		if (a.verdict.dropped || !ret->rule)
+		if (a.verdict.dropped || !ret->iface || (!ret->rule && !a.verdict.unseen))
 			*ret = a;
 		if (a.verdict.dropped)
 			break;
@@ -81,6 +81,8 @@ static const char *why(const struct answer *a)
 {
 	if (a->verdict.dropped)
 		return weir_filter_reason_texts[a->verdict.reason];
+	if (a->verdict.unseen)
+		return a->verdict.unseen;
 	if (a->verdict.flags & WEIR_TEST_REPLY)
 		return "it is a reply to what this host sent";
 	if (a->verdict.flags & WEIR_TEST_ESSENTIAL)
@@ -90,9 +92,10 @@ static const char *why(const struct answer *a)
 
 static void render_text(const struct answer *a, struct weir_buf *out)
 {
-	weir_buf_addf(out, "%s at %s %s, %s: %s\n", a->verdict.dropped ? "DROP" : "PASS",
+	weir_buf_addf(out, "%s at %s %s, %s: %s%s\n", a->verdict.dropped ? "DROP" : "PASS",
 		      a->iface->name, weir_policy_hook_names[a->iface->hook],
-		      weir_filter_directions[a->iface->out ? 1 : 0], why(a));
+		      weir_filter_directions[a->iface->out ? 1 : 0],
+		      a->verdict.unseen ? "not seen there: " : "", why(a));
 	if (!a->rule)
 		return;
 	weir_buf_addf(out, "%s: ", a->rule->name);
@@ -114,6 +117,8 @@ static void render_json(const struct answer *a, struct weir_buf *out)
 	weir_json_str(&j, "direction", weir_filter_directions[a->iface->out ? 1 : 0]);
 	if (a->verdict.dropped)
 		weir_json_str(&j, "reason", weir_filter_reasons[a->verdict.reason]);
+	if (a->verdict.unseen)
+		weir_json_bool(&j, "seen", false);
 	weir_json_str(&j, "detail", why(a));
 	if (a->rule) {
 		weir_policy_print_rule(a->rule, 0, &text);

@@ -107,7 +107,18 @@ static const char *place_state(const struct place *p)
 		[WEIR_IFACE_DETACHED] = "detached",
 	};
 
-	return states[p->info.state];
+	return p->info.no_replies ? "replies are not learnt: weir filter reattach" :
+				    states[p->info.state];
+}
+
+static void add_state(struct weir_table *t, const struct place *p)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_buf_adds(&text, place_state(p));
+	if (p->info.called[0])
+		weir_buf_addf(&text, " (now called %s)", p->info.called);
+	weir_table_add(t, text.data);
 }
 
 static void text_places(const struct report *r, struct weir_buf *out)
@@ -122,7 +133,7 @@ static void text_places(const struct report *r, struct weir_buf *out)
 		weir_table_add(&t, p->iface.name);
 		weir_table_add(&t, weir_policy_hook_names[p->iface.hook]);
 		weir_table_add(&t, p->iface.out ? "out" : "in");
-		weir_table_add(&t, place_state(p));
+		add_state(&t, p);
 		weir_table_add(&t, p->info.state == WEIR_IFACE_ON ? p->info.mode : NULL);
 	}
 	weir_table_render(&t, 2, out);
@@ -218,6 +229,8 @@ static void json_place(struct weir_json *j, const struct place *p)
 	weir_json_str(j, "state", place_state(p));
 	if (p->info.state == WEIR_IFACE_ON)
 		weir_json_str(j, "mode", p->info.mode);
+	if (p->info.called[0])
+		weir_json_str(j, "called", p->info.called);
 	weir_json_end_object(j);
 }
 
