@@ -848,6 +848,24 @@ static int check_family(const struct weir_gate *g, int prog_fd, struct weir_erro
 			 g->ifname);
 }
 
+/* The first of its verb enters an empty slot. One that is taken belongs to a weir that
+ * pins elsewhere: nobody would know that it filters no more. */
+static int check_vacant(const struct weir_gate *g, uint32_t which, int prog_fd,
+			struct weir_error *err)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t id = 0, len = sizeof(info);
+
+	if (bpf_map_lookup_elem(g->resident_fd, &which, &id) || !id)
+		return 0;
+	if (!bpf_obj_get_info_by_fd(prog_fd, &info, &len) && info.id == id)
+		return 0;
+	return weir_fail(err, -EBUSY,
+			 "another weir has its program %u in the XDP gates of this network "
+			 "namespace, pinned in a bpffs that is not mounted here: change it there",
+			 id);
+}
+
 int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which, int prog_fd,
 			     const char *dir, struct weir_error *err)
 {
@@ -861,6 +879,9 @@ int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
 	drop_guests(g, -1);
 	if (ret)
 		return weir_load_explain(err, ret, "enter the XDP gate");
+	ret = check_vacant(g, which, prog_fd, err);
+	if (ret)
+		return ret;
 	snprintf(d.path, sizeof(d.path), "%s", dir);
 	/* The pin first: the slot of an array that nobody keeps is soon empty. */
 	snprintf(name, sizeof(name), "resident%d", which);

@@ -68,7 +68,8 @@ void weir_gate_leave_guest(struct weir_gate *g, int slot);
  * and pin what keeps it in @dir, the path of a pin directory of the verb: the
  * resident array as residentWHICH, and this gate's link as gate_IFINDEX. The same
  * program may enter by several gates; -EBUSY for one that shares nothing with
- * the gate it was bound to. Lets go of the guests' arrays. */
+ * the gate it was bound to, and where another program is in the slot. Lets go of the
+ * guests' arrays. */
 int weir_gate_enter_resident(struct weir_gate *g, enum weir_gate_resident which,
 			     int prog_fd, const char *dir, struct weir_error *err);
 

@@ -78,6 +78,7 @@ struct weir_filter_change {
 };
 struct weir_filter_report {    /* what the command tells its user */
 	struct weir_buf notes; /* lines: modes obtained, offloads lost, hooks' places ... */
+	bool only_news;	       /* asked for: nothing of interfaces that are not there */
 };
 
 /* Put the policy in force, whole or not at all. -EPERM from the guard names the rule

@@ -576,7 +576,7 @@ int weir_attach(struct weir_filter *f, const struct weir_policy *policy,
 		const struct weir_filter_place *p = &places->row[x->index];
 
 		if (!weir_place_is_live(p)) {
-			if (report)
+			if (report && !report->only_news)
 				weir_buf_addf(&report->notes,
 					      "%s: not there now; filtered from when it comes\n",
 					      x->name);

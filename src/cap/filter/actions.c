@@ -388,7 +388,7 @@ static void add_missing(struct weir_filter *f, struct weir_buf *done)
 int weir_filter_do_reattach(struct weir_filter_cmd *c, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf done = { 0 };
-	struct weir_filter_report report = { 0 };
+	struct weir_filter_report report = { .only_news = true };
 	struct weir_filter f;
 	int ret = weir_filter_cmd_open(&f, false, err);
 
