@@ -16,6 +16,7 @@
 
 #define WEIR_TCX_NEXT (-1) /* = TC_ACT_UNSPEC: the next program, or the default, decides */
 #define WEIR_TCX_DROP 2	   /* = TC_ACT_SHOT */
+
 struct weir_skb_head {
 	__u8 bytes[WEIR_PKT_HDR_MAX];
 };
@@ -35,47 +36,45 @@ enum weir_skb_place {
 	WEIR_SKB_PLAIN,	      /* no Ethernet header: the device has none (tun, WireGuard) */
 };
 
-/* The first bytes of an Ethernet header, or of what is taken for one. */
-struct weir_skb_start {
-	__u64 a; /* bytes 0 to 7 */
-	__u64 b; /* bytes 6 to 13 */
-};
-
-static __always_inline bool weir_skb_same(const __u8 *data, const struct weir_skb_start *s)
+/* Does the linear part reach @n bytes further from header @start on than from
+ * skb->data on? Where it ends is the one thing that both are measured by, so that no
+ * byte of the packet has a say. */
+static __always_inline bool weir_skb_reaches(struct __sk_buff *skb, __u32 n, __u32 start)
 {
-	return *(const weir_una64 *)data == s->a && *(const weir_una64 *)(data + 6) == s->b;
-}
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+	__u64 linear = end - data;
+	__u8 byte;
 
-/* The bytes that @from (BPF_HDR_START_*) leads to. */
-static __always_inline bool weir_skb_load_start(struct __sk_buff *skb, __u32 from,
-						struct weir_skb_start *ret)
-{
-	return !bpf_skb_load_bytes_relative(skb, 0, &ret->a, sizeof(ret->a), from) &&
-	       !bpf_skb_load_bytes_relative(skb, 6, &ret->b, sizeof(ret->b), from);
+	WEIR_OPAQUE(linear);
+	return !bpf_skb_load_bytes_relative(skb, (__u32)linear + n - 1, &byte, 1, start);
 }
 
 /* Where the packet begins. Generic XDP on some kernels hands on an skb that has
- * forgotten how long its Ethernet header is. Told apart by the type field, which the
- * stack knows too; an IP header could look like it by chance, and a MAC address like
- * an IP header, so then the kernel's own offsets decide: where the Ethernet header and
- * the network header are the same bytes, there is no Ethernet header. */
+ * forgotten how long its Ethernet header is. What is IP by the type in its frame at
+ * skb->data, and does not begin as IP does, is neither displaced nor without a
+ * header. */
 static __always_inline enum weir_skb_place weir_skb_find(struct __sk_buff *skb)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
-	struct weir_skb_start mac, net;
+	bool ip = skb->protocol == bpf_htons(WEIR_ETH_IP4) || skb->protocol == bpf_htons(WEIR_ETH_IP6);
 
-	if (data + ETH_HLEN > end)
+	if (ip && data + ETH_HLEN <= end && *(const weir_una16 *)(data + 12) == skb->protocol &&
+	    data[0] >> 4 != 4 && data[0] >> 4 != 6)
 		return WEIR_SKB_AT_DATA;
-	if (*(const weir_una16 *)(data + 12) == skb->protocol && data[0] >> 4 != 4 &&
-	    data[0] >> 4 != 6)
-		return WEIR_SKB_AT_DATA;
-	if (!weir_skb_load_start(skb, BPF_HDR_START_MAC, &mac))
-		return WEIR_SKB_AT_DATA;
-	if (!weir_skb_same(data, &mac))
+	if (weir_skb_reaches(skb, ETH_HLEN, BPF_HDR_START_MAC))
 		return WEIR_SKB_BEFORE_DATA;
-	if (!weir_skb_load_start(skb, BPF_HDR_START_NET, &net))
-		return WEIR_SKB_AT_DATA;
-	return weir_skb_same(data, &net) ? WEIR_SKB_PLAIN : WEIR_SKB_AT_DATA;
+	return ip && weir_skb_reaches(skb, 0, BPF_HDR_START_NET) ? WEIR_SKB_PLAIN :
+								   WEIR_SKB_AT_DATA;
+}
+
+/* Bytes of the packet, counted from its first one, wherever they lie. */
+static __always_inline long weir_skb_load(struct __sk_buff *skb, __u32 off, void *to, __u32 n)
+{
+	if (!bpf_skb_load_bytes_relative(skb, off, to, n, BPF_HDR_START_MAC))
+		return 0;
+	if (weir_skb_reaches(skb, ETH_HLEN, BPF_HDR_START_MAC))
+		off -= ETH_HLEN;
+	return bpf_skb_load_bytes(skb, off, to, n);
 }
 
 /* Parse @skb into @p. @out: which of the copies to use. Returns false where the

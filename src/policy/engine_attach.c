@@ -204,6 +204,17 @@ static int pin_slot(struct weir_filter *f, enum weir_policy_hook hook, const str
 	return fd >= 0 ? 0 : weir_pin_put(&f->dir, slots[hook].pin, bpf_map__fd(map), err);
 }
 
+/* Does the link @name lead to the hook's slot? A slot that no program was in has been
+ * unpinned and is made anew, and a link that lasted leads to the old one. */
+static bool leads_to_slot(const struct weir_filter *f, const char *name,
+			  enum weir_policy_hook hook, struct bpf_link_info *info)
+{
+	weir_autoclose int slot_fd = weir_pin_get(&f->dir, slots[hook].pin);
+
+	return slot_fd >= 0 && link_info(f, name, info) &&
+	       uses_map(info->prog_id, weir_map_id(slot_fd));
+}
+
 /* ---- Names of attachments */
 
 static void name_gate(const struct weir_filter_place *p, char name[WEIR_PIN_NAME_MAX])
@@ -529,6 +540,15 @@ static int link_netfilter(struct weir_filter *f, struct tc_work *w, bool out, si
 	return weir_pin_put(&f->dir, name, fd, err);
 }
 
+/* A link that leads nowhere holds the priority, which two can't have. */
+static void detach_netfilter(const struct weir_filter *f, const char *name)
+{
+	weir_autoclose int fd = weir_pin_get(&f->dir, name);
+
+	if (fd >= 0)
+		bpf_link_detach(fd);
+}
+
 static int attach_netfilter(struct weir_filter *f, const struct weir_policy_iface *x,
 			    const struct weir_filter_place *p, struct tc_work *w,
 			    struct weir_filter_report *report, struct weir_error *err)
@@ -544,8 +564,9 @@ static int attach_netfilter(struct weir_filter *f, const struct weir_policy_ifac
 		/* One of another build stays: the kernel exchanges no program of a
 		 * netfilter link, and two links would let packets be judged twice or
 		 * not at all. All it does is to call the slot. */
-		if (has_slot(f, WEIR_HOOK_NETFILTER) && link_info(f, name, &info))
+		if (leads_to_slot(f, name, WEIR_HOOK_NETFILTER, &info))
 			continue;
+		detach_netfilter(f, name);
 		ret = link_netfilter(f, w, weir_place_is_out(p), i, name, err);
 		fresh = true;
 	}
@@ -655,13 +676,11 @@ void weir_detach(struct weir_filter *f, const struct weir_filter_places *places)
 /* Does the interface's gate lead to the slot that is ours? */
 static bool gate_leads_here(const struct weir_filter *f, const struct weir_filter_place *p)
 {
-	weir_autoclose int slot_fd = weir_pin_get(&f->dir, slots[WEIR_HOOK_XDP].pin);
 	struct bpf_link_info info;
 	char name[WEIR_PIN_NAME_MAX];
 
 	name_gate(p, name);
-	return slot_fd >= 0 && link_info(f, name, &info) && info.xdp.ifindex == p->ifindex &&
-	       uses_map(info.prog_id, weir_map_id(slot_fd));
+	return leads_to_slot(f, name, WEIR_HOOK_XDP, &info) && info.xdp.ifindex == p->ifindex;
 }
 
 static bool netfilter_linked(const struct weir_filter *f, bool out)
@@ -671,7 +690,7 @@ static bool netfilter_linked(const struct weir_filter *f, bool out)
 		char name[WEIR_PIN_NAME_MAX];
 
 		name_netfilter(out, families[i].digit, name);
-		if (!link_info(f, name, &info))
+		if (!leads_to_slot(f, name, WEIR_HOOK_NETFILTER, &info))
 			return false;
 	}
 	return true;

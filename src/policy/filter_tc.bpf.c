@@ -12,9 +12,9 @@ const volatile __u8 weir_filter_ip_only = 0;
 
 static __always_inline long weir_load_bytes(void *ctx, __u32 off, void *to, __u32 n)
 {
-	return bpf_skb_load_bytes_relative(ctx, off, to, n,
-					   weir_filter_ip_only ? BPF_HDR_START_NET :
-								 BPF_HDR_START_MAC);
+	if (weir_filter_ip_only)
+		return bpf_skb_load_bytes_relative(ctx, off, to, n, BPF_HDR_START_NET);
+	return weir_skb_load(ctx, off, to, n);
 }
 
 #include "policy/filter.bpf.h"

@@ -12,7 +12,7 @@
 
 static __always_inline long weir_load_bytes(void *ctx, __u32 off, void *to, __u32 n)
 {
-	return bpf_skb_load_bytes_relative(ctx, off, to, n, BPF_HDR_START_MAC);
+	return weir_skb_load(ctx, off, to, n);
 }
 
 #include "policy/reply.bpf.h"

@@ -210,7 +210,7 @@ static __always_inline bool weir_is_essential(const struct weir_pkt *p, bool out
 		return true;
 	if (flags & WEIR_PKT_ICMP)
 		return weir_is_essential_icmp(p);
-	if (flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6) && p->proto == WEIR_IPPROTO_IGMP)
+	if (flags & WEIR_PKT_IP4 && p->proto == WEIR_IPPROTO_IGMP)
 		return p->ttl == WEIR_MLD_HOPS;
 	if (flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6))
 		return p->proto == WEIR_IPPROTO_UDP && weir_is_essential_dhcp(p, out);
