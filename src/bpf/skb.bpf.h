@@ -56,7 +56,8 @@ static __always_inline bool weir_skb_reaches(struct __sk_buff *skb, __u32 n, __u
 static __always_inline enum weir_skb_place weir_skb_find(struct __sk_buff *skb)
 {
 	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
-	bool ip = skb->protocol == bpf_htons(WEIR_ETH_IP4) || skb->protocol == bpf_htons(WEIR_ETH_IP6);
+	bool ip = skb->protocol == bpf_htons(WEIR_ETH_IP4) ||
+		  skb->protocol == bpf_htons(WEIR_ETH_IP6);
 
 	if (ip && data + ETH_HLEN <= end && *(const weir_una16 *)(data + 12) == skb->protocol &&
 	    data[0] >> 4 != 4 && data[0] >> 4 != 6)

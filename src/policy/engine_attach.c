@@ -177,15 +177,6 @@ void weir_slot_forget(const struct weir_filter *f, enum weir_policy_hook hook)
 	weir_filter_unpin(f, slots[hook].pin);
 }
 
-/* A slot goes when no generation has a program for it, as while the interfaces are
- * gone; links to what called it lead nowhere then. */
-static bool has_slot(const struct weir_filter *f, enum weir_policy_hook hook)
-{
-	weir_autoclose int fd = weir_pin_get(&f->dir, slots[hook].pin);
-
-	return fd >= 0;
-}
-
 /* The pinned slot of a gate's object, or its own, which is pinned now. */
 static int share_slot(struct weir_filter *f, enum weir_policy_hook hook, struct bpf_map *map,
 		      struct weir_error *err)
@@ -204,10 +195,11 @@ static int pin_slot(struct weir_filter *f, enum weir_policy_hook hook, const str
 	return fd >= 0 ? 0 : weir_pin_put(&f->dir, slots[hook].pin, bpf_map__fd(map), err);
 }
 
-/* Does the link @name lead to the hook's slot? A slot that no program was in has been
- * unpinned and is made anew, and a link that lasted leads to the old one. */
-static bool leads_to_slot(const struct weir_filter *f, const char *name,
-			  enum weir_policy_hook hook, struct bpf_link_info *info)
+/* Does the link @name lead to the hook's slot? A slot goes when no generation has a
+ * program for it, as while the interfaces are gone; a link that lasted leads to the old
+ * one then. */
+static bool leads_to_slot(const struct weir_filter *f, const char *name, enum weir_policy_hook hook,
+			  struct bpf_link_info *info)
 {
 	weir_autoclose int slot_fd = weir_pin_get(&f->dir, slots[hook].pin);
 
@@ -562,8 +554,8 @@ static int attach_netfilter(struct weir_filter *f, const struct weir_policy_ifac
 
 		name_netfilter(weir_place_is_out(p), families[i].digit, name);
 		/* One of another build stays: the kernel exchanges no program of a
-		 * netfilter link, and two links would let packets be judged twice or
-		 * not at all. All it does is to call the slot. */
+		 * netfilter link, and has no two links of one priority, so that there
+		 * would be a gap. All it does is to call the slot. */
 		if (leads_to_slot(f, name, WEIR_HOOK_NETFILTER, &info))
 			continue;
 		detach_netfilter(f, name);

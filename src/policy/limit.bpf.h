@@ -53,7 +53,8 @@ struct weir_charge {
 	__u64 cost;
 	__u64 depth;
 	__u64 more;	/* beyond the depth, for known sources */
-	__u64 possible; /* the longest that a bucket may take to fill */
+	__u64 possible; /* the longest that a bucket may take to fill, with any debt */
+	__u64 usual;	/* and without */
 	bool look;	/* a test run: write nothing */
 };
 
@@ -114,7 +115,7 @@ static __always_inline bool weir_bucket_charge(const struct weir_charge *c, stru
 		/* Left by a slower limit that the rule had before. */
 		if (full > c->now + c->possible) {
 			if (!c->look)
-				__sync_val_compare_and_swap(&b->full, full, c->now + c->possible);
+				__sync_val_compare_and_swap(&b->full, full, c->now + c->usual);
 			return true;
 		}
 		if (weir_bucket_over(c, full, depth, &to))
@@ -253,7 +254,8 @@ static __always_inline struct weir_charge weir_limit_charge(const struct weir_sc
 	c.cost = l->cost * units >> WEIR_LIMIT_COST_SHIFT;
 	c.more = c.depth / 4 > c.cost ? c.depth / 4 : c.cost;
 	/* With the debt of the largest packet that there can have been. */
-	c.possible = c.depth + c.more + c.cost + (l->cost * most >> WEIR_LIMIT_COST_SHIFT);
+	c.usual = c.depth + c.more + c.cost;
+	c.possible = c.usual + (l->cost * most >> WEIR_LIMIT_COST_SHIFT);
 	return c;
 }
 

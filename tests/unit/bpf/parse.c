@@ -326,7 +326,8 @@ static void ip4_fragments(void **state)
 	frame_ports(&f, 8);
 	EXPECT(&f, WANT_ETHER, WANT_IP4, WANT_PORTS, .eth_type = 0x0800, .proto = 17,
 	       .flags = ETHER4 | WEIR_PKT_PORTS | WEIR_PKT_FRAGMENT | WEIR_PKT_FRAG_MORE,
-	       .frag_id = 0x1234, .frag_start = 34, .l3_off = 14, .l3_len = 28, .l4_off = 34, .payload_off = 42);
+	       .frag_id = 0x1234, .frag_start = 34, .l3_off = 14, .l3_len = 28, .l4_off = 34,
+	       .payload_off = 42);
 	f.bytes[20] = 0x20;
 	f.bytes[21] = 185;
 	EXPECT(&f, WANT_ETHER, WANT_IP4, .eth_type = 0x0800, .proto = 17, .frag_off = 1480,
@@ -336,8 +337,9 @@ static void ip4_fragments(void **state)
 	f.bytes[20] = 0x1f;
 	f.bytes[21] = 0xff;
 	EXPECT(&f, WANT_ETHER, WANT_IP4, .eth_type = 0x0800, .proto = 17, .frag_off = 65528,
-	       .frag_id = 0x1234, .frag_start = 34, .flags = ETHER4 | WEIR_PKT_FRAGMENT | WEIR_PKT_FRAG_LATER,
-	       .l3_off = 14, .l3_len = 28, .l4_off = 34);
+	       .frag_id = 0x1234, .frag_start = 34,
+	       .flags = ETHER4 | WEIR_PKT_FRAGMENT | WEIR_PKT_FRAG_LATER, .l3_off = 14,
+	       .l3_len = 28, .l4_off = 34);
 }
 
 static void ip4_ah(void **state)
@@ -423,13 +425,15 @@ static void ip6_fragments(void **state)
 	       .l3_off = 14, .l3_len = 56, .l4_off = 62, .payload_off = 70);
 	f.bytes[57] = 0; /* atomic: offset 0, none follows */
 	EXPECT(&f, WANT_ETHER, WANT_IP6, WANT_PORTS, .eth_type = 0x86dd, .proto = 17,
-	       .frag_id = 0x89abcdef, .frag_start = 62, .flags = EXT6 | WEIR_PKT_PORTS | WEIR_PKT_FRAGMENT,
-	       .l3_off = 14, .l3_len = 56, .l4_off = 62, .payload_off = 70);
+	       .frag_id = 0x89abcdef, .frag_start = 62,
+	       .flags = EXT6 | WEIR_PKT_PORTS | WEIR_PKT_FRAGMENT, .l3_off = 14, .l3_len = 56,
+	       .l4_off = 62, .payload_off = 70);
 	f.bytes[54] = 60; /* later: what its next header says is not there */
 	f.bytes[57] = 8;
 	EXPECT(&f, WANT_ETHER, WANT_IP6, .eth_type = 0x86dd, .proto = 60, .frag_off = 8,
-	       .frag_id = 0x89abcdef, .frag_start = 62, .flags = EXT6 | WEIR_PKT_FRAGMENT | WEIR_PKT_FRAG_LATER,
-	       .l3_off = 14, .l3_len = 56, .l4_off = 62);
+	       .frag_id = 0x89abcdef, .frag_start = 62,
+	       .flags = EXT6 | WEIR_PKT_FRAGMENT | WEIR_PKT_FRAG_LATER, .l3_off = 14, .l3_len = 56,
+	       .l4_off = 62);
 }
 
 static void ip6_chains(void **state)
