@@ -286,7 +286,7 @@ static int each_region(const struct weir_set_keys *regions, const struct weir_se
 			at++;
 		while (at + n < want->n && weir_set_covers(region, &want->v[at + n]))
 			n++;
-		ret = fn(arg, region, want->v + at, n);
+		ret = fn(arg, region, n ? want->v + at : NULL, n);
 		at += n;
 	}
 	return ret;
