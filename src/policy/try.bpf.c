@@ -56,7 +56,8 @@ int weir_filter_try(struct xdp_md *ctx)
 	s->reason = 0;
 	s->packets = 1;
 	s->flags = WEIR_SCRATCH_TEST;
-	weir_parse(&s->pkt, data, end, l2_of(ctx->ingress_ifindex), 0, end - data);
+	/* What lies behind the linear part counts in the length, too. */
+	weir_parse(&s->pkt, data, end, l2_of(ctx->ingress_ifindex), 0, bpf_xdp_get_buff_len(ctx));
 	bpf_tail_call_static(ctx, &weir_try, 0);
 	return XDP_PASS;
 }
