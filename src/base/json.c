@@ -220,6 +220,12 @@ void weir_json_bool(struct weir_json *j, const char *key, bool val)
 	weir_buf_adds(j->out, val ? "true" : "false");
 }
 
+void weir_json_raw(struct weir_json *j, const char *key, const char *json, size_t n)
+{
+	begin(j, key);
+	weir_buf_add(j->out, json, n);
+}
+
 void weir_json_double(struct weir_json *j, const char *key, double val)
 {
 	char text[DOUBLE_MAX_TEXT];

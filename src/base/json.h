@@ -33,6 +33,8 @@ void weir_json_strn(struct weir_json *j, const char *key, const char *val,
 void weir_json_uint(struct weir_json *j, const char *key, uint64_t val);
 void weir_json_int(struct weir_json *j, const char *key, int64_t val);
 void weir_json_bool(struct weir_json *j, const char *key, bool val);
+/* @json is one value that another weir wrote, whole. */
+void weir_json_raw(struct weir_json *j, const char *key, const char *json, size_t n);
 /* What is not finite is absent; null in an array, where it holds a place. */
 void weir_json_double(struct weir_json *j, const char *key, double val);
 /* @ns since the epoch, as RFC 3339 in UTC with nanoseconds. */

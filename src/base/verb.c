@@ -32,6 +32,15 @@ const struct weir_verb *weir_verb_find(const char *name)
 	return NULL;
 }
 
+const struct weir_verb *weir_verb_at(size_t i)
+{
+	/* Up to the end, and no further. */
+	for (size_t k = 0; k < i; k++)
+		if (!verbs[k])
+			return NULL;
+	return verbs[i];
+}
+
 /* The name that @word most likely means, or NULL when nothing is near. */
 static const char *nearest(const char *word)
 {

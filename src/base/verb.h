@@ -3,9 +3,11 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/opt.h"
 
 /* Exit statuses, the same for every verb (docs: weir(8), EXIT STATUS). */
@@ -29,6 +31,10 @@ struct weir_verb {
 	int (*run)(int argc, char **argv);
 	/* What `weir help VERB` computes and prints last, or NULL. */
 	void (*help_more)(struct weir_buf *out);
+	/* What `weir status` tells of the verb besides what is in the kernel, or NULL: text
+	 * into @out, or, where @j is not NULL, members into its open object. Nothing to
+	 * tell is no error. */
+	int (*status_more)(struct weir_buf *out, struct weir_json *j, struct weir_error *err);
 };
 
 /* The options of a verb that only tells something: its table and its struct. */
@@ -42,6 +48,8 @@ extern const struct weir_opt weir_json_options[];
 void weir_verb_register(const struct weir_verb *const *table);
 /* NULL when there is none of that name. */
 const struct weir_verb *weir_verb_find(const char *name);
+/* The @i-th one; NULL behind the last. */
+const struct weir_verb *weir_verb_at(size_t i);
 
 /* Parse the words of @verb into @opts, and at most @max_words others into
  * @words. Returns 0, or WEIR_EXIT_USAGE once the error has been told. */

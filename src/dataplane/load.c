@@ -288,8 +288,8 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 	int ret = n > WEIR_POLICY_INSNS_MAX ? -E2BIG :
 					      load_with(obj, insns, n, WEIR_MATCH_ALL, true, err);
 
-	/* The verifier's bound says the same. */
-	if (ret == -E2BIG)
+	/* So do the verifier's bounds: on what it looks at, and, by another code, on branches. */
+	if (ret == -E2BIG || ret == -EFAULT)
 		return weir_fail(err, ret, "the policy is too large for the kernel: put addresses "
 					   "into sets, ports into lists");
 	return ret;

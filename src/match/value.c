@@ -169,6 +169,9 @@ static int fail_addr(const struct weir_quals *q, const struct weir_word *w, stru
 		return weir_word_fail(err, -EINVAL, w,
 				      "not an address: write %sport %u, or the whole address",
 				      q->has_dir ? dir_names[q->dir] : "", n);
+	if (memchr(w->s, '/', w->n))
+		return weir_word_fail(err, -EINVAL, w,
+				      "not a network: write it as 192.0.2.0/24 or 2001:db8::/32");
 	if (strchr("0123456789", *w->s) || memchr(w->s, ':', w->n))
 		return weir_word_fail(err, -EINVAL, w,
 				      "not an address: write it whole, as 192.0.2.1 or fe80::1");

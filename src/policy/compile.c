@@ -60,7 +60,8 @@ static uint64_t rows_of_rule(const struct compiler *c, const struct weir_policy_
 	for (size_t i = 0; i < c->policy->n_ifaces; i++) {
 		const struct weir_policy_iface *f = &c->policy->ifaces[i];
 
-		if (!has_place(c, i) || (r->iface[0] && strcmp(r->iface, f->name) != 0) ||
+		if (!has_place(c, i) || !weir_policy_serves(f->owner, r->owner) ||
+		    (r->iface[0] && strcmp(r->iface, f->name) != 0) ||
 		    (r->dir == WEIR_DIRECTION_IN && f->out) ||
 		    (r->dir == WEIR_DIRECTION_OUT && !f->out))
 			continue;
@@ -222,6 +223,42 @@ static void emit_state(struct compiler *c, int fd, size_t offset, struct weir_ge
 	weir_gen_jump_if(g, BPF_JEQ, BPF_REG_0, WEIR_SET_ALL, o.yes);
 }
 
+/*
+ * The tries of sets have no mapped addresses of IPv6 packets, and named sets hold none.
+ * A list holds all of them or none: with 96 bits or more they would be IPv4.
+ */
+static void emit_mapped(struct weir_gen *g, const struct weir_match *m, size_t set, size_t offset,
+			struct weir_gen_out o)
+{
+	static const struct weir_addr mapped = { .b = { [10] = 0xff, [11] = 0xff } };
+	const struct weir_prefix *list;
+	const size_t n = set < weir_match_sets(m) ? weir_match_set(m, set, &list) : 0;
+	bool all = false;
+	int plain;
+
+	for (size_t i = 0; i < n && !all; i++) {
+		struct weir_prefix p = list[i];
+
+		p.is_v4 = true; /* as the address looks */
+		all = weir_prefix_contains(&p, &mapped);
+	}
+	if (!all)
+		return;
+	plain = weir_gen_label(g);
+	for (size_t at = 0; at < V4_IN_MAPPED; at += sizeof(uint32_t)) {
+		uint32_t word;
+
+		memcpy(&word, mapped.b + at, sizeof(word));
+		weir_gen_emit(g, (struct bpf_insn){ .code = BPF_LDX | BPF_MEM | BPF_W,
+						    .dst_reg = BPF_REG_2,
+						    .src_reg = SCRATCH,
+						    .off = (int16_t)(offset + at) });
+		weir_gen_jump_if(g, BPF_JNE, BPF_REG_2, word, plain);
+	}
+	weir_gen_goto(g, o.yes, plain);
+	weir_gen_place(g, plain);
+}
+
 static void emit_set(struct weir_gen *g, void *arg, const struct weir_match *m, size_t set,
 		     size_t offset, bool v4, struct weir_gen_out o)
 {
@@ -249,6 +286,8 @@ static void emit_set(struct weir_gen *g, void *arg, const struct weir_match *m, 
 		emit_state(c, s->fd[WEIR_SET_TABLE4], offset, o);
 		emit_addr4(g, offset);
 	} else {
+		if (!v4)
+			emit_mapped(g, m, set, offset, o);
 		weir_gen_emit(g, (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_X,
 						    .dst_reg = BPF_REG_2,
 						    .src_reg = SCRATCH });

@@ -199,7 +199,8 @@ static bool is_blind(const struct weir_policy *p, const struct weir_policy_rule 
 	for (size_t i = 0; i < p->n_ifaces; i++) {
 		const struct weir_policy_iface *x = &p->ifaces[i];
 
-		if ((r->iface[0] && strcmp(r->iface, x->name) != 0) ||
+		if (!weir_policy_serves(x->owner, r->owner) ||
+		    (r->iface[0] && strcmp(r->iface, x->name) != 0) ||
 		    (r->dir != WEIR_DIRECTION_INOUT && x->out != (r->dir == WEIR_DIRECTION_OUT)))
 			continue;
 		if (x->hook != WEIR_HOOK_NETFILTER)

@@ -257,6 +257,139 @@ int weir_policy_add_set(struct weir_policy *p, const char *name, struct weir_pol
 	return 0;
 }
 
+/* ---- Owners */
+
+bool weir_policy_serves(const char *owner, const char *rules_owner)
+{
+	return !*owner || !strcmp(owner, rules_owner);
+}
+
+static int fail_taken(const struct weir_policy_set *set, struct weir_error *err)
+{
+	return weir_fail(err, -EEXIST, "\"%s\": a set of weir %s has this name: give yours another",
+			 set->name, set->owner);
+}
+
+static int keep_sets(const struct weir_policy *from, struct weir_policy *to, struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < from->n_sets; i++) {
+		const struct weir_policy_set *s = &from->sets[i];
+		struct weir_policy_set *set = weir_policy_find_set(to, s->name);
+
+		if (!s->owner[0])
+			continue;
+		if (set && strcmp(set->owner, s->owner) != 0)
+			return fail_taken(s, err);
+		ret = weir_policy_add_set(to, s->name, &set, err);
+		if (!ret)
+			memcpy(set->owner, s->owner, sizeof(set->owner));
+	}
+	return ret;
+}
+
+static int keep_rules(const struct weir_policy *from, struct weir_policy *to,
+		      struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < from->n_rules; i++) {
+		const struct weir_policy_rule *r = &from->rules[i];
+		struct weir_policy_rule copy;
+
+		if (!strcmp(r->owner, WEIR_POLICY_OWNER) ||
+		    weir_policy_find_rule(to, r->owner, r->name))
+			continue;
+		ret = weir_policy_rule_copy(r, &copy);
+		if (ret)
+			return weir_fail(err, ret, "out of memory: free some and try again");
+		ret = weir_policy_add_rule(to, &copy, NULL, err);
+		weir_policy_rule_free(&copy);
+	}
+	return ret;
+}
+
+struct weir_policy_iface weir_policy_iface_for(const char *name, enum weir_policy_hook hook,
+					       const char *owner)
+{
+	/* Nothing but the owner's rules decides there. */
+	struct weir_policy_iface f = {
+		.hook = hook,
+		.row = { .fragments = WEIR_FRAGMENTS_PASS, .unread_pass = 1 },
+	};
+
+	snprintf(f.name, sizeof(f.name), "%s", name);
+	snprintf(f.owner, sizeof(f.owner), "%s", owner);
+	return f;
+}
+
+/* Whose rules need what comes in by the interface @name; NULL: nobody's but the user's. */
+static const char *needed_by(const struct weir_policy *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct weir_policy_rule *r = &p->rules[i];
+
+		if (strcmp(r->owner, WEIR_POLICY_OWNER) != 0 && r->dir != WEIR_DIRECTION_OUT &&
+		    (!r->iface[0] || !strcmp(r->iface, name)))
+			return r->owner;
+	}
+	return NULL;
+}
+
+static bool has_way_in(const struct weir_policy *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_ifaces; i++)
+		if (!p->ifaces[i].out && !strcmp(p->ifaces[i].name, name))
+			return true;
+	return false;
+}
+
+static int keep_iface(struct weir_policy *to, const struct weir_policy_iface *f, const char *owner,
+		      struct weir_error *err)
+{
+	if (to->n_ifaces == WEIR_FILTER_ROWS)
+		return weir_fail(err, -E2BIG,
+				 "\"%s\": weir %s has it filtered, and no more than %d lines of "
+				 "interfaces fit: leave one out",
+				 f->name, owner, WEIR_FILTER_ROWS);
+	to->ifaces[to->n_ifaces++] = f->owner[0] ? *f :
+						   weir_policy_iface_for(f->name, f->hook, owner);
+	return 0;
+}
+
+static int keep_ifaces(const struct weir_policy *from, struct weir_policy *to,
+		       struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < from->n_ifaces; i++) {
+		const struct weir_policy_iface *f = &from->ifaces[i];
+
+		if (f->owner[0] && !weir_policy_find_iface(to, f->name, f->hook, f->out))
+			ret = keep_iface(to, f, f->owner, err);
+	}
+	/* What the user takes off may be what the others' rules lived by. */
+	for (size_t i = 0; !ret && i < from->n_ifaces; i++) {
+		const struct weir_policy_iface *f = &from->ifaces[i];
+		const char *owner = needed_by(to, f->name);
+
+		if (owner && !f->out && !has_way_in(to, f->name))
+			ret = keep_iface(to, f, owner, err);
+	}
+	return ret;
+}
+
+int weir_policy_keep_others(const struct weir_policy *from, struct weir_policy *to,
+			    struct weir_error *err)
+{
+	int ret = keep_sets(from, to, err);
+
+	if (!ret)
+		ret = keep_rules(from, to, err);
+	return ret ? ret : keep_ifaces(from, to, err);
+}
+
 /* ---- Do the parts fit together? */
 
 static int fail_iface(const struct weir_policy *p, const struct weir_policy_rule *r, bool known,
@@ -289,7 +422,7 @@ static int check_iface(const struct weir_policy *p, const struct weir_policy_rul
 	for (size_t i = 0; i < p->n_ifaces; i++) {
 		const struct weir_policy_iface *f = &p->ifaces[i];
 
-		if (strcmp(f->name, r->iface) != 0)
+		if (strcmp(f->name, r->iface) != 0 || !weir_policy_serves(f->owner, r->owner))
 			continue;
 		known = true;
 		fits = fits || r->dir == WEIR_DIRECTION_INOUT ||
@@ -303,9 +436,16 @@ static int check_sets(const struct weir_policy *p, const struct weir_policy_rule
 {
 	for (size_t i = 0; i < weir_match_names(r->match); i++) {
 		const char *name = weir_match_name(r->match, i), *near;
+		const struct weir_policy_set *set = weir_policy_find_set(p, name);
 
-		if (weir_policy_find_set(p, name))
+		if (set && weir_policy_serves(set->owner, r->owner))
 			continue;
+		if (set)
+			return weir_fail(
+				err, -EINVAL,
+				"\"@%s\": a set for the rules of weir %s alone: load one of "
+				"your own",
+				name, set->owner);
 		near = weir_policy_nearest(p->sets[0].name, p->n_sets, sizeof(p->sets[0]), name);
 		if (near)
 			return weir_fail(err, -EINVAL, "\"@%s\": no such set: did you mean @%s?",

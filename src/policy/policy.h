@@ -45,12 +45,16 @@ struct weir_policy_iface {
 	enum weir_xdp_mode mode; /* asked for; XDP only */
 	struct weir_filter_row row; /* default, fragments, malformed */
 	uint32_t index; /* row number, 0..WEIR_FILTER_ROWS-1; given by the engine */
+	/* "" = the user's. Else who put it on for its own rules: no other rules apply
+	 * there, until the user puts it on too. */
+	char owner[WEIR_RULE_OWNER_MAX];
 };
 
 struct weir_policy_set {
 	char name[WEIR_SET_NAME_MAX];
 	char *file;	 /* where its prefixes come from, or NULL; "-" never */
 	uint32_t number; /* of its pinned maps; 0 = not loaded. Given by the engine */
+	char owner[WEIR_RULE_OWNER_MAX]; /* "" = the user's; else only its rules may name it */
 	unsigned int line; /* in the file; 0 = not from one */
 };
 
@@ -99,8 +103,9 @@ struct weir_policy *weir_policy_copy(const struct weir_policy *p);
 /*
  * The text of a policy. @source names it in messages ("/etc/weir/filter.conf:3: \"80x\": ...").
  * WEIR_POLICY_KERNEL: the text that the engine keeps, where rules also have
- * `--owner`, `--until NS` (expires), sets and interfaces their numbers; a user's
- * file has none of these words. A user's rules belong to "filter".
+ * `--owner`, `--until NS` (expires), sets and interfaces their numbers and an owner
+ * who is not the user; a user's file has none of these words. A user's rules belong
+ * to "filter".
  *
  * -EINVAL with source, line and word: an unknown word, a bad value, two rules of
  * one name, two lines of one interface, hook and direction, a rule of an
@@ -135,6 +140,18 @@ struct weir_policy_set *weir_policy_find_set(const struct weir_policy *p, const 
 /* -EINVAL for a bad name, -E2BIG for one too many; existing: that one. */
 int weir_policy_add_set(struct weir_policy *p, const char *name, struct weir_policy_set **ret,
 			struct weir_error *err);
+/* Is an interface or a set of the owner @owner ("" = the user's) there for the rules of
+ * @rules_owner? */
+bool weir_policy_serves(const char *owner, const char *rules_owner);
+/* An interface that @owner puts on for its own rules. */
+struct weir_policy_iface weir_policy_iface_for(const char *name, enum weir_policy_hook hook,
+					       const char *owner);
+/* The user changed @from into @to: what belongs to others stays. Their interfaces, sets
+ * and rules of @from are put into @to unless they are there, and an interface that was
+ * the user's stays on, as theirs, where their rules need it. -EEXIST: the user's set
+ * has the name of one of theirs. */
+int weir_policy_keep_others(const struct weir_policy *from, struct weir_policy *to,
+			    struct weir_error *err);
 /* Do the names that the rules use exist? As weir_policy_parse() checks. */
 int weir_policy_check(const struct weir_policy *p, const char *source, struct weir_error *err);
 
@@ -144,7 +161,7 @@ int weir_policy_check(const struct weir_policy *p, const char *source, struct we
 void weir_policy_print_rule(const struct weir_policy_rule *r, uint64_t now, struct weir_buf *out);
 /* The MATCH alone, -i and -Q included; "" for everything. */
 void weir_policy_print_match(const struct weir_policy_rule *r, struct weir_buf *out);
-/* The whole file form, of the owner "filter"; with WEIR_POLICY_KERNEL of all, with
+/* The whole file form, of what is the user's; with WEIR_POLICY_KERNEL of all, with
  * the engine's words. Parses back to the same policy. */
 void weir_policy_print(const struct weir_policy *p, unsigned int flags, uint64_t now,
 		       struct weir_buf *out);

@@ -41,16 +41,24 @@ static bool same(const struct line *a, const struct line *b)
 /* The order of interfaces and of sets means nothing. */
 static bool make_lines(const struct weir_policy *p, struct lines *l)
 {
+	size_t n_ifaces = 0, n_sets = 0;
 	const char *s;
 
-	for (size_t i = 0; i < p->n_ifaces; i++, l->n++) {
+	for (size_t i = 0; i < p->n_ifaces; i++) {
+		if (p->ifaces[i].owner[0])
+			continue;
 		weir_policy_print_iface(&p->ifaces[i], 0, &l->text);
 		weir_buf_addc(&l->text, '\0');
+		n_ifaces++;
 	}
-	for (size_t i = 0; i < p->n_sets; i++, l->n++) {
+	for (size_t i = 0; i < p->n_sets; i++) {
+		if (p->sets[i].owner[0])
+			continue;
 		weir_policy_print_set(&p->sets[i], 0, &l->text);
 		weir_buf_addc(&l->text, '\0');
+		n_sets++;
 	}
+	l->n = n_ifaces + n_sets;
 	for (size_t i = 0; i < p->n_rules; i++) {
 		if (strcmp(p->rules[i].owner, WEIR_POLICY_OWNER) != 0)
 			continue;
@@ -64,8 +72,8 @@ static bool make_lines(const struct weir_policy *p, struct lines *l)
 	s = l->text.data;
 	for (size_t i = 0; i < l->n; i++, s += strlen(s) + 1)
 		l->v[i] = (struct line){ s, weir_policy_hash(s, strlen(s)) };
-	qsort(l->v, p->n_ifaces, sizeof(*l->v), compare);
-	qsort(l->v + p->n_ifaces, p->n_sets, sizeof(*l->v), compare);
+	qsort(l->v, n_ifaces, sizeof(*l->v), compare);
+	qsort(l->v + n_ifaces, n_sets, sizeof(*l->v), compare);
 	return true;
 }
 

@@ -31,7 +31,7 @@ static int oom(struct weir_error *err)
 
 /* ---- Pairs of a word and its value */
 
-#define KEYS_MAX 8
+#define KEYS_MAX 9 /* with the end */
 
 struct key {
 	const char *word;
@@ -116,6 +116,17 @@ static int take_number(const struct parser *x, const struct value *v, uint64_t m
 	return 0;
 }
 
+static int take_owner(const struct parser *x, const struct value *v, char ret[WEIR_RULE_OWNER_MAX])
+{
+	if (!v->word)
+		return 0;
+	if (strlen(v->word) >= WEIR_RULE_OWNER_MAX || !weir_policy_is_rule_name(v->word) ||
+	    !strcmp(v->word, WEIR_POLICY_OWNER))
+		return weir_fail(x->err, -EINVAL, "\"%s\": not another owner: give proxy", v->word);
+	snprintf(ret, WEIR_RULE_OWNER_MAX, "%s", v->word);
+	return 0;
+}
+
 /* ---- interface */
 
 enum iface_key {
@@ -126,6 +137,7 @@ enum iface_key {
 	IFACE_FRAGMENTS,
 	IFACE_MALFORMED,
 	IFACE_NUMBER,
+	IFACE_OWNER,
 };
 
 const char *const weir_policy_modes[] = {
@@ -152,6 +164,7 @@ static const struct key iface_keys[KEYS_MAX] = {
 	[IFACE_FRAGMENTS] = { "fragments", fragments, false },
 	[IFACE_MALFORMED] = { "malformed", malformed, false },
 	[IFACE_NUMBER] = { "number", NULL, true },
+	[IFACE_OWNER] = { "owner", NULL, true },
 };
 
 /* The hook where none is given, and what a hook can't do. */
@@ -196,6 +209,8 @@ static int take_iface(struct parser *x)
 	f.row.unread_pass = (uint8_t)v[IFACE_MALFORMED].choice;
 	ret = take_number(x, &v[IFACE_NUMBER], WEIR_FILTER_ROWS - 1, &f.index);
 	if (!ret)
+		ret = take_owner(x, &v[IFACE_OWNER], f.owner);
+	if (!ret)
 		ret = settle_hook(x, v, &f);
 	if (ret)
 		return ret;
@@ -214,17 +229,19 @@ static int take_iface(struct parser *x)
 
 /* ---- set */
 
-enum set_key { SET_FILE, SET_NUMBER };
+enum set_key { SET_FILE, SET_NUMBER, SET_OWNER };
 
 static const struct key set_keys[KEYS_MAX] = {
 	[SET_FILE] = { "file", NULL, false },
 	[SET_NUMBER] = { "number", NULL, true },
+	[SET_OWNER] = { "owner", NULL, true },
 };
 
 static int take_set(struct parser *x)
 {
 	const struct weir_policy_words *w = &x->words;
 	struct value v[KEYS_MAX] = { 0 };
+	char owner[WEIR_RULE_OWNER_MAX] = "";
 	struct weir_policy_set *s = NULL;
 	const size_t before = x->p->n_sets;
 	const char *path;
@@ -236,6 +253,8 @@ static int take_set(struct parser *x)
 	ret = take_pairs(x, set_keys, v);
 	if (!ret)
 		ret = take_number(x, &v[SET_NUMBER], UINT32_MAX, &number);
+	if (!ret)
+		ret = take_owner(x, &v[SET_OWNER], owner);
 	path = v[SET_FILE].word;
 	if (!ret && path && (!*path || !strcmp(path, "-") || strlen(path) >= PATH_MAX))
 		ret = weir_fail(x->err, -EINVAL,
@@ -251,6 +270,7 @@ static int take_set(struct parser *x)
 				 s->name, s->line);
 	s->line = w->line;
 	s->number = number;
+	memcpy(s->owner, owner, sizeof(owner));
 	s->file = path ? strdup(path) : NULL;
 	return path && !s->file ? oom(x->err) : 0;
 }

@@ -170,6 +170,12 @@ void weir_policy_print_named_rule(const struct weir_policy_rule *r, unsigned int
 
 /* ---- The other lines */
 
+static void add_owner(const char *owner, unsigned int flags, struct weir_buf *out)
+{
+	if (flags & WEIR_POLICY_KERNEL && *owner)
+		weir_buf_addf(out, " owner %s", owner);
+}
+
 void weir_policy_print_iface(const struct weir_policy_iface *i, unsigned int flags,
 			     struct weir_buf *out)
 {
@@ -192,6 +198,7 @@ void weir_policy_print_iface(const struct weir_policy_iface *i, unsigned int fla
 	weir_buf_adds(out, i->row.unread_pass ? " malformed pass" : "");
 	if (flags & WEIR_POLICY_KERNEL)
 		weir_buf_addf(out, " number %u", i->index);
+	add_owner(i->owner, flags, out);
 }
 
 void weir_policy_print_set(const struct weir_policy_set *s, unsigned int flags,
@@ -202,6 +209,7 @@ void weir_policy_print_set(const struct weir_policy_set *s, unsigned int flags,
 		add_word("file", s->file, out);
 	if (flags & WEIR_POLICY_KERNEL)
 		weir_buf_addf(out, " number %u", s->number);
+	add_owner(s->owner, flags, out);
 }
 
 void weir_policy_print(const struct weir_policy *p, unsigned int flags, uint64_t now,
@@ -210,10 +218,14 @@ void weir_policy_print(const struct weir_policy *p, unsigned int flags, uint64_t
 	const bool kernel = flags & WEIR_POLICY_KERNEL;
 
 	for (size_t i = 0; i < p->n_ifaces; i++) {
+		if (!kernel && p->ifaces[i].owner[0])
+			continue;
 		weir_policy_print_iface(&p->ifaces[i], flags, out);
 		weir_buf_addc(out, '\n');
 	}
 	for (size_t i = 0; i < p->n_sets; i++) {
+		if (!kernel && p->sets[i].owner[0])
+			continue;
 		weir_policy_print_set(&p->sets[i], flags, out);
 		weir_buf_addc(out, '\n');
 	}

@@ -958,6 +958,36 @@ static void test_owners(void)
 	weir_filter_close(&f);
 }
 
+/* An interface that another verb has put on for its rules: nobody else's apply there. */
+static void test_lent(void)
+{
+	struct veth v = test_veth(), w = test_veth();
+	struct weir_policy *p;
+	struct weir_filter f;
+
+	apply(policy_of("interface %s\nmine: deny tcp dst port 1\n", v.a));
+	open_filter(&f);
+	p = weir_policy_copy(f.policy);
+	p->ifaces[p->n_ifaces++] = weir_policy_iface_for(w.a, WEIR_HOOK_XDP, "proxy");
+	{
+		const char *words[] = { "deny", "-Q", "in", "tcp", "dst", "port", "2" };
+		struct weir_policy_rule r;
+
+		CHECK_OK(weir_policy_parse_rule(7, words, &r, &err));
+		snprintf(r.owner, sizeof(r.owner), "proxy");
+		CHECK_OK(weir_policy_add_rule(p, &r, NULL, &err));
+	}
+	CHECK_OK(change_to(&f, p, 0));
+	weir_filter_close(&f);
+	open_filter(&f);
+	check_whole(&f);
+	CHECK(!strcmp(f.policy->ifaces[1].owner, "proxy"), "the owner is not kept");
+	CHECK(drops(&f, v.a, "192.0.2.1", 1) && drops(&f, v.a, "192.0.2.1", 2), "not both");
+	CHECK(!drops(&f, w.a, "192.0.2.1", 1), "the user's rule reaches %s", w.a);
+	CHECK(drops(&f, w.a, "192.0.2.1", 2), "the other's rule does not");
+	weir_filter_close(&f);
+}
+
 /* ---- Tests: another version */
 
 static void rewrite_meta(uint32_t verb_abi)
@@ -1698,6 +1728,7 @@ int main(int argc, char **argv)
 		{ "renamed_while_waiting", test_renamed_while_waiting },
 		{ "expiry", test_expiry },
 		{ "owners", test_owners },
+		{ "lent", test_lent },
 		{ "other_version", test_other_version },
 		{ "other_build", test_other_build },
 		{ "other_gate_abi", test_other_gate_abi },

@@ -54,6 +54,10 @@ static void need_same(const struct weir_policy *a, const struct weir_policy *b,
 	need(x.len == y.len && !memcmp(x.data, y.data, x.len));
 	need(!weir_policy_diff(a, b, &diff) && !diff.len);
 	need(a->n_rules == b->n_rules && a->n_sets == b->n_sets && a->n_ifaces == b->n_ifaces);
+	for (size_t i = 0; i < a->n_ifaces; i++)
+		need(!strcmp(a->ifaces[i].owner, b->ifaces[i].owner));
+	for (size_t i = 0; i < a->n_sets; i++)
+		need(!strcmp(a->sets[i].owner, b->sets[i].owner));
 	for (size_t i = 0; i < a->n_rules; i++) {
 		const struct weir_policy_rule *r = &a->rules[i], *s = &b->rules[i];
 
@@ -85,8 +89,12 @@ static void check_diff(const struct weir_policy *p)
 {
 	weir_autobuf struct weir_buf diff = { 0 };
 	weir_auto_policy *empty = weir_policy_new();
-	size_t lines = 0, want = p->n_sets + p->n_ifaces;
+	size_t lines = 0, want = 0;
 
+	for (size_t i = 0; i < p->n_ifaces; i++)
+		want += !p->ifaces[i].owner[0];
+	for (size_t i = 0; i < p->n_sets; i++)
+		want += !p->sets[i].owner[0];
 	for (size_t i = 0; i < p->n_rules; i++)
 		want += !strcmp(p->rules[i].owner, "filter");
 	need(weir_policy_diff(empty, p, &diff) == (want > 0));

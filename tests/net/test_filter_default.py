@@ -137,7 +137,7 @@ def test_dhcp_packets(closed):
                      ether(closed, 0x86dd, v6 + udp(547, 1234))])
 
 
-@pytest.mark.skipif(not shutil.which("busybox"), reason="needs busybox: tools/setup kernels")
+@pytest.mark.skipif(not shutil.which("busybox"), reason="needs busybox: tools/setup test")
 def test_dhcp(closed, tmp_path):
     """A lease by broadcast, from nothing to the acknowledgement."""
     script = tmp_path / "script"

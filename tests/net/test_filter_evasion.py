@@ -353,6 +353,20 @@ def test_what_an_ipv4_mapped_source_needs():
         road.remove()
 
 
+def test_an_ipv4_mapped_source_and_a_long_list():
+    """A list that is long enough to become a set says the same as a short one."""
+    long = ",".join(f"2001:db8:{i:x}::/48" for i in range(0x100, 0x140))
+    road = filters.Road()
+    try:
+        names = ["ipv4-mapped source", "harmless, ipv6"]
+        for words, want in [("::/29", [False, True]), (f"{long},::/29", [False, True]),
+                            (f"{long},10.0.0.0/8,192.0.0.0/8", [True, True])]:
+            road.filter.apply("interface vb", f"long: deny --src-ip {words}")
+            assert road.send([CASES[name][0] for name in names]) == want, words
+    finally:
+        road.remove()
+
+
 @pytest.mark.parametrize("mode", filters.MODES)
 def test_jumbo_frames(mode):
     """With an MTU of 9000: one packet in several buffers, driver mode included."""

@@ -564,6 +564,18 @@ def test_too_long_a_policy(quiet, tmp_path):
     assert quiet.filter.state() == before
 
 
+def test_too_many_branches(quiet, tmp_path):
+    """Code that the program has room for, but the verifier not, which says so as EFAULT."""
+    quiet.filter.apply("interface vb", "old: deny --dst-port 80")
+    before = quiet.filter.state()
+    path = tmp_path / "policy"
+    path.write_text("interface vb\n" + "".join(
+        f"deny udp and src net 10.{i >> 8}.{i & 255}.0/24 and dst port 9\n" for i in range(930)))
+    done = lab.weir("filter", "apply", path, ns=quiet.b)
+    assert done.returncode == 1 and "put addresses into sets" in done.stderr, done
+    assert quiet.filter.state() == before
+
+
 def test_rule_ids_come_back(quiet, tmp_path):
     """The store has room for 16,384 rules; those that are gone make room."""
     path = tmp_path / "policy"

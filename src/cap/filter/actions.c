@@ -15,15 +15,17 @@ static int check_iface_name(struct weir_filter_cmd *c, const char *name, struct 
 	return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
 }
 
+/* What another verb has put on becomes the user's. */
 static int add_iface(struct weir_policy *p, const char *name, enum weir_policy_hook hook, bool out,
 		     struct weir_policy_iface **ret, struct weir_error *err)
 {
-	struct weir_policy_iface *i;
+	struct weir_policy_iface *i = weir_policy_find_iface(p, name, hook, out);
 
-	if (p->n_ifaces == WEIR_FILTER_ROWS)
+	if (!i && p->n_ifaces == WEIR_FILTER_ROWS)
 		return weir_fail(err, -E2BIG, "%s is one interface too many: at most %d", name,
 				 WEIR_FILTER_ROWS);
-	i = &p->ifaces[p->n_ifaces++];
+	if (!i)
+		i = &p->ifaces[p->n_ifaces++];
 	*i = (struct weir_policy_iface){ .hook = hook, .out = out };
 	memcpy(i->name, name, strlen(name) + 1);
 	*ret = i;
@@ -38,7 +40,7 @@ static int set_iface(struct weir_filter_cmd *c, struct weir_policy *p, const cha
 	struct weir_policy_iface *i = weir_policy_find_iface(p, name, hook, out);
 	int ret = check_iface_name(c, name, err);
 
-	if (!ret && !i)
+	if (!ret && (!i || i->owner[0]))
 		ret = add_iface(p, name, hook, out, &i, err);
 	if (ret)
 		return ret;
@@ -120,12 +122,22 @@ static bool is_named(const struct weir_filter_cmd *c, const char *iface)
 	return !c->words.n;
 }
 
+/* By the user: what another verb has put on for its own rules is not the user's to take off. */
+static const struct weir_policy_iface *find_filtered(const struct weir_policy *p, const char *iface)
+{
+	const struct weir_policy_iface *found = NULL;
+
+	for (size_t i = 0; i < p->n_ifaces; i++)
+		if (strcmp(p->ifaces[i].name, iface) == 0 && (!found || !p->ifaces[i].owner[0]))
+			found = &p->ifaces[i];
+	return found;
+}
+
 static bool is_filtered(const struct weir_policy *p, const char *iface)
 {
-	for (size_t i = 0; i < p->n_ifaces; i++)
-		if (strcmp(p->ifaces[i].name, iface) == 0)
-			return true;
-	return false;
+	const struct weir_policy_iface *i = find_filtered(p, iface);
+
+	return i && !i->owner[0];
 }
 
 /* The rules that name an interface which is no longer filtered go with it. */
@@ -137,12 +149,8 @@ static int drop_rules(struct weir_policy *p, struct weir_buf *gone, struct weir_
 		const struct weir_policy_rule *r = &p->rules[i - 1];
 		char name[WEIR_RULE_NAME_MAX];
 
-		if (!r->iface[0] || is_filtered(p, r->iface))
+		if (!r->iface[0] || strcmp(r->owner, "filter") != 0 || is_filtered(p, r->iface))
 			continue;
-		if (strcmp(r->owner, "filter") != 0)
-			return weir_fail(err, -EBUSY,
-					 "%s has the rule %s of weir %s: end that first", r->iface,
-					 r->name, r->owner);
 		memcpy(name, r->name, sizeof(name));
 		weir_buf_addf(gone, "%s%s", gone->len ? ", " : "", name);
 		ret = weir_policy_del_rule(p, "filter", name, err);
@@ -156,15 +164,21 @@ static int remove_ifaces(struct weir_filter_cmd *c, struct weir_policy *p, struc
 	size_t kept = 0;
 
 	for (unsigned int i = 0; i < c->words.n; i++) {
-		if (is_filtered(p, c->words.v[i]))
+		const struct weir_policy_iface *there = find_filtered(p, c->words.v[i]);
+
+		if (there && !there->owner[0])
 			continue;
 		weir_filter_cmd_usage(c, 0);
+		if (there)
+			return weir_fail(err, -EBUSY,
+					 "%s is filtered for the rules of weir %s alone: end that",
+					 there->name, there->owner);
 		return weir_fail(err, -ENOENT,
 				 "%s is not filtered: `weir filter list` tells what is",
 				 c->words.v[i]);
 	}
 	for (size_t i = 0; i < p->n_ifaces; i++) {
-		if (is_named(c, p->ifaces[i].name))
+		if (!p->ifaces[i].owner[0] && is_named(c, p->ifaces[i].name))
 			weir_buf_addf(gone, "%s%s %s %s", gone->len ? ", " : "", p->ifaces[i].name,
 				      weir_policy_hook_names[p->ifaces[i].hook],
 				      weir_filter_directions[p->ifaces[i].out ? 1 : 0]);
@@ -173,6 +187,21 @@ static int remove_ifaces(struct weir_filter_cmd *c, struct weir_policy *p, struc
 	}
 	p->n_ifaces = kept;
 	return 0;
+}
+
+/* What stays on, for others. */
+static void add_kept(const struct weir_filter_cmd *c, const struct weir_policy *from,
+		     const struct weir_policy *to, struct weir_buf *done)
+{
+	for (size_t i = 0; i < to->n_ifaces; i++) {
+		const struct weir_policy_iface *f = &to->ifaces[i];
+		const struct weir_policy_iface *was =
+			weir_policy_find_iface(from, f->name, f->hook, f->out);
+
+		if (f->owner[0] && is_named(c, f->name) && was && !was->owner[0])
+			weir_buf_addf(done, "; %s stays on for the rules of weir %s", f->name,
+				      f->owner);
+	}
 }
 
 int weir_filter_do_off(struct weir_filter_cmd *c, struct weir_error *err)
@@ -190,9 +219,12 @@ int weir_filter_do_off(struct weir_filter_cmd *c, struct weir_error *err)
 	ret = remove_ifaces(c, e.policy, &ifaces, err);
 	if (!ret)
 		ret = drop_rules(e.policy, &rules, err);
+	if (!ret)
+		ret = weir_policy_keep_others(e.f.policy, e.policy, err);
 	weir_buf_addf(&done, "off: %s", ifaces.len ? ifaces.data : "no interface was filtered");
 	if (rules.len)
 		weir_buf_addf(&done, "; gone with it: %s", rules.data);
+	add_kept(c, e.f.policy, e.policy, &done);
 	if (!ret)
 		ret = weir_filter_edit_commit(c, &e, done.data, err);
 	weir_filter_edit_end(&e);
@@ -207,8 +239,9 @@ static bool has_place(const struct weir_policy *p, const struct weir_policy_rule
 	for (size_t i = 0; i < p->n_ifaces; i++) {
 		bool here = !r->iface[0] || strcmp(r->iface, p->ifaces[i].name) == 0;
 
-		if (here && (r->dir == WEIR_DIRECTION_INOUT ||
-			     p->ifaces[i].out == (r->dir == WEIR_DIRECTION_OUT)))
+		if (here && weir_policy_serves(p->ifaces[i].owner, r->owner) &&
+		    (r->dir == WEIR_DIRECTION_INOUT ||
+		     p->ifaces[i].out == (r->dir == WEIR_DIRECTION_OUT)))
 			return true;
 	}
 	return false;

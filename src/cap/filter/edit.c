@@ -116,6 +116,8 @@ int weir_filter_edit_load(struct weir_filter_edit *e, const char *name, const st
 	size_t at;
 	int r = weir_policy_add_set(e->policy, name, &set, err);
 
+	if (!r)
+		r = weir_filter_check_set(set, err);
 	if (r)
 		return r;
 	at = (size_t)(set - e->policy->sets);
@@ -129,11 +131,26 @@ int weir_filter_edit_load(struct weir_filter_edit *e, const char *name, const st
 	return 0;
 }
 
+int weir_filter_check_set(const struct weir_policy_set *set, struct weir_error *err)
+{
+	if (!set->owner[0])
+		return 0;
+	return weir_fail(err, -EBUSY, "the set %s is weir %s's: give yours another name", set->name,
+			 set->owner);
+}
+
 void weir_filter_add_counts(const struct weir_policy *p, struct weir_buf *out)
 {
-	weir_buf_addf(out, "%zu interface%s, %zu set%s, %zu rule%s", p->n_ifaces,
-		      p->n_ifaces == 1 ? "" : "s", p->n_sets, p->n_sets == 1 ? "" : "s", p->n_rules,
-		      p->n_rules == 1 ? "" : "s");
+	size_t ifaces = 0, sets = 0, rules = 0;
+
+	for (size_t i = 0; i < p->n_ifaces; i++)
+		ifaces += !p->ifaces[i].owner[0];
+	for (size_t i = 0; i < p->n_sets; i++)
+		sets += !p->sets[i].owner[0];
+	for (size_t i = 0; i < p->n_rules; i++)
+		rules += strcmp(p->rules[i].owner, "filter") == 0;
+	weir_buf_addf(out, "%zu interface%s, %zu set%s, %zu rule%s", ifaces, ifaces == 1 ? "" : "s",
+		      sets, sets == 1 ? "" : "s", rules, rules == 1 ? "" : "s");
 }
 
 /* ---- Prefixes */

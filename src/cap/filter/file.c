@@ -34,28 +34,6 @@ static int read_set(const struct weir_filter_cmd *c, const struct weir_policy_se
 
 /* ---- apply */
 
-/* The rules of other owners are none of the file's business: they stay as they are,
- * with the sets that they use. */
-static int keep_others(struct weir_filter_edit *e, struct weir_policy *p, struct weir_error *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; !ret && i < e->policy->n_rules; i++) {
-		struct weir_policy_rule *r = &e->policy->rules[i];
-
-		if (strcmp(r->owner, "filter") == 0)
-			continue;
-		for (size_t j = 0; !ret && j < weir_match_names(r->match); j++) {
-			struct weir_policy_set *set;
-
-			ret = weir_policy_add_set(p, weir_match_name(r->match, j), &set, err);
-		}
-		if (!ret)
-			ret = weir_policy_add_rule(p, r, NULL, err);
-	}
-	return ret;
-}
-
 static int load_file(const struct weir_filter_cmd *c, struct weir_filter_edit *e,
 		     const struct weir_policy_set *s, uint64_t *prefixes, struct weir_error *err)
 {
@@ -95,7 +73,8 @@ int weir_filter_do_apply(struct weir_filter_cmd *c, struct weir_error *err)
 		ret = weir_filter_edit_begin(&e, true, err);
 	if (ret)
 		return ret;
-	ret = keep_others(&e, p, err);
+	/* The rules of other owners are none of the file's business. */
+	ret = weir_policy_keep_others(e.f.policy, p, err);
 	weir_policy_free(e.policy);
 	e.policy = WEIR_TAKE_PTR(p);
 	if (!ret)

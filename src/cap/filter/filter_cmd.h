@@ -90,7 +90,10 @@ void weir_filter_report_tell(const struct weir_filter_report *report);
 int weir_filter_edit_load(struct weir_filter_edit *e, const char *name, const struct weir_prefix *v,
 			  size_t n, struct weir_policy_set **ret, struct weir_error *err);
 
-/* "1 interface, 0 sets, 3 rules" */
+/* -EBUSY: the set is another verb's. */
+int weir_filter_check_set(const struct weir_policy_set *set, struct weir_error *err);
+
+/* "1 interface, 0 sets, 3 rules", of the user's */
 void weir_filter_add_counts(const struct weir_policy *p, struct weir_buf *out);
 
 /* Prefixes as a list: as a set was given them, and sorted, each once. */

@@ -73,11 +73,14 @@ static const char *state_text(const struct weir_filter_iface_info *info)
 }
 
 /* The state of one that has another name now than in the policy says so. */
-static void add_state(struct weir_table *t, const struct weir_filter_iface_info *info)
+static void add_state(struct weir_table *t, const struct weir_policy_iface *i,
+		      const struct weir_filter_iface_info *info)
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
 	weir_buf_adds(&text, state_text(info));
+	if (i->owner[0])
+		weir_buf_addf(&text, " (for weir %s)", i->owner);
 	if (info->called[0])
 		weir_buf_addf(&text, " (now called %s)", info->called);
 	weir_table_add(t, text.data);
@@ -110,7 +113,7 @@ static void text_ifaces(const struct view *v, struct weir_buf *out)
 		weir_table_add(&t, p->ifaces[i].name);
 		weir_table_add(&t, weir_policy_hook_names[p->ifaces[i].hook]);
 		weir_table_add(&t, weir_filter_directions[p->ifaces[i].out ? 1 : 0]);
-		add_state(&t, &info);
+		add_state(&t, &p->ifaces[i], &info);
 		weir_table_add(&t, weir_filter_defaults[p->ifaces[i].row.drop]);
 		weir_filter_table_add_grouped(&t, info.account.seen);
 		weir_filter_table_add_grouped(&t, info.account.passed);
@@ -206,6 +209,7 @@ void weir_filter_json_account(struct weir_json *j, const struct weir_policy_ifac
 	weir_json_str(j, "iface", i->name);
 	weir_json_str(j, "hook", weir_policy_hook_names[i->hook]);
 	weir_json_str(j, "direction", weir_filter_directions[i->out ? 1 : 0]);
+	weir_json_str(j, "owner", i->owner[0] ? i->owner : "filter");
 	weir_json_uint(j, "seen", a->seen);
 	weir_json_uint(j, "seen_bytes", a->seen_bytes);
 	weir_json_uint(j, "passed", a->passed);

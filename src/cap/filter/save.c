@@ -135,6 +135,8 @@ static int save_sets(struct weir_filter *f, struct weir_policy *p, const char *d
 		bool near = s->file && strncmp(s->file, dir, strlen(dir)) == 0 &&
 			    s->file[strlen(dir)] == '/';
 
+		if (s->owner[0])
+			continue;
 		if (s->file && (near || !boot) && is_in_file(&f->sets[i], s->file))
 			continue;
 		if (snprintf(path, sizeof(path), "%s/%s.set", dir, s->name) >= (int)sizeof(path))

@@ -180,10 +180,14 @@ static int change(struct weir_filter_cmd *c, struct weir_filter_edit *e, bool ad
 		  const struct weir_prefix *v, size_t n, struct weir_error *err)
 {
 	const char *name = c->words.v[0];
+	const struct weir_policy_set *set = weir_policy_find_set(e->f.policy, name);
 	int ret;
 
-	if (!weir_policy_find_set(e->f.policy, name))
+	if (!set)
 		return add ? build_anew(c, e, add, v, n, err) : no_set(c, name, err);
+	ret = weir_filter_check_set(set, err);
+	if (ret)
+		return ret;
 	ret = weir_filter_set_change(&e->f, name, add, v, n, c->force, err);
 	return ret == -ENOSPC ? build_anew(c, e, add, v, n, err) : ret;
 }
@@ -248,6 +252,8 @@ static int take_out(struct weir_filter_cmd *c, struct weir_policy *p, const char
 
 	if (!set)
 		return no_set(c, name, err);
+	if (set->owner[0])
+		return weir_filter_check_set(set, err);
 	if (user)
 		return weir_fail(err, -EBUSY, "set %s is used by the rule %s: delete that first",
 				 name, user->name);
@@ -335,7 +341,10 @@ static void sets_json(struct weir_filter *f, struct weir_buf *out)
 	weir_json_array(&j, "sets");
 	for (size_t i = 0; f && i < f->policy->n_sets; i++) {
 		weir_json_object(&j, NULL);
+		const char *owner = f->policy->sets[i].owner;
+
 		weir_json_str(&j, "name", f->policy->sets[i].name);
+		weir_json_str(&j, "owner", *owner ? owner : "filter");
 		weir_json_uint(&j, "prefixes", weir_set_count(&f->sets[i]));
 		weir_json_uint(&j, "memory", weir_set_bytes(&f->sets[i]));
 		weir_json_str(&j, "file", f->policy->sets[i].file);
@@ -348,7 +357,7 @@ static void sets_json(struct weir_filter *f, struct weir_buf *out)
 
 static void sets_table(struct weir_filter *f, struct weir_buf *out)
 {
-	static const char *const head[] = { "SET", "PREFIXES", "MEMORY", "FILE" };
+	static const char *const head[] = { "SET", "OWNER", "PREFIXES", "MEMORY", "FILE" };
 	weir_autotable struct weir_table t;
 
 	weir_table_init(&t, WEIR_ARRAY_SIZE(head), head);
@@ -357,7 +366,10 @@ static void sets_table(struct weir_filter *f, struct weir_buf *out)
 
 		weir_buf_add_grouped(&n, weir_set_count(&f->sets[i]));
 		add_memory(&bytes, weir_set_bytes(&f->sets[i]));
+		const char *owner = f->policy->sets[i].owner;
+
 		weir_table_add(&t, f->policy->sets[i].name);
+		weir_table_add(&t, *owner ? owner : "filter");
 		weir_table_add(&t, n.data);
 		weir_table_add(&t, bytes.data);
 		weir_table_add(&t, f->policy->sets[i].file);

@@ -173,7 +173,20 @@ static void text_running(const struct report *r, struct weir_buf *out)
 	weir_table_render(&t, 2, out);
 }
 
-static void render_text(const struct report *r, struct weir_buf *out)
+/* What verbs tell besides: of @verb, or of all. What can't be found out is told, and
+ * the rest is still shown. */
+static void add_more(const char *verb, struct weir_buf *out, struct weir_json *j)
+{
+	const struct weir_verb *v;
+	struct weir_error e;
+
+	for (size_t i = 0; (v = weir_verb_at(i)); i++)
+		if (v->status_more && (!verb || strcmp(verb, v->name) == 0) &&
+		    v->status_more(out, j, &e) < 0)
+			weir_verb_fail("status", &e, WEIR_EXIT_FAILED);
+}
+
+static void render_text(const struct report *r, const char *verb, struct weir_buf *out)
 {
 	if (r->pinned.n) {
 		weir_buf_adds(out, "Pinned in this network namespace:\n");
@@ -191,6 +204,7 @@ static void render_text(const struct report *r, struct weir_buf *out)
 	} else if (r->running_known) {
 		weir_buf_adds(out, "No program of weir is loaded.\n");
 	}
+	add_more(verb, out, NULL);
 }
 
 static void json_program(struct weir_json *j, const struct weir_prog *p)
@@ -234,7 +248,7 @@ static void json_place(struct weir_json *j, const struct place *p)
 	weir_json_end_object(j);
 }
 
-static void render_json(const struct report *r, struct weir_buf *out)
+static void render_json(const struct report *r, const char *verb, struct weir_buf *out)
 {
 	struct weir_json j;
 
@@ -256,6 +270,7 @@ static void render_json(const struct report *r, struct weir_buf *out)
 			json_program(&j, &r->running[i]);
 		weir_json_end_array(&j);
 	}
+	add_more(verb, out, &j);
 	weir_json_end_object(&j);
 	weir_buf_addc(out, '\n');
 }
@@ -281,9 +296,9 @@ static int run(int argc, char **argv)
 		return status;
 	status = gather(&report, verb);
 	if (status == 0 && opts.json)
-		render_json(&report, &out);
+		render_json(&report, verb, &out);
 	else if (status == 0)
-		render_text(&report, &out);
+		render_text(&report, verb, &out);
 	weir_pinned_free(&report.pinned);
 	free(report.running);
 	return status ? status : weir_verb_print("status", &out, WEIR_EXIT_DONE);

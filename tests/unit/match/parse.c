@@ -215,6 +215,7 @@ static const struct {
 	/* values */
 	{ "host example.com", "\"example.com\" at character 6: not an address: weir does not" },
 	{ "host 10.0.0", "write it whole" },
+	{ "net 192.0.2.0.1/24", "not a network" },
 	{ "host 10.0.0.256", "write it whole" },
 	{ "host 1::2::3", "write it whole" },
 	{ "host 10.0.0.0/8", "write net" },
@@ -222,7 +223,7 @@ static const struct {
 	{ "net 10.0.0.1 mask 255.0.0.0", "write 10.0.0.0/8" },
 	{ "net 2001:db8::1/32", "write 2001:db8::/32" },
 	{ "net ::ffff:0:0/95", "write ::fffe:0:0/95" },
-	{ "net 10.0.0.0/33", "not an address" },
+	{ "net 10.0.0.0/33", "not a network" },
 	{ "net 10.0.0.0 mask", "at the end" },
 	{ "net 10.0.0.0 mask 8", "\"8\" at character 19" },
 	{ "net 2001:db8:: mask 255.0.0.0", "NET/LENGTH" },

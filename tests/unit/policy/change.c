@@ -183,6 +183,77 @@ static void diff_owners(void **state)
 	assert_false(weir_policy_diff(a, b, &out));
 }
 
+static void kept_is(const char *from_text, const char *to_text, const char *want)
+{
+	weir_auto_policy *from = parse(from_text, WEIR_POLICY_KERNEL);
+	weir_auto_policy *to = parse(to_text, 0);
+	weir_autobuf struct weir_buf out = { 0 };
+	struct weir_error err = { 0 };
+
+	if (weir_policy_keep_others(from, to, &err))
+		fail_msg("%s", err.msg);
+	assert_int_equal(weir_policy_check(to, NULL, &err), 0);
+	weir_policy_print(to, WEIR_POLICY_KERNEL, 0, &out);
+	assert_string_equal(out.data ? out.data : "", want);
+}
+
+/* What the user takes away or never had does not touch what is another verb's. */
+static void others_are_kept(void **state)
+{
+	static const char in_force[] = "interface e0 default drop number 1\n"
+				       "interface e1 default pass number 2 owner proxy\n"
+				       "set may number 3 owner proxy\n"
+				       "set bad number 4\n"
+				       "x: deny src net @bad --owner filter\n"
+				       "y: deny -Q in not src net @may --owner proxy\n";
+
+	(void)state;
+	kept_is(in_force, "",
+		"interface e1 default pass number 2 owner proxy\n"
+		"interface e0 default pass fragments pass malformed pass number 0 owner proxy\n"
+		"set may number 0 owner proxy\n"
+		"y: deny -Q in not src net @may --owner proxy\n");
+	/* The user puts the same interface on: it is the user's. */
+	kept_is(in_force, "interface e1 default drop\ninterface e0 hook tc\nz: deny tcp",
+		"interface e1 default drop number 0\n"
+		"interface e0 default pass hook tc number 0\n"
+		"set may number 0 owner proxy\n"
+		"z: deny tcp --owner filter\n"
+		"y: deny -Q in not src net @may --owner proxy\n");
+	/* What goes out is none of those rules' business, nor is another's interface. */
+	kept_is("interface e0 default pass hook tc direction out number 1\n"
+		"interface e1 default pass number 2\n"
+		"y: deny -i e1 tcp --owner proxy\n",
+		"",
+		"interface e1 default pass fragments pass malformed pass number 0 owner proxy\n"
+		"y: deny -i e1 tcp --owner proxy\n");
+	kept_is("interface e0 default pass number 1\n", "", "");
+}
+
+static void others_are_apart(void **state)
+{
+	static const char *const apart[][2] = {
+		{ "set may number 3 owner proxy\nx: deny src net @may --owner filter",
+		  "\"@may\": a set for the rules of weir proxy alone" },
+		{ "interface e0 number 1 owner proxy\nx: deny -i e0 tcp --owner filter",
+		  "\"e0\": not an interface of the policy" },
+		{ "interface e0 owner filter", "\"filter\": not another owner" },
+	};
+	weir_auto_policy *from = parse("set may number 3 owner proxy", WEIR_POLICY_KERNEL);
+	weir_auto_policy *to = parse("set may", 0), *p = NULL;
+	struct weir_error err;
+
+	(void)state;
+	assert_int_equal(weir_policy_keep_others(from, to, &err), -EEXIST);
+	assert_string_equal(err.msg, "\"may\": a set of weir proxy has this name: give yours another");
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(apart); i++) {
+		assert_int_equal(weir_policy_parse(apart[i][0], strlen(apart[i][0]), "f",
+						   WEIR_POLICY_KERNEL, &p, &err),
+				 -EINVAL);
+		assert_non_null(strstr(err.msg, apart[i][1]));
+	}
+}
+
 #define LETTERS 12
 
 /* Some of the letters in some order, as rules and as they are printed. */
@@ -275,6 +346,7 @@ int main(void)
 		cmocka_unit_test(rules),       cmocka_unit_test(full),
 		cmocka_unit_test(sets),	       cmocka_unit_test(check),
 		cmocka_unit_test(diff),	       cmocka_unit_test(diff_owners),
+		cmocka_unit_test(others_are_kept), cmocka_unit_test(others_are_apart),
 		cmocka_unit_test(diff_random), cmocka_unit_test(diff_large),
 	};
 

@@ -167,7 +167,9 @@ static void kernel_text(void **state)
 	static const char text[] =
 		"interface eth0 mode native default drop number 3\n"
 		"interface eth0 default pass hook netfilter direction out number 63\n"
+		"interface eth1 default pass fragments pass malformed pass number 5 owner proxy\n"
 		"set bad file \"/etc/a b\" number 4294967295\n"
+		"set may number 7 owner proxy\n"
 		"deny-8c4a02de: deny tcp port 23 --owner filter\n"
 		"ssh: deny src net @bad --ttl 1h --owner filter --until 5000000000\n"
 		"ssh: allow -i eth0 -Q out host 192.0.2.1 --note=--note --owner proxy\n";
@@ -182,6 +184,9 @@ static void kernel_text(void **state)
 	assert_true(p->rules[1].named);
 	assert_int_equal(p->rules[1].expires, 5000000000);
 	assert_string_equal(p->rules[2].owner, "proxy");
+	assert_string_equal(p->ifaces[1].owner, "");
+	assert_string_equal(p->ifaces[2].owner, "proxy");
+	assert_string_equal(p->sets[1].owner, "proxy");
 	p->rules[1].id = 7;
 	copy = (weir_policy_free(copy), weir_policy_copy(p));
 	assert_int_equal(copy->rules[1].id, 7);
@@ -227,6 +232,8 @@ static void mistakes(void **state)
 		{ "interface e colour red", "f:1: \"colour\": not a word of \"interface\": use mode, "
 					    "default, hook, direction, fragments or malformed" },
 		{ "interface e number 3", "f:1: \"number\": not a word of \"interface\"" },
+		{ "interface e owner proxy", "f:1: \"owner\": not a word of \"interface\"" },
+		{ "set a owner proxy", "f:1: \"owner\": not a word of \"set\"" },
 		{ "interface e mode", "f:1: \"mode\": without a value" },
 		{ "interface e mode fast", "f:1: \"fast\": not known behind mode: give auto, native "
 					   "or generic" },
