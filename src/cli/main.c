@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
 #include "cap/filter/cmd.h"
+#include "cap/proxy/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
@@ -23,6 +24,7 @@
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
 	&weir_filter_verb,
+	&weir_proxy_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
 	&weir_help_verb,

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "cli/version.h"
 
+#include <ares.h>
+#include <microhttpd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <yaml.h>
 
 #include <bpf/libbpf.h>
 /* Its struct bpf_insn is another one than the kernel's, which is here already. */
@@ -45,14 +48,19 @@ static int run(int argc, char **argv)
 		{ "weir", "weir", WEIR_VERSION },
 		{ "libbpf", "libbpf", "" },
 		{ "libpcap", "libpcap", "" },
+		{ "c_ares", "c-ares", "" },
+		{ "libyaml", "libyaml", "" },
+		{ "libmicrohttpd", "libmicrohttpd", "" },
 		{ "kernel", "Linux", "" },
 		{ "machine", "machine", "" },
 	};
 	snprintf(components[1].version, sizeof(components[1].version), "%u.%u",
 		 libbpf_major_version(), libbpf_minor_version());
-	snprintf(components[2].version, sizeof(components[2].version), "%s", libpcap_version());
-	snprintf(components[3].version, sizeof(components[3].version), "%s", host.release);
-	snprintf(components[4].version, sizeof(components[4].version), "%s", host.machine);
+	const char *const found[] = { libpcap_version(), ares_version(NULL),
+				      yaml_get_version_string(), MHD_get_version(), host.release,
+				      host.machine };
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(found); i++)
+		snprintf(components[2 + i].version, sizeof(components[0].version), "%s", found[i]);
 
 	weir_json_init(&j, &out);
 	if (opts.json) {
@@ -63,7 +71,7 @@ static int run(int argc, char **argv)
 		if (opts.json)
 			weir_json_str(&j, components[i].key, components[i].version);
 		else
-			weir_buf_addf(&out, "%-8s %s\n", components[i].label,
+			weir_buf_addf(&out, "%-13s %s\n", components[i].label,
 				      components[i].version);
 	}
 	if (opts.json) {

@@ -25,6 +25,9 @@ ARROWS = {
 LIBRARIES = {
     r"<bpf/(bpf|libbpf|btf)\.h>": {"dataplane", "policy", "cap", "cli"},
     r"<pcap(/[a-z]+)?\.h>": {"dataplane", "cap", "cli"},
+    r"<ares\.h>": {"net", "cli"},
+    r"<yaml\.h>": {"cap", "cli"},
+    r"<microhttpd\.h>": {"cap", "cli"},
 }
 
 FUNCTION_LINES = 90

@@ -107,6 +107,17 @@ def test_packet_fields_are_documented():
         assert re.search(rf"^\|.*\*{key}\*", section("weir-watch", "JSON"), re.M), key
 
 
+def test_log_keys_and_reasons_are_documented():
+    keys = re.findall(r'X\(\w+, "(\w+)"', (TOP / "src/cap/proxy/conn_facts.h").read_text())
+    ends = re.findall(r'\[WEIR_END_\w+\] = \{ "(\w+)"',
+                      (TOP / "src/cap/proxy/account_text.c").read_text())
+    assert len(keys) > 25 and len(ends) > 25
+    log, reasons = section("weir-proxy", "LOG").split("\nReasons:\n")
+    for text, words in ((log, keys), (reasons, ends)):
+        rows = re.findall(r"^(?:\[\[|\|) +\*([a-z_, ]+)\*$", text, re.M)
+        assert [w for row in rows for w in row.split(", ")] == words
+
+
 def test_reasons_of_loss_are_documented():
     text = (TOP / "src/cap/watch/watch.h").read_text()
     names = re.findall(r'\bX\(\s*[A-Z0-9_]+,\s*(\w+),\s*"', text)

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Prometheus text over HTTP. The HTTP server runs in the main loop, by its own epoll
+ * descriptor: the state that is told is that thread's.
+ */
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "cap/proxy/control.h"
+#include "cap/proxy/prom.h"
+#include "net/sock.h"
+
+#define CLIENTS_MAX 16
+#define CLIENT_MEMORY 16384 /* bytes of a request */
+#define IDLE_S 10
+#define BACKLOG 16
+#define ROUNDS_MAX 64 /* of its work at a time */
+#define PATH "/metrics"
+#define TEXT "text/plain; version=0.0.4; charset=utf-8"
+
+struct weir_metrics {
+	struct weir_service *service;
+	struct MHD_Daemon *daemon;
+	struct weir_io io;
+	struct weir_timer timer;
+};
+
+/* ---- Backends: every one that the configuration in force names, once */
+
+struct backends {
+	const struct weir_proxy_backend **v;
+	size_t n, room;
+};
+
+static void free_backends(struct backends *b)
+{
+	free(b->v);
+}
+
+static void add_targets(struct backends *b, const struct weir_proxy_route *r)
+{
+	for (size_t i = 0; r && i < r->n_targets && b->n < b->room; i++)
+		if (r->targets[i].state)
+			b->v[b->n++] = r->targets[i].state;
+}
+
+static int by_text(const void *pa, const void *pb)
+{
+	const struct weir_proxy_backend *const *a = pa, *const *b = pb;
+
+	return strcmp((*a)->text, (*b)->text);
+}
+
+static int gather_backends(struct backends *b, const struct weir_proxy_config *c)
+{
+	const struct weir_proxy_route *const extra[] = { c->no_match.route, c->no_sni.route,
+							 c->not_tls.route, c->ech.route };
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->n_routes; i++)
+		b->room += c->routes[i].n_targets;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(extra); i++)
+		b->room += extra[i] ? extra[i]->n_targets : 0;
+	b->v = calloc(b->room + 1, sizeof(*b->v));
+	if (!b->v)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->n_routes; i++)
+		add_targets(b, &c->routes[i]);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(extra); i++)
+		add_targets(b, extra[i]);
+	qsort(b->v, b->n, sizeof(*b->v), by_text);
+	for (size_t i = 0; i < b->n; i++)
+		if (!kept || b->v[kept - 1] != b->v[i])
+			b->v[kept++] = b->v[i];
+	b->n = kept;
+	return 0;
+}
+
+static uint64_t get_up(const struct weir_proxy_backend *b)
+{
+	return !b->down;
+}
+
+static uint64_t get_open(const struct weir_proxy_backend *b)
+{
+	return b->open;
+}
+
+static uint64_t get_connected(const struct weir_proxy_backend *b)
+{
+	return b->connected;
+}
+
+static uint64_t get_failed(const struct weir_proxy_backend *b)
+{
+	return b->failed;
+}
+
+static uint64_t get_in(const struct weir_proxy_backend *b)
+{
+	return b->bytes_in;
+}
+
+static uint64_t get_out(const struct weir_proxy_backend *b)
+{
+	return b->bytes_out;
+}
+
+static const struct {
+	const char *name, *type, *help;
+	uint64_t (*get)(const struct weir_proxy_backend *b);
+} of_backend[] = {
+	{ "backend_up", "gauge", "Whether its health checks hold it for up; 1 without checks.",
+	  get_up },
+	{ "backend_connections", "gauge", "Connections open to it.", get_open },
+	{ "backend_connections_total", "counter", "Connections made to it.", get_connected },
+	{ "backend_connect_failures_total", "counter", "Attempts to connect to it that failed.",
+	  get_failed },
+	{ "backend_bytes_in_total", "counter", "Bytes from clients to it.", get_in },
+	{ "backend_bytes_out_total", "counter", "Bytes from it to clients.", get_out },
+};
+
+static int print_backends(const struct weir_proxy_config *c, struct weir_buf *out)
+{
+	weir_cleanup(free_backends) struct backends b = { 0 };
+	int ret = gather_backends(&b, c);
+
+	for (size_t i = 0; !ret && b.n && i < WEIR_ARRAY_SIZE(of_backend); i++) {
+		weir_prom_head(out, of_backend[i].name, of_backend[i].type, of_backend[i].help);
+		for (size_t k = 0; k < b.n; k++) {
+			const struct weir_prom_label labels[] = { { "backend", b.v[k]->text },
+								  { NULL, NULL } };
+
+			weir_prom_value(out, of_backend[i].name, labels, of_backend[i].get(b.v[k]));
+		}
+	}
+	return ret;
+}
+
+/* ---- The service */
+
+static void print_one(struct weir_buf *out, const char *name, const char *type, const char *help,
+		      uint64_t v)
+{
+	weir_prom_head(out, name, type, help);
+	weir_prom_value(out, name, NULL, v);
+}
+
+static void print_service(const struct weir_service *s, struct weir_buf *out)
+{
+	uint64_t up = weir_clock_mono() - s->began, lost = 0, pipes = 0;
+	const struct weir_prom_label version[] = { { "version", WEIR_VERSION }, { NULL, NULL } };
+	struct weir_worker_stats stats;
+	struct weir_names_stats names;
+
+	for (unsigned int w = 0; w < s->n_workers; w++) {
+		weir_worker_stats(s->worker[w], &stats);
+		lost += stats.account_lost;
+		pipes += stats.pipes;
+	}
+	weir_names_stats(s->shared.names, &names);
+	weir_prom_head(out, "info", "gauge", "Always 1; which version it is.");
+	weir_prom_value(out, "info", version, 1);
+	print_one(out, "start_time_seconds", "gauge", "When it was started, since the epoch.",
+		  (weir_clock_real() - up) / WEIR_NSEC_PER_SEC);
+	print_one(out, "workers", "gauge", "Worker threads.", s->n_workers);
+	print_one(out, "draining", "gauge", "Whether it drains.", s->draining);
+	print_one(out, "reloads_total", "counter", "Reloads that took effect.", s->reloads);
+	print_one(out, "reloads_failed_total", "counter",
+		  "Reloads that did not: the configuration before is in force.", s->reloads_failed);
+	print_one(out, "pipes", "gauge", "Pipes that splice(2) holds.", pipes);
+	print_one(out, "account_lost_total", "counter",
+		  "Times that the account could not be kept in full.", lost);
+	print_one(out, "resolver_questions", "gauge", "Names that are being asked for.",
+		  names.open);
+	print_one(out, "resolver_refused_total", "counter",
+		  "Names not asked for, because too many were at once.", names.refused);
+}
+
+static int print_all(const struct weir_service *s, struct weir_buf *out)
+{
+	uint64_t totals[WEIR_TOTALS];
+	int ret = weir_account_totals(s->maps.totals_fd, totals, NULL);
+
+	if (ret)
+		return ret;
+	weir_account_prometheus(totals, out);
+	print_service(s, out);
+	ret = print_backends(s->cfg, out);
+	return out->failed ? -ENOMEM : ret;
+}
+
+/* ---- HTTP */
+
+static enum MHD_Result reply(struct MHD_Connection *conn, unsigned int code, const char *type,
+			     const char *text, size_t n)
+{
+	struct MHD_Response *r =
+		MHD_create_response_from_buffer(n, (void *)text, MHD_RESPMEM_MUST_COPY);
+	enum MHD_Result ret;
+
+	if (!r)
+		return MHD_NO;
+	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	ret = MHD_queue_response(conn, code, r);
+	MHD_destroy_response(r);
+	return ret;
+}
+
+static enum MHD_Result say(struct MHD_Connection *conn, unsigned int code, const char *text)
+{
+	return reply(conn, code, "text/plain", text, strlen(text));
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url,
+				  const char *method, const char *version, const char *body,
+				  size_t *body_size, void **state)
+{
+	const struct weir_metrics *m = arg;
+	weir_autobuf struct weir_buf out = { 0 };
+
+	(void)version;
+	(void)body;
+	(void)body_size;
+	(void)state;
+	if (strcmp(url, PATH) != 0)
+		return say(conn, MHD_HTTP_NOT_FOUND, "here is only " PATH "\n");
+	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+		return say(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
+	if (print_all(m->service, &out))
+		return say(conn, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+	return reply(conn, MHD_HTTP_OK, TEXT, out.data, out.len);
+}
+
+/* ---- In the loop */
+
+static void serve(struct weir_metrics *m)
+{
+	MHD_UNSIGNED_LONG_LONG ms = 0;
+	enum MHD_Result wants = MHD_YES;
+
+	/* Its work is bounded by its clients, and each round by what they sent. */
+	for (int i = 0; wants == MHD_YES && !ms && i < ROUNDS_MAX; i++) {
+		MHD_run(m->daemon);
+		wants = MHD_get_timeout(m->daemon, &ms);
+	}
+	if (wants == MHD_YES)
+		weir_timer_set(m->service->loop, &m->timer, weir_clock_mono() + ms * 1000000);
+	else
+		weir_timer_del(&m->timer);
+}
+
+static void on_event(struct weir_io *io, uint32_t events)
+{
+	(void)events;
+	serve((struct weir_metrics *)((char *)io - offsetof(struct weir_metrics, io)));
+}
+
+static void on_time(struct weir_timer *t)
+{
+	serve((struct weir_metrics *)((char *)t - offsetof(struct weir_metrics, timer)));
+}
+
+static int start(struct weir_metrics *m, struct weir_error *err)
+{
+	weir_autoclose int fd = weir_sock_listen(&m->service->cfg->metrics, 0, BACKLOG, err);
+	const union MHD_DaemonInfo *info;
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	m->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, m,
+				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+				     CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S,
+				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CLIENT_MEMORY,
+				     MHD_OPTION_END);
+	if (!m->daemon)
+		return weir_fail(err, -ENOMEM,
+				 "cannot start the server of the metrics: free some "
+				 "memory or descriptors");
+	(void)WEIR_TAKE_FD(fd); /* the server's now */
+	info = MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	m->io = (struct weir_io){ on_event, info->epoll_fd };
+	ret = weir_loop_add(m->service->loop, &m->io, EPOLLIN);
+	return ret ? weir_fail(err, ret, "cannot watch the server of the metrics: %s",
+			       strerror(-ret)) :
+		     0;
+}
+
+struct weir_metrics *weir_metrics_new(struct weir_service *s, struct weir_error *err)
+{
+	struct weir_metrics *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		weir_fail(err, -ENOMEM, "out of memory: free some and try again");
+		return NULL;
+	}
+	m->service = s;
+	m->io.fd = -1;
+	m->timer.fn = on_time;
+	if (!start(m, err))
+		return m;
+	if (m->daemon)
+		MHD_stop_daemon(m->daemon);
+	free(m);
+	return NULL;
+}
+
+void weir_metrics_free(struct weir_metrics *m)
+{
+	if (!m)
+		return;
+	weir_timer_del(&m->timer);
+	weir_loop_del(m->service->loop, &m->io);
+	MHD_stop_daemon(m->daemon);
+	free(m);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cap/proxy/prom.h"
+
+#include <string.h>
+
+#include "base/utf8.h"
+
+#define PREFIX "weir_proxy_"
+
+void weir_prom_head(struct weir_buf *out, const char *name, const char *type, const char *help)
+{
+	weir_buf_addf(out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help, name,
+		      type);
+}
+
+/* Inside quotes three characters are escaped; what is no UTF-8 must not come at all. */
+static void add_escaped(struct weir_buf *out, const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+	size_t left = strlen(s);
+
+	while (left) {
+		size_t n = weir_utf8_len(p, left);
+
+		if (!n)
+			weir_buf_adds(out, "\xef\xbf\xbd");
+		else if (*p == '\n')
+			weir_buf_adds(out, "\\n");
+		else if (*p == '"' || *p == '\\')
+			weir_buf_addf(out, "\\%c", *p);
+		else
+			weir_buf_add(out, p, n);
+		p += n ? n : 1;
+		left -= n ? n : 1;
+	}
+}
+
+void weir_prom_value(struct weir_buf *out, const char *name, const struct weir_prom_label *labels,
+		     uint64_t value)
+{
+	weir_buf_adds(out, PREFIX);
+	weir_buf_adds(out, name);
+	for (const struct weir_prom_label *l = labels; l && l->key; l++) {
+		weir_buf_addf(out, "%c%s=\"", l == labels ? '{' : ',', l->key);
+		add_escaped(out, l->val);
+		weir_buf_addc(out, '"');
+	}
+	weir_buf_adds(out, labels && labels->key ? "} " : " ");
+	weir_buf_addu(out, value);
+	weir_buf_addc(out, '\n');
+}

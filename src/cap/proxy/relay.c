@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cap/proxy/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cap/proxy/relay_impl.h"
+#include "cap/proxy/sockmap_impl.h"
+#include "net/sock.h"
+
+/* What other threads look at. */
+#define show(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+
+/* The ladder: what cannot serve hands on to the one below it. */
+static const struct weir_engine *const ladder[] = {
+	&weir_engine_sockmap,
+	&weir_engine_splice,
+	&weir_engine_copy,
+};
+
+/* ---- The pool */
+
+static void take_turns(struct weir_timer *t);
+
+/* A kernel or a sandbox without splice(2) says so before it looks at descriptors. */
+static bool splice_is_missing(void)
+{
+	return splice(-1, NULL, -1, NULL, 1, 0) < 0 && errno != EBADF;
+}
+
+struct weir_relay_pool *weir_relay_pool_new(struct weir_loop *l, struct weir_error *err)
+{
+	struct weir_relay_pool *p = calloc(1, sizeof(*p));
+
+	if (p)
+		p->buffer = malloc(WEIR_RELAY_READ);
+	if (!p || !p->buffer) {
+		free(p);
+		weir_fail(err, -ENOMEM, "no memory for a relay's buffer");
+		return NULL;
+	}
+	p->loop = l;
+	p->turn.fn = take_turns;
+	p->no_splice = splice_is_missing();
+	return p;
+}
+
+unsigned int weir_relay_pool_trim(struct weir_relay_pool *p)
+{
+	unsigned int n = p->n_pipes;
+
+	while (p->n_pipes) {
+		int *pipe = p->pipe[--p->n_pipes];
+
+		close(pipe[0]);
+		close(pipe[1]);
+	}
+	atomic_fetch_sub_explicit(&p->pipes, n, memory_order_relaxed);
+	return n;
+}
+
+void weir_relay_pool_free(struct weir_relay_pool *p)
+{
+	if (!p)
+		return;
+	weir_timer_del(&p->turn);
+	weir_sockmap_bell_free(p->bell);
+	weir_relay_pool_trim(p);
+	while (p->n_spares)
+		free(p->spare[--p->n_spares]);
+	free(p->buffer);
+	free(p);
+}
+
+void weir_relay_pool_stats(const struct weir_relay_pool *p, struct weir_relay_pool_stats *ret)
+{
+	ret->pipes = atomic_load_explicit(&p->pipes, memory_order_relaxed);
+	ret->relays = atomic_load_explicit(&p->relays, memory_order_relaxed);
+}
+
+int weir_relay_take_pipe(struct weir_relay_pool *p, struct weir_relay_side *s)
+{
+	if (p->n_pipes) {
+		memcpy(s->pipe, p->pipe[--p->n_pipes], sizeof(s->pipe));
+		return 0;
+	}
+	if (pipe2(s->pipe, O_NONBLOCK | O_CLOEXEC)) {
+		s->pipe[0] = s->pipe[1] = -1;
+		return -errno;
+	}
+	atomic_fetch_add_explicit(&p->pipes, 1, memory_order_relaxed);
+	return 0;
+}
+
+void weir_relay_give_pipe(struct weir_relay_pool *p, struct weir_relay_side *s)
+{
+	if (s->pipe[0] < 0)
+		return;
+	if (!s->piped && p->n_pipes < WEIR_RELAY_PIPES) {
+		memcpy(p->pipe[p->n_pipes++], s->pipe, sizeof(s->pipe));
+	} else {
+		close(s->pipe[0]);
+		close(s->pipe[1]);
+		atomic_fetch_sub_explicit(&p->pipes, 1, memory_order_relaxed);
+	}
+	s->piped = 0;
+	s->pipe[0] = s->pipe[1] = -1;
+}
+
+/* ---- Both directions */
+
+void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t n)
+{
+	struct weir_relay_side *s = &r->side[from];
+
+	show(r->active, weir_loop_now(r->pool->loop));
+	if (from == WEIR_BACKEND && !r->first_byte)
+		show(r->first_byte, r->active);
+	if (from == WEIR_CLIENT && r->extra) {
+		uint32_t extra = n < r->extra ? n : r->extra;
+
+		r->extra -= extra;
+		n -= extra;
+	}
+	show(s->bytes, s->bytes + n);
+}
+
+bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n)
+{
+	struct weir_relay_side *s = &r->side[from];
+
+	if (n == 0) {
+		s->ended = true;
+		s->readable = false;
+	} else if (errno == EAGAIN) {
+		s->readable = false;
+	} else if (errno != EINTR) {
+		weir_relay_end(r, WEIR_RELAY_RESET, from, errno);
+		return false;
+	}
+	return true;
+}
+
+bool weir_relay_write_none(struct weir_relay *r, enum weir_end_of from)
+{
+	if (errno == EAGAIN) {
+		r->side[!from].writable = false;
+	} else if (errno != EINTR) {
+		weir_relay_end(r, WEIR_RELAY_RESET, !from, errno);
+		return false;
+	}
+	return true;
+}
+
+static bool can_move(const struct weir_relay *r, enum weir_end_of from)
+{
+	const struct weir_relay_side *s = &r->side[from];
+
+	return r->side[!from].writable && (s->held || s->piped || (s->readable && !s->ended));
+}
+
+/* All of this direction was delivered: the other end gets its FIN. When it was the second
+ * one, closing the sockets says the same. */
+static bool finish(struct weir_relay *r, enum weir_end_of from)
+{
+	struct weir_relay_side *s = &r->side[from], *o = &r->side[!from];
+
+	o->shut = true;
+	if (s->shut) {
+		weir_relay_end(r, WEIR_RELAY_DONE, from, 0);
+		return false;
+	}
+	shutdown(o->io.fd, SHUT_WR); /* what it can fail with comes as an event, too */
+	return true;
+}
+
+static void wait_for_turn(struct weir_relay *r)
+{
+	struct weir_relay_pool *p = r->pool;
+
+	if (r->prev)
+		return;
+	r->next = p->waiting;
+	r->prev = &p->waiting;
+	if (r->next)
+		r->next->prev = &r->next;
+	p->waiting = r;
+	weir_timer_set(p->loop, &p->turn, 0);
+}
+
+static void leave_turns(struct weir_relay *r)
+{
+	if (!r->prev)
+		return;
+	*r->prev = r->next;
+	if (r->next)
+		r->next->prev = r->prev;
+	r->prev = NULL;
+}
+
+/* False: the relay is over. */
+static bool flow(struct weir_relay *r, enum weir_end_of from, weir_relay_step *step)
+{
+	struct weir_relay_side *s = &r->side[from];
+	uint64_t share = s->bytes + WEIR_RELAY_ROUND;
+
+	while (can_move(r, from)) {
+		if (s->bytes >= share) {
+			wait_for_turn(r);
+			break;
+		}
+		if (!step(r, from))
+			return false;
+	}
+	if (!s->piped)
+		weir_relay_give_pipe(r->pool, s);
+	if (s->ended && !s->held && !s->piped && !r->side[!from].shut)
+		return finish(r, from);
+	return true;
+}
+
+void weir_relay_saw(struct weir_relay_side *s, uint32_t events)
+{
+	const uint32_t last = EPOLLHUP | EPOLLERR;
+
+	if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | last))
+		s->readable = true;
+	if (events & (EPOLLOUT | last))
+		s->writable = true;
+	/* Behind an error no event comes any more: it is read with the last byte. */
+	if (events & (EPOLLPRI | last))
+		s->drain = true;
+	if (events & EPOLLRDHUP)
+		s->fin = true;
+	if (events & EPOLLPRI)
+		s->urgent = true;
+}
+
+void weir_relay_serve(struct weir_relay *r, enum weir_end_of who, uint32_t events,
+		      weir_relay_step *step)
+{
+	weir_relay_saw(&r->side[who], events);
+	/* First what the event brings, then what it makes room for. */
+	if (!flow(r, who, step))
+		return;
+	if (events & EPOLLERR) {
+		int error = weir_sock_error(r->side[who].io.fd);
+
+		/* What had come before the reset, such as a server's last word, has been
+		 * given on, but for what the other end has no room for. */
+		if (error) {
+			weir_relay_end(r, WEIR_RELAY_RESET, who, -error);
+			return;
+		}
+	}
+	flow(r, !who, step);
+}
+
+static void take_turns(struct weir_timer *t)
+{
+	struct weir_relay_pool *p =
+		(struct weir_relay_pool *)((char *)t - offsetof(struct weir_relay_pool, turn));
+	struct weir_relay *list = p->waiting, *r;
+
+	p->waiting = NULL;
+	if (list)
+		list->prev = &list;
+	while ((r = list)) {
+		leave_turns(r);
+		r->engine->event(r, WEIR_CLIENT, 0);
+	}
+}
+
+/* ---- Start and end */
+
+static void climb_down(struct weir_relay *r, enum weir_proxy_engine from)
+{
+	size_t i = 0;
+
+	while (ladder[i]->id != from)
+		i++;
+	for (; i < WEIR_ARRAY_SIZE(ladder); i++) {
+		show(r->engine, ladder[i]);
+		if (!r->engine->start(r)) /* the last one always can; @r may be gone */
+			return;
+	}
+}
+
+void weir_relay_start(struct weir_relay *r, struct weir_relay_pool *pool,
+		      enum weir_proxy_engine want, uint32_t held_extra)
+{
+	r->pool = pool;
+	r->prev = NULL;
+	r->extra = held_extra;
+	show(r->active, weir_loop_now(pool->loop));
+	atomic_fetch_add_explicit(&pool->relays, 1, memory_order_relaxed);
+	if (r->side[WEIR_CLIENT].held && !weir_relay_send_held(r, WEIR_CLIENT))
+		return;
+	climb_down(r, want == WEIR_ENGINE_AUTO ? WEIR_ENGINE_SPLICE : want);
+}
+
+void weir_relay_event(struct weir_relay *r, enum weir_end_of who, uint32_t events)
+{
+	r->engine->event(r, who, events);
+}
+
+void weir_relay_stop(struct weir_relay *r)
+{
+	if (!r->pool)
+		return;
+	if (r->engine)
+		r->engine->stop(r);
+	leave_turns(r);
+	for (int i = 0; i < 2; i++) {
+		weir_relay_give_pipe(r->pool, &r->side[i]);
+		free(r->side[i].held);
+		r->side[i].held = NULL;
+	}
+	atomic_fetch_sub_explicit(&r->pool->relays, 1, memory_order_relaxed);
+	r->pool = NULL;
+}
+
+void weir_relay_count(struct weir_relay *r)
+{
+	if (r->pool && r->engine && r->engine->count)
+		r->engine->count(r);
+}
+
+void weir_relay_demote(struct weir_relay *r, const struct weir_engine *to)
+{
+	r->engine->stop(r);
+	show(r->demoted, true);
+	/* What the kernel did with events meanwhile is not known here. */
+	for (int i = 0; i < 2; i++)
+		r->side[i].readable = r->side[i].writable = r->side[i].drain = true;
+	climb_down(r, to->id);
+}
+
+void weir_relay_end(struct weir_relay *r, enum weir_relay_how how, enum weir_end_of who, int error)
+{
+	weir_relay_stop(r);
+	r->ended(r, how, who, error);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the relay and its engines in user space share. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cap/proxy/relay.h"
+
+#define WEIR_RELAY_READ 65536	    /* bytes read at once, and what a pipe takes */
+#define WEIR_RELAY_BULK 16384	    /* a read from here on is a large one */
+#define WEIR_RELAY_ROUND (1U << 20) /* bytes a direction moves before others' turn */
+#define WEIR_RELAY_PIPES 64	    /* idle ones that are kept */
+#define WEIR_RELAY_SPARES 16	    /* idle buffers that are kept */
+
+struct weir_relay_pool {
+	struct weir_loop *loop;
+	uint8_t *buffer; /* WEIR_RELAY_READ bytes that every read goes to first */
+	uint8_t *spare[WEIR_RELAY_SPARES];
+	unsigned int n_spares;
+	int pipe[WEIR_RELAY_PIPES][2];
+	unsigned int n_pipes;
+	bool no_splice; /* not to be had here */
+	_Atomic uint64_t pipes, relays;
+	struct weir_timer turn;		/* of those below */
+	struct weir_relay *waiting;	/* had their share of the round */
+	struct weir_sockmap_bell *bell; /* the engine sockmap's; NULL: not needed yet */
+};
+
+/* Move some bytes of the direction that begins at @from, or find out that none can be
+ * moved now (then a flag of a side is cleared). False: the relay is over, and may be
+ * gone. */
+typedef bool weir_relay_step(struct weir_relay *r, enum weir_end_of from);
+
+/* An event of @who, then both directions by @step as far as they go. For engines. */
+void weir_relay_serve(struct weir_relay *r, enum weir_end_of who, uint32_t events,
+		      weir_relay_step *step);
+/* Steps, and what they are made of. */
+bool weir_relay_send_held(struct weir_relay *r, enum weir_end_of from);
+bool weir_relay_copy(struct weir_relay *r, enum weir_end_of from);
+/* A read gave no bytes: @n is 0 or -1 with errno. As a step. */
+bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n);
+/* A write failed with errno. As a step. */
+bool weir_relay_write_none(struct weir_relay *r, enum weir_end_of from);
+void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t n);
+
+int weir_relay_take_pipe(struct weir_relay_pool *p, struct weir_relay_side *s);
+/* One that holds bytes is closed. */
+void weir_relay_give_pipe(struct weir_relay_pool *p, struct weir_relay_side *s);
