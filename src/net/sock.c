@@ -133,8 +133,7 @@ int weir_sock_connect(const struct weir_endpoint *to, const struct weir_endpoint
 		return fd;
 	if (to->sa.sa_family != AF_UNIX) {
 		code = set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		/* Whoever connects speaks first: its ACK goes with its first bytes. */
-		if (!code)
+		if (!code && (flags & WEIR_SOCK_SPEAKS))
 			code = set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 		/* An urgent byte is a byte of the stream: a relay must not lose it. */
 		if (!code)

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "net/endpoint.h"
 
-#define WEIR_SOCK_REUSEPORT   (1U << 0)
+#define WEIR_SOCK_REUSEPORT (1U << 0)
 #define WEIR_SOCK_TRANSPARENT (1U << 1) /* IP_TRANSPARENT; takes CAP_NET_ADMIN */
 /* Who connects will speak at once: the last ACK of the handshake goes with its first bytes. */
 #define WEIR_SOCK_SPEAKS (1U << 2)
@@ -21,8 +21,8 @@ int weir_sock_listen(const struct weir_endpoint *e, unsigned int flags, int back
 		     struct weir_error *err);
 /* The next connection of a listening socket and who it is from. Descriptor or -errno. */
 int weir_sock_accept(int fd, struct weir_endpoint *ret_peer);
-/* Begin to connect, to say something at once; @from: bind to it first (its port 0: any),
- * IP_TRANSPARENT with the flag. Returns the descriptor, *@ret_done whether it is connected already;
+/* Begin to connect; @from: bind to it first (its port 0: any), IP_TRANSPARENT with
+ * the flag. Returns the descriptor, *@ret_done whether it is connected already;
  * -errno. */
 int weir_sock_connect(const struct weir_endpoint *to, const struct weir_endpoint *from,
 		      unsigned int flags, bool *ret_done);

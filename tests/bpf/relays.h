@@ -80,16 +80,17 @@ static inline void lab_close(struct lab *l)
 
 static inline void connected_pair(int family, int buffer, int pair[2])
 {
-	struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
-	struct sockaddr_in four = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+	struct sockaddr_in four = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr *a = family == AF_INET ? (struct sockaddr *)&four : (struct sockaddr *)&six;
 	socklen_t n = family == AF_INET ? sizeof(four) : sizeof(six);
-	const struct timeval patience = {.tv_sec = LINE_SECONDS};
+	const struct timeval patience = { .tv_sec = LINE_SECONDS };
 	int listener = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	CHECK(listener >= 0 && !bind(listener, a, n) && !listen(listener, 1) &&
-	      !getsockname(listener, a, &n), "listen: %s", strerror(errno));
+		      !getsockname(listener, a, &n),
+	      "listen: %s", strerror(errno));
 	pair[0] = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(pair[0] >= 0, "socket: %s", strerror(errno));
 	if (buffer)
@@ -118,9 +119,9 @@ static inline unsigned int open_files(void)
 
 static inline struct line *line_of(struct weir_io *io, enum weir_end_of which)
 {
-	size_t at = offsetof(struct line, relay) + (which == WEIR_CLIENT ?
-		offsetof(struct weir_relay, side[WEIR_CLIENT].io) :
-		offsetof(struct weir_relay, side[WEIR_BACKEND].io));
+	size_t at = offsetof(struct line, relay) +
+		    (which == WEIR_CLIENT ? offsetof(struct weir_relay, side[WEIR_CLIENT].io) :
+					    offsetof(struct weir_relay, side[WEIR_BACKEND].io));
 
 	return (struct line *)((char *)io - at);
 }
@@ -190,16 +191,16 @@ static void line_post(struct weir_post *p)
 /* A line from two pairs of sockets; @pair[i][1] is the relay's. */
 static inline void line_init(struct line *l, struct lab *lab, int pair[2][2])
 {
-	*l = (struct line){.lab = lab, .want = WEIR_ENGINE_SOCKMAP, .post.fn = line_post};
+	*l = (struct line){ .lab = lab, .want = WEIR_ENGINE_SOCKMAP, .post.fn = line_post };
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->changed, NULL);
 	l->relay.ended = line_ended;
 	for (int i = 0; i < 2; i++) {
 		l->peer[i] = pair[i][0];
 		l->relay.side[i] = (struct weir_relay_side){
-			.io = {.fn = i == WEIR_CLIENT ? line_client : line_backend,
-			       .fd = pair[i][1]},
-			.pipe = {-1, -1},
+			.io = { .fn = i == WEIR_CLIENT ? line_client : line_backend,
+				.fd = pair[i][1] },
+			.pipe = { -1, -1 },
 			.readable = true,
 			.writable = true,
 		};
@@ -262,8 +263,7 @@ static inline uint8_t pattern(uint32_t seed, enum weir_end_of who, uint64_t at)
 	return (uint8_t)(x >> 24 ^ at >> 8);
 }
 
-static inline void send_pattern(const struct line *l, enum weir_end_of who, uint64_t at,
-				uint64_t n)
+static inline void send_pattern(const struct line *l, enum weir_end_of who, uint64_t at, uint64_t n)
 {
 	uint8_t chunk[8192];
 
@@ -333,7 +333,7 @@ static inline void expect_engine(struct line *l, const char *name)
 
 static inline void expect_empty_maps(void)
 {
-	struct weir_sockmap_use use = {0};
+	struct weir_sockmap_use use = { 0 };
 
 	CHECK(EVENTUALLY(!weir_sockmap_use(&use) && !use.relays && !use.ends && !use.targets &&
 			 !use.sources),
@@ -344,7 +344,7 @@ static inline void expect_empty_maps(void)
 /* Only now is it known that both sockets of the one relay are the kernel's. */
 static inline void expect_joined(unsigned int sockets)
 {
-	struct weir_sockmap_use use = {0};
+	struct weir_sockmap_use use = { 0 };
 
 	CHECK(EVENTUALLY(!weir_sockmap_use(&use) && use.sources == sockets), "%u sockets joined",
 	      use.sources);

@@ -15,7 +15,7 @@
 
 #define KIB 1024ULL
 #define MIB (1024 * KIB)
-#define SMALL (64 * 1024) /* a reader's buffer, so that it stalls soon */
+#define SMALL (64 * 1024)     /* a reader's buffer, so that it stalls soon */
 #define MEMORY_MAX (16 * MIB) /* of the kernel, for one connection */
 
 #ifndef IPPROTO_MPTCP
@@ -121,7 +121,7 @@ static void bytes_arriving_during_join(void)
 		struct line l;
 
 		line_make(&l, &lab, i % 2 ? AF_INET6 : AF_INET, 0);
-		b = (struct blast){.line = &l, .who = WEIR_CLIENT, .bytes = n, .fin = i % 3 == 0};
+		b = (struct blast){ .line = &l, .who = WEIR_CLIENT, .bytes = n, .fin = i % 3 == 0 };
 		CHECK_EQ(pthread_create(&thread, NULL, blast_thread, &b), 0);
 		line_start(&l);
 		expect_pattern(&l, WEIR_CLIENT, 0, n);
@@ -192,6 +192,52 @@ static void held_bytes_go_first(void)
 	end();
 }
 
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_in a;
+	socklen_t n = sizeof(a);
+
+	CHECK(!getsockname(fd, (struct sockaddr *)&a, &n), "getsockname: %s", strerror(errno));
+	return ntohs(a.sin_port);
+}
+
+/* A retransmission that begins with bytes which were received, their acknowledgement was
+ * lost, and goes on with new ones: the sender has put two segments into one. A program
+ * is shown the old bytes again. */
+static void repeated_bytes_before_new_ones(void)
+{
+	const int one = 1;
+	struct line l;
+
+	if (system("nft add table inet weir 2>/dev/null && nft add chain inet weir out '{ type filter hook input priority 0; }'"))
+		SKIP("no nft here");
+	/* No tail loss probe, which would send the second segment alone. */
+	test_run("sysctl -qw net.ipv4.tcp_early_retrans=0");
+	begin();
+	line_open(&l, &lab);
+	expect_joined(2);
+	setsockopt(l.peer[WEIR_CLIENT], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	send_pattern(&l, WEIR_CLIENT, 0, 1000);
+	expect_pattern(&l, WEIR_CLIENT, 0, 1000);
+	test_sleep_ms(100); /* for its acknowledgement */
+	test_run("nft add rule inet weir out tcp sport %u drop",
+		 port_of(l.relay.side[WEIR_CLIENT].io.fd));
+	send_pattern(&l, WEIR_CLIENT, 1000, 100);
+	expect_pattern(&l, WEIR_CLIENT, 1000, 100);
+	test_run("nft add rule inet weir out tcp sport %u drop", port_of(l.peer[WEIR_CLIENT]));
+	send_pattern(&l, WEIR_CLIENT, 1100, 150);
+	test_run("nft flush chain inet weir out");
+	expect_pattern(&l, WEIR_CLIENT, 1100, 150);
+	send_pattern(&l, WEIR_CLIENT, 1250, 20);
+	expect_pattern(&l, WEIR_CLIENT, 1250, 20);
+	send_fin(&l, WEIR_CLIENT);
+	send_fin(&l, WEIR_BACKEND);
+	expect_fin(&l, WEIR_CLIENT);
+	expect_done(&l, 1270, 0);
+	line_free(&l);
+	end();
+}
+
 /* ---- FIN */
 
 /* The engine has megabytes on their way when the FIN comes. */
@@ -207,7 +253,7 @@ static void fin_behind_queued_bytes(void)
 
 		line_open(&l, &lab);
 		expect_joined(2);
-		b = (struct blast){.line = &l, .who = who, .bytes = n, .fin = true};
+		b = (struct blast){ .line = &l, .who = who, .bytes = n, .fin = true };
 		CHECK_EQ(pthread_create(&thread, NULL, blast_thread, &b), 0);
 		expect_pattern(&l, who, 0, n);
 		expect_fin(&l, who);
@@ -303,7 +349,7 @@ static uint64_t kernel_memory(const struct line *l)
 	uint64_t sum = 0;
 
 	for (int i = 0; i < 2; i++) {
-		uint32_t mem[9] = {0}; /* SK_MEMINFO_* of linux/sock_diag.h */
+		uint32_t mem[9] = { 0 }; /* SK_MEMINFO_* of linux/sock_diag.h */
 		socklen_t n = sizeof(mem);
 
 		CHECK(!getsockopt(l->relay.side[i].io.fd, SOL_SOCKET, SO_MEMINFO, mem, &n),
@@ -391,7 +437,7 @@ static void stalled_client(void)
 /* A byte a segment: on their way, they take a thousand times what they carry. */
 static void stalled_backend_small_segments(void)
 {
-	stall(1, 300000, WEIR_CLIENT);
+	stall(1, 100000, WEIR_CLIENT);
 }
 
 /* Both readers stall, then one goes on: its direction must, although the other one's
@@ -437,7 +483,7 @@ static void demotion_in_full_flow(void)
 
 		line_make(&l, &lab, AF_INET, SMALL);
 		line_start(&l);
-		b = (struct blast){.line = &l, .who = WEIR_CLIENT, .bytes = n, .fin = true};
+		b = (struct blast){ .line = &l, .who = WEIR_CLIENT, .bytes = n, .fin = true };
 		CHECK_EQ(pthread_create(&thread, NULL, blast_thread, &b), 0);
 		for (uint64_t at = 0; at < n; at += 2 * MIB) {
 			test_sleep_ms(i);
@@ -522,7 +568,7 @@ static void stopped_by_its_owner(void)
 		pthread_t thread;
 
 		line_open(&l, &lab);
-		b = (struct blast){.line = &l, .who = WEIR_CLIENT, .may_fail = true};
+		b = (struct blast){ .line = &l, .who = WEIR_CLIENT, .may_fail = true };
 		CHECK_EQ(pthread_create(&thread, NULL, blast_thread, &b), 0);
 		test_sleep_ms((unsigned int)i % 7);
 		l.stop = true;
@@ -570,7 +616,7 @@ static void refuses_unix_sockets(void)
 
 static void refuses_mptcp(void)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t n = sizeof(a);
 	int pair[2][2], listener;
 	struct line l;
@@ -580,7 +626,8 @@ static void refuses_mptcp(void)
 	if (listener < 0)
 		SKIP("no MPTCP here: %s", strerror(errno));
 	CHECK(!bind(listener, (struct sockaddr *)&a, n) && !listen(listener, 1) &&
-	      !getsockname(listener, (struct sockaddr *)&a, &n), "listen: %s", strerror(errno));
+		      !getsockname(listener, (struct sockaddr *)&a, &n),
+	      "listen: %s", strerror(errno));
 	pair[WEIR_CLIENT][0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
 	CHECK(!connect(pair[WEIR_CLIENT][0], (struct sockaddr *)&a, n), "connect: %s",
 	      strerror(errno));
@@ -780,8 +827,8 @@ static void no_recv_or_send_after_join(void)
 	CHECK(f, "%s: %s", path, strerror(errno));
 	unlink(path);
 	while (fgets(line, sizeof(line), f)) {
-		static const char *const moving[] = {"recv", "send", "read", "write", "splice",
-						     "pread", "pwrite"};
+		static const char *const moving[] = { "recv",	"send",	 "read",  "write",
+						      "splice", "pread", "pwrite" };
 
 		calls++;
 		for (size_t i = 0; i < WEIR_ARRAY_SIZE(moving); i++) {
@@ -805,7 +852,8 @@ static void urgent_data_is_kept_in_line(void)
 	expect_joined(2);
 	send_pattern(&l, WEIR_CLIENT, 0, 100);
 	expect_pattern(&l, WEIR_CLIENT, 0, 100);
-	CHECK_EQ(send(l.peer[WEIR_CLIENT], &(uint8_t){pattern(0, WEIR_CLIENT, 100)}, 1, MSG_OOB), 1);
+	CHECK_EQ(send(l.peer[WEIR_CLIENT], &(uint8_t){ pattern(0, WEIR_CLIENT, 100) }, 1, MSG_OOB),
+		 1);
 	send_pattern(&l, WEIR_CLIENT, 101, 100);
 	expect_pattern(&l, WEIR_CLIENT, 100, 101);
 	send_fin(&l, WEIR_CLIENT);
@@ -847,34 +895,35 @@ static void nothing_is_left(void)
 }
 
 static const struct test tests[] = {
-	{"bytes_unread_at_join", bytes_unread_at_join},
-	{"partly_read_at_join", partly_read_at_join},
-	{"bytes_arriving_during_join", bytes_arriving_during_join},
-	{"fin_before_join", fin_before_join},
-	{"held_bytes_go_first", held_bytes_go_first},
-	{"fin_behind_queued_bytes", fin_behind_queued_bytes},
-	{"bare_fin_then_other_direction", bare_fin_then_other_direction},
-	{"fin_of_both_at_once", fin_of_both_at_once},
-	{"fin_is_prompt", fin_is_prompt},
-	{"stalled_backend", stalled_backend},
-	{"stalled_client", stalled_client},
-	{"stalled_backend_small_segments", stalled_backend_small_segments},
-	{"both_stalled_one_resumes", both_stalled_one_resumes},
-	{"demotion_in_full_flow", demotion_in_full_flow},
-	{"reset_goes_on", reset_goes_on},
-	{"reset_while_stalled", reset_while_stalled},
-	{"stopped_by_its_owner", stopped_by_its_owner},
-	{"refuses_unix_sockets", refuses_unix_sockets},
-	{"refuses_mptcp", refuses_mptcp},
-	{"refuses_ktls", refuses_ktls},
-	{"refuses_when_full", refuses_when_full},
-	{"refuses_when_not_open", refuses_when_not_open},
-	{"check_says_why_not", check_says_why_not},
-	{"counts_both_ways", counts_both_ways},
-	{"works_without_privileges", works_without_privileges},
-	{"no_recv_or_send_after_join", no_recv_or_send_after_join},
-	{"urgent_data_is_kept_in_line", urgent_data_is_kept_in_line},
-	{"nothing_is_left", nothing_is_left},
+	{ "bytes_unread_at_join", bytes_unread_at_join },
+	{ "partly_read_at_join", partly_read_at_join },
+	{ "bytes_arriving_during_join", bytes_arriving_during_join },
+	{ "fin_before_join", fin_before_join },
+	{ "held_bytes_go_first", held_bytes_go_first },
+	{ "repeated_bytes_before_new_ones", repeated_bytes_before_new_ones },
+	{ "fin_behind_queued_bytes", fin_behind_queued_bytes },
+	{ "bare_fin_then_other_direction", bare_fin_then_other_direction },
+	{ "fin_of_both_at_once", fin_of_both_at_once },
+	{ "fin_is_prompt", fin_is_prompt },
+	{ "stalled_backend", stalled_backend },
+	{ "stalled_client", stalled_client },
+	{ "stalled_backend_small_segments", stalled_backend_small_segments },
+	{ "both_stalled_one_resumes", both_stalled_one_resumes },
+	{ "demotion_in_full_flow", demotion_in_full_flow },
+	{ "reset_goes_on", reset_goes_on },
+	{ "reset_while_stalled", reset_while_stalled },
+	{ "stopped_by_its_owner", stopped_by_its_owner },
+	{ "refuses_unix_sockets", refuses_unix_sockets },
+	{ "refuses_mptcp", refuses_mptcp },
+	{ "refuses_ktls", refuses_ktls },
+	{ "refuses_when_full", refuses_when_full },
+	{ "refuses_when_not_open", refuses_when_not_open },
+	{ "check_says_why_not", check_says_why_not },
+	{ "counts_both_ways", counts_both_ways },
+	{ "works_without_privileges", works_without_privileges },
+	{ "no_recv_or_send_after_join", no_recv_or_send_after_join },
+	{ "urgent_data_is_kept_in_line", urgent_data_is_kept_in_line },
+	{ "nothing_is_left", nothing_is_left },
 };
 
 int main(int argc, char **argv)

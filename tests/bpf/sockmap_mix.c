@@ -22,13 +22,13 @@
 
 /* What one peer does. */
 struct part {
-	uint32_t bytes, early; /* early: before the relay starts */
-	uint32_t piece;	       /* bytes sent at a time, at most */
+	uint32_t bytes, early;	     /* early: before the relay starts */
+	uint32_t piece;		     /* bytes sent at a time, at most */
 	uint32_t pause_at, stall_at; /* byte at which sending (reading) pauses */
-	uint64_t pause, stall; /* ns */
-	bool early_fin;	       /* before the relay starts, with all bytes */
-	bool fin_last;	       /* its FIN only behind the other one's */
-	uint32_t reset_at;     /* NEVER, or: bytes sent when it resets */
+	uint64_t pause, stall;	     /* ns */
+	bool early_fin;		     /* before the relay starts, with all bytes */
+	bool fin_last;		     /* its FIN only behind the other one's */
+	uint32_t reset_at;	     /* NEVER, or: bytes sent when it resets */
 	int buffer;
 };
 
@@ -82,7 +82,7 @@ static uint32_t draw_size(uint32_t *x)
 static struct plan make_plan(unsigned int number)
 {
 	uint32_t x = (seed0 + number) * 2654435761U | 1;
-	struct plan p = {.seed = number};
+	struct plan p = { .seed = number };
 
 	for (int i = 0; i < 4; i++)
 		draw(&x);
@@ -218,7 +218,7 @@ static void check_end(struct line *l, const struct plan *p, const struct end e[2
 	/* Whose peer reset must not see a regular end, unless it came before. */
 	for (int i = 0; i < 2; i++)
 		CHECK(e[i].reset || e[i].error == ECONNRESET || e[i].error == EPIPE ||
-		      (e[!i].shut && e[i].read == p->part[!i].bytes),
+			      (e[!i].shut && e[i].read == p->part[!i].bytes),
 		      "seed %u, connection %u: a reset looks like a regular end: %d read %u of %u (%s), %s, how %d who %d (%s), sent %u %u, early %u %u",
 		      seed0, p->seed, i, e[i].read, p->part[!i].bytes, strerror(e[i].error),
 		      l->engine, l->how, l->who, strerror(l->error), e[0].sent, e[1].sent,
@@ -240,7 +240,7 @@ static void early(struct line *l, struct plan *p, struct end e[2])
 static void one_connection(unsigned int number)
 {
 	struct plan p = make_plan(number);
-	struct end e[2] = {0};
+	struct end e[2] = { 0 };
 	int pair[2][2];
 	struct line l;
 	uint64_t began = weir_clock_mono();
@@ -257,7 +257,7 @@ static void one_connection(unsigned int number)
 		for (int i = 0; i < 2; i++) {
 			short events = act(&l, &p, e, i, now);
 
-			fds[i] = (struct pollfd){.fd = events ? l.peer[i] : -1, .events = events};
+			fds[i] = (struct pollfd){ .fd = events ? l.peer[i] : -1, .events = events };
 		}
 		poll(fds, 2, 2);
 		CHECK(now - began < GIVE_UP_NS,
@@ -306,7 +306,7 @@ static void random_mix(void)
 	weir_sockmap_close();
 }
 
-static const struct test tests[] = {{"random_mix", random_mix}};
+static const struct test tests[] = { { "random_mix", random_mix } };
 
 int main(int argc, char **argv)
 {

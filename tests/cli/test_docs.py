@@ -202,6 +202,13 @@ def script_of(command):
     if "--for" in command:
         command = re.sub(r"--for \w+", "--for 500ms", command)
     command = re.sub(r"weir (watch|filter drops)(?!.*--for)", r"weir \1 --for 500ms", command)
+    if command.startswith("weir proxy"):
+        start = readme_commands("weir proxy")[0]
+        if command == start:
+            return f"timeout --preserve-status 2 {command}"
+        return (f"{start} 2>proxy.err &\nproxy=$!\n"
+                "until grep -q listening proxy.err; do sleep 0.05; done\n"
+                f"{command}\nkill $proxy\nwait $proxy")
     if not command.startswith("weir filter"):
         return command
     every = readme_commands("weir filter")

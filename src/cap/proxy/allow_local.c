@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which addresses are this namespace's own? Those that it has routes of the type
- * `local` for. */
+/* Which addresses are this namespace's own? Those that its table
+ * `local` has routes of that type for. */
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
@@ -41,8 +41,9 @@ static int take_route(void *arg, const struct nlmsghdr *h)
 	struct weir_prefix p = { .is_v4 = v4 };
 	const void *dst;
 
+	/* Other tables may call the whole world local, for IP_TRANSPARENT: that is not ours. */
 	if (h->nlmsg_type != RTM_NEWROUTE || !m || m->rtm_type != RTN_LOCAL ||
-	    (!v4 && m->rtm_family != AF_INET6))
+	    m->rtm_table != RT_TABLE_LOCAL || (!v4 && m->rtm_family != AF_INET6))
 		return 0;
 	dst = weir_nl_find(h, sizeof(*m), RTA_DST, size);
 	if (v4)

@@ -2,6 +2,7 @@
 #include "cap/proxy/backend.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -58,6 +59,7 @@ struct weir_backends {
 	struct weir_loop *loop;
 	struct weir_names *names;
 	struct state *first, **end;
+	void *sorted; /* the same, by tsearch(3): there may be very many */
 };
 
 /* ---- One check */
@@ -282,8 +284,10 @@ struct weir_backends *weir_backends_new(struct weir_loop *l, struct weir_names *
 	return b;
 }
 
-static void state_free(struct state *s)
+static void state_free(void *p)
 {
+	struct state *s = p;
+
 	free(s->backend.text);
 	free(s->host);
 	free(s);
@@ -293,11 +297,9 @@ void weir_backends_free(struct weir_backends *b)
 {
 	if (!b)
 		return;
-	for (struct state *s = b->first, *next; s; s = next) {
-		next = s->next;
+	for (struct state *s = b->first; s; s = s->next)
 		checks_end(s);
-		state_free(s);
-	}
+	tdestroy(b->sorted, state_free);
 	free(b);
 }
 
@@ -316,20 +318,23 @@ static struct weir_proxy_health health_of(const struct weir_proxy_route *r,
 	return r->health.interval_ns && can_be_checked(t) ? r->health : none;
 }
 
-static bool health_equal(const struct weir_proxy_health *a, const struct weir_proxy_health *b)
+_Static_assert(sizeof(struct weir_proxy_health) == 2 * 8 + 2 * 4, "no padding: compared whole");
+
+static int by_what(const void *pa, const void *pb)
 {
-	return a->interval_ns == b->interval_ns && a->timeout_ns == b->timeout_ns &&
-	       a->rise == b->rise && a->fall == b->fall;
+	const struct state *a = pa, *b = pb;
+	int ret = strcmp(a->backend.text, b->backend.text);
+
+	return ret ? ret : memcmp(&a->health, &b->health, sizeof(a->health));
 }
 
-static struct state *state_find(const struct weir_backends *b, const char *text,
+static struct state *state_find(const struct weir_backends *b, char *text,
 				const struct weir_proxy_health *h)
 {
-	struct state *s = b->first;
+	const struct state key = { .backend.text = text, .health = *h };
+	struct state **found = tfind(&key, &b->sorted, by_what);
 
-	while (s && (strcmp(s->backend.text, text) || !health_equal(&s->health, h)))
-		s = s->next;
-	return s;
+	return found ? *found : NULL;
 }
 
 static struct state *state_new(struct weir_backends *b, const struct weir_proxy_target *t,
@@ -354,6 +359,10 @@ static struct state *state_new(struct weir_backends *b, const struct weir_proxy_
 	s->timer.fn = on_timer;
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(s->attempt); i++)
 		s->attempt[i].io.fd = -1;
+	if (!tsearch(s, &b->sorted, by_what)) {
+		state_free(s);
+		return NULL;
+	}
 	*b->end = s;
 	b->end = &s->next;
 	return s;

@@ -131,21 +131,22 @@ static bool no_descriptors(int code)
 static int connect_to(struct weir_conn *c, const struct weir_endpoint *to, bool *ret_done)
 {
 	struct weir_endpoint from;
-	unsigned int flags = 0;
+	unsigned int flags = WEIR_SOCK_SPEAKS;
+	bool bound = c->route->transparent && to->sa.sa_family != AF_UNIX;
 	int fd;
 
-	if (c->route->transparent && to->sa.sa_family != AF_UNIX) {
+	if (bound) {
 		struct weir_addr a = weir_endpoint_addr(&c->client);
 
 		if (to->sa.sa_family != c->client.sa.sa_family)
 			return -EAFNOSUPPORT;
 		weir_endpoint_set(&from, &a, 0);
-		flags = WEIR_SOCK_TRANSPARENT;
+		flags |= WEIR_SOCK_TRANSPARENT;
 	}
-	fd = weir_sock_connect(to, flags ? &from : NULL, flags, ret_done);
+	fd = weir_sock_connect(to, bound ? &from : NULL, flags, ret_done);
 	/* Idle pipes are the first to go. */
 	if (no_descriptors(fd) && weir_relay_pool_trim(c->worker->pool))
-		fd = weir_sock_connect(to, flags ? &from : NULL, flags, ret_done);
+		fd = weir_sock_connect(to, bound ? &from : NULL, flags, ret_done);
 	return fd;
 }
 

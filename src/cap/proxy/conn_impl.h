@@ -127,7 +127,7 @@ struct weir_worker {
 	struct weir_post *drain_done;
 	bool drain_posted;
 	_Atomic uint32_t open;
-	_Atomic uint64_t account_lost;
+	uint64_t account_lost; /* racy */
 };
 
 #define weir_conn_see(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)

@@ -129,8 +129,14 @@ static int do_log(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_error
 	(void)arg;
 	if (!path || !strcmp(path, "-"))
 		return weir_fail(err, -EINVAL, "there is no log file");
-	/* A pipe without a reader is an error then, and no reason to wait. */
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+	/* A pipe without a reader is an error then, and no reason to wait. Where the proxy's
+	 * user may write to the directory, it must not choose what root opens. */
+	fd = open(path,
+		  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		  0640);
+	if (fd < 0 && errno == ELOOP)
+		return weir_fail(err, -ELOOP,
+				 "the log %s is a symbolic link: give the file's own path", path);
 	if (fd < 0)
 		return weir_fail(err, -errno, "cannot write the log %s: %m", path);
 	*ret_fd = fd;

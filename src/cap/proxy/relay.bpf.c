@@ -35,7 +35,7 @@ struct tcp_sock {
 #define CUT_MAX 4095 /* bytes that bpf_skb_adjust_room() takes off at once */
 #define CUTS_MAX 256 /* of them: far more than an skb of old bytes has */
 
-const volatile struct weir_way_limits limits = {.unsent = 1 << 20};
+const volatile struct weir_way_limits limits = { .unsent = 1 << 20 };
 
 /* All are made for as many relays as are wanted: set before load. */
 struct {

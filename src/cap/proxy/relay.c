@@ -203,20 +203,38 @@ static void leave_turns(struct weir_relay *r)
 	r->prev = NULL;
 }
 
+/* Bytes that a direction may move now. */
+static uint64_t share_of_round(struct weir_relay_pool *p)
+{
+	uint64_t now = weir_loop_now(p->loop);
+
+	if (p->round != now) {
+		p->round = now;
+		p->left = WEIR_RELAY_ROUND;
+	}
+	return p->left > WEIR_RELAY_SHARE ? p->left : WEIR_RELAY_SHARE;
+}
+
+static void use_share(struct weir_relay_pool *p, uint64_t moved)
+{
+	p->left = moved < p->left ? p->left - moved : 0;
+}
+
 /* False: the relay is over. */
 static bool flow(struct weir_relay *r, enum weir_end_of from, weir_relay_step *step)
 {
 	struct weir_relay_side *s = &r->side[from];
-	uint64_t share = s->bytes + WEIR_RELAY_ROUND;
+	uint64_t before = s->bytes, share = share_of_round(r->pool);
 
 	while (can_move(r, from)) {
-		if (s->bytes >= share) {
+		if (s->bytes - before >= share) {
 			wait_for_turn(r);
 			break;
 		}
 		if (!step(r, from))
 			return false;
 	}
+	use_share(r->pool, s->bytes - before);
 	if (!s->piped)
 		weir_relay_give_pipe(r->pool, s);
 	if (s->ended && !s->held && !s->piped && !r->side[!from].shut)

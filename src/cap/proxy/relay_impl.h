@@ -9,11 +9,15 @@
 
 #include "cap/proxy/relay.h"
 
-#define WEIR_RELAY_READ 65536	    /* bytes read at once, and what a pipe takes */
-#define WEIR_RELAY_BULK 16384	    /* a read from here on is a large one */
-#define WEIR_RELAY_ROUND (1U << 20) /* bytes a direction moves before others' turn */
-#define WEIR_RELAY_PIPES 64	    /* idle ones that are kept */
-#define WEIR_RELAY_SPARES 16	    /* idle buffers that are kept */
+#define WEIR_RELAY_READ 65536 /* bytes read at once, and what a pipe takes */
+#define WEIR_RELAY_BULK 16384 /* a read from here on is a large one */
+/* A direction that is in full flow is kept on, for what has just come is in the cache: up to
+ * so many bytes in a round of the loop, of all relays together. Whoever comes when that
+ * much has been moved still gets its share. */
+#define WEIR_RELAY_ROUND (4u << 20)
+#define WEIR_RELAY_SHARE (256u << 10)
+#define WEIR_RELAY_PIPES 64  /* idle ones that are kept */
+#define WEIR_RELAY_SPARES 16 /* idle buffers that are kept */
 
 struct weir_relay_pool {
 	struct weir_loop *loop;
@@ -24,6 +28,8 @@ struct weir_relay_pool {
 	unsigned int n_pipes;
 	bool no_splice; /* not to be had here */
 	_Atomic uint64_t pipes, relays;
+	uint64_t round;			/* weir_loop_now() of it */
+	uint64_t left;			/* of WEIR_RELAY_ROUND in it */
 	struct weir_timer turn;		/* of those below */
 	struct weir_relay *waiting;	/* had their share of the round */
 	struct weir_sockmap_bell *bell; /* the engine sockmap's; NULL: not needed yet */

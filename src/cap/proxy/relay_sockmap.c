@@ -54,24 +54,25 @@ enum state { OPEN, KERNEL, GATE, USER, DONE };
 
 /* What is to be done about a direction: nothing until an event; look at it in the next
  * round; look at it after a while. OVER: the relay is gone. */
-enum { OVER = -1, NOTHING, AGAIN, LATER };
+enum { NOTHING, AGAIN, LATER, OVER };
 
 struct way {
 	enum state state;
 	struct weir_way *kernel;
-	bool fin;	    /* it may be that the source has had a FIN */
+	bool fin; /* it may be that the source has had a FIN */
 	/* When it was joined: bytes the source had received; bytes the target had been
 	 * given, as given() counts them; bytes that had been moved. */
 	uint64_t received, given, moved;
 	uint64_t shown; /* of the program's bytes, those in side[].bytes */
+	int error;	/* the source's */
 };
 
 struct joint {
 	struct weir_relay *r;
 	struct weir_loop *loop;
 	uint32_t place;
-	bool targets; /* both sockets are in the map of targets */
-	bool refused; /* they will not be joined any more */
+	bool targets;  /* both sockets are in the map of targets */
+	bool refused;  /* they will not be joined any more */
 	bool quiet[2]; /* the loop does not listen to this end for bytes and room */
 	uint64_t cookie[2];
 	struct way way[2]; /* by the end where they begin */
@@ -212,7 +213,7 @@ static int over(struct joint *j, enum weir_relay_how how, enum weir_end_of who, 
  * close would look to its peer like a regular end, after which bytes are missing. */
 static int broken(struct joint *j, enum weir_end_of who, int error)
 {
-	const struct linger reset = {.l_onoff = 1};
+	const struct linger reset = { .l_onoff = 1 };
 	struct tcp_info info;
 	int fd = j->r->side[who].io.fd;
 
@@ -298,7 +299,8 @@ static int join_targets(struct joint *j)
 	return 0;
 }
 
-/* Nothing is held and the last recv() found nothing. What `received` counts has been read
+/* 0 or more: what is to be done; -errno: it cannot be joined.
+ * Nothing is held and the last recv() found nothing. What `received` counts has been read
  * if there is still nothing behind: then none of it is in the queue, in whole or in
  * part, and what comes until the program is there lies in the queue in whole. */
 static int join(struct joint *j, enum weir_end_of from)
@@ -313,12 +315,13 @@ static int join(struct joint *j, enum weir_end_of from)
 		return code;
 	if (info.tcpi_state != BPF_TCP_ESTABLISHED)
 		return -EOPNOTSUPP;
+	/* Some kernels' SIOCINQ says 0 of any socket that is in such a map. */
 	if (recv(s->io.fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) >= 0) {
 		s->readable = true;
 		return AGAIN;
 	}
-	if (errno != EAGAIN)
-		return -errno;
+	if (errno != EAGAIN) /* a reset, which is told only once */
+		return broken(j, from, errno);
 	code = given_exactly(j->r->side[!from].io.fd, &w->given);
 	if (code)
 		return code == -EAGAIN ? LATER : code;
@@ -352,6 +355,8 @@ static int join_both(struct joint *j)
 		if (j->way[i].state != OPEN)
 			continue;
 		code = join(j, (enum weir_end_of)i);
+		if (code == OVER)
+			return OVER;
 		if (code < 0)
 			j->refused = true;
 		else if (code > said)
@@ -385,8 +390,6 @@ static int kernel(struct joint *j, enum weir_end_of from)
 	struct way *w = &j->way[from];
 	int code;
 
-	if (stopped(w) == WEIR_WAY_BROKEN)
-		return broken(j, from, ENOMEM);
 	if (stopped(w)) {
 		w->state = GATE;
 		return AGAIN;
@@ -419,8 +422,21 @@ static int gate(struct joint *j, enum weir_end_of from)
 	return AGAIN;
 }
 
+/* The source was reset. What had come before, such as a server's last word, is given on
+ * first: it is with a kernel worker, whose turn comes soon. */
+static int failed(struct joint *j, enum weir_end_of from)
+{
+	if (j->way[from].state == KERNEL && j->waits < FINE_WAITS && !all_given(j, from))
+		return LATER;
+	return broken(j, from, j->way[from].error);
+}
+
 static int advance(struct joint *j, enum weir_end_of from)
 {
+	if (j->way[from].error)
+		return failed(j, from);
+	if (stopped(&j->way[from]) == WEIR_WAY_BROKEN)
+		return broken(j, from, ENOMEM);
 	switch (j->way[from].state) {
 	case OPEN:
 	case USER:
@@ -472,7 +488,7 @@ static void timer_fired(struct weir_timer *t)
  * turn. So the first waits are a timerfd's, where one can be had. */
 static bool wait_fine(struct joint *j, uint64_t ns)
 {
-	const struct itimerspec at = {.it_value.tv_nsec = (long)ns};
+	const struct itimerspec at = { .it_value.tv_nsec = (long)ns };
 
 	if (j->fine.fd >= 0)
 		return true;
@@ -506,7 +522,7 @@ static void run(struct joint *j)
 		do
 			code = advance(j, (enum weir_end_of)i);
 		while (code == AGAIN && j->way[i].state != OPEN && j->way[i].state != USER);
-		if (code < 0)
+		if (code == OVER)
 			return;
 		if (code > said)
 			said = code;
@@ -514,6 +530,8 @@ static void run(struct joint *j)
 	if (!j->refused && (j->way[0].state == OPEN || j->way[1].state == OPEN)) {
 		int code = join_both(j);
 
+		if (code == OVER)
+			return;
 		if (code > said)
 			said = code;
 	}
@@ -573,7 +591,7 @@ static int start(struct weir_relay *r)
 	j->r = r;
 	j->loop = r->pool->loop;
 	j->timer.fn = timer_fired;
-	j->fine = (struct weir_io){.fn = fine_fired, .fd = -1};
+	j->fine = (struct weir_io){ .fn = fine_fired, .fd = -1 };
 	for (int i = 0; i < 2; i++) {
 		socklen_t n = sizeof(j->cookie[i]);
 
@@ -600,12 +618,8 @@ static void event(struct weir_relay *r, enum weir_end_of who, uint32_t events)
 	weir_relay_saw(s, events);
 	j->way[who].fin |= !!(events & (EPOLLRDHUP | EPOLLHUP));
 	if (events & (EPOLLERR | EPOLLHUP) &&
-	    !getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &error, &n) && error) {
-		moved(j, WEIR_CLIENT);
-		moved(j, WEIR_BACKEND);
-		broken(j, who, error);
-		return;
-	}
+	    !getsockopt(s->io.fd, SOL_SOCKET, SO_ERROR, &error, &n) && error)
+		j->way[who].error = error;
 	run(j);
 }
 

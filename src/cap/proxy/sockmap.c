@@ -84,10 +84,10 @@ static int load(struct weir_error *err)
 	const struct {
 		struct bpf_map *map;
 	} sized[] = {
-		{sockmap.skel->maps.weir_ways},
-		{sockmap.skel->maps.weir_ends},
-		{sockmap.skel->maps.weir_targets},
-		{sockmap.skel->maps.weir_sources},
+		{ sockmap.skel->maps.weir_ways },
+		{ sockmap.skel->maps.weir_ends },
+		{ sockmap.skel->maps.weir_targets },
+		{ sockmap.skel->maps.weir_sources },
 	};
 	int code;
 
@@ -138,7 +138,7 @@ static int open_all(uint64_t connections, struct weir_error *err)
 
 int weir_sockmap_open(uint64_t connections, struct weir_error *err)
 {
-	struct weir_error why = {""};
+	struct weir_error why = { "" };
 	int code;
 
 	weir_sockmap_close();
@@ -264,7 +264,7 @@ struct weir_sockmap_bell *weir_sockmap_bell_new(struct weir_loop *l, void (*rung
 	b->loop = l;
 	b->rung = rung;
 	b->ring = ring_buffer__new(sockmap.ring[number], one_event, b, NULL);
-	b->io = (struct weir_io){.fn = bell_event, .fd = sockmap.ring[number]};
+	b->io = (struct weir_io){ .fn = bell_event, .fd = sockmap.ring[number] };
 	if (b->ring && !weir_loop_add(l, &b->io, EPOLLIN))
 		return b;
 	b->io.fd = -1;

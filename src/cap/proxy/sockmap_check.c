@@ -44,12 +44,14 @@ struct plan {
 };
 
 static const struct plan plans[] = {
-	{.name = "an exchange both ways", .bytes = {200 * KIB, 200 * KIB}},
-	{.name = "bytes that are queued when it begins", .bytes = {70 * KIB, 0}, .queued = true},
-	{.name = "a FIN right behind bytes", .bytes = {512 * KIB, 0}},
-	{.name = "a FIN without bytes", .bytes = {0, 100 * KIB}, .fin_apart = true},
-	{.name = "a FIN of its own behind bytes", .bytes = {10, 3}, .fin_apart = true},
-	{.name = "a reader that stalls", .bytes = {3 * MIB, 2 * KIB}, .stalls = true},
+	{ .name = "an exchange both ways", .bytes = { 200 * KIB, 200 * KIB } },
+	{ .name = "bytes that are queued when it begins",
+	  .bytes = { 70 * KIB, 0 },
+	  .queued = true },
+	{ .name = "a FIN right behind bytes", .bytes = { 512 * KIB, 0 } },
+	{ .name = "a FIN without bytes", .bytes = { 0, 100 * KIB }, .fin_apart = true },
+	{ .name = "a FIN of its own behind bytes", .bytes = { 10, 3 }, .fin_apart = true },
+	{ .name = "a reader that stalls", .bytes = { 3 * MIB, 2 * KIB }, .stalls = true },
 };
 
 struct trial;
@@ -226,7 +228,7 @@ static void backend_event(struct weir_io *io, uint32_t events)
 
 static int ready(int fd, short events)
 {
-	struct pollfd p = {.fd = fd, .events = events};
+	struct pollfd p = { .fd = fd, .events = events };
 
 	return poll(&p, 1, CONNECT_MAX_MS) == 1 ? 0 : -ETIMEDOUT;
 }
@@ -303,14 +305,16 @@ static int make_trial(struct check *c, struct trial *t, int listener,
 
 static int make_trials(struct check *c, int family)
 {
-	struct weir_endpoint to = {.len = sizeof(to.in)};
+	struct weir_endpoint to = { .len = sizeof(to.in) };
 	weir_autoclose int listener = -1;
 	unsigned int first = c->n;
 	int code;
 
-	to.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	to.in = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	if (family == AF_INET6) {
-		to.in6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+		to.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+						.sin6_addr = in6addr_loopback };
 		to.len = sizeof(to.in6);
 	}
 	listener = weir_sock_listen(&to, 0, TRIALS, NULL);
@@ -424,8 +428,9 @@ static int run(struct check *c, struct weir_error *err)
 
 		t->check = c;
 		for (int k = 0; k < 2; k++) {
-			t->peer[k] = (struct peer){.io.fd = -1, .trial = t, .which = k};
-			t->relay.side[k] = (struct weir_relay_side){.io.fd = -1, .pipe = {-1, -1}};
+			t->peer[k] = (struct peer){ .io.fd = -1, .trial = t, .which = k };
+			t->relay.side[k] =
+				(struct weir_relay_side){ .io.fd = -1, .pipe = { -1, -1 } };
 		}
 	}
 	c->loop = weir_loop_new(err);
@@ -438,14 +443,17 @@ static int run(struct check *c, struct weir_error *err)
 	code6 = make_trials(c, AF_INET6);
 	/* A host may be without one of them. */
 	if (code && code6)
-		return weir_fail(err, code, "the engine sockmap cannot be tried on loopback connections (%s): bring lo up, or use another engine",
-				 strerror(-code));
+		return weir_fail(
+			err, code,
+			"the engine sockmap cannot be tried on loopback connections (%s): bring lo up, or use another engine",
+			strerror(-code));
 	start_all(c);
 	code = c->bad ? 0 : weir_loop_run(c->loop, err);
 	if (!code && c->bad)
-		code = weir_fail(err, -EOPNOTSUPP, "this kernel cannot be trusted with the engine sockmap (over IPv%d, with %s, %s): use splice, or another kernel",
-				 c->bad->family == AF_INET ? 4 : 6, c->bad->plan->name,
-				 c->bad->wrong);
+		code = weir_fail(
+			err, -EOPNOTSUPP,
+			"this kernel cannot be trusted with the engine sockmap (over IPv%d, with %s, %s): use splice, or another kernel",
+			c->bad->family == AF_INET ? 4 : 6, c->bad->plan->name, c->bad->wrong);
 	return code;
 }
 

@@ -20,12 +20,12 @@ enum weir_way_stop {
 };
 
 struct weir_way {
-	__u64 redirected; /* bytes given to the target's queue */
-	__u32 begun;	  /* the program has run: `next` is set */
-	__u32 next;	  /* sequence number of the byte that comes next */
+	__u64 redirected;  /* bytes given to the target's queue */
+	__u32 begun;	   /* the program has run: `next` is set */
+	__u32 next;	   /* sequence number of the byte that comes next */
 	__u64 first, last; /* bpf_ktime_get_ns() of redirects (last: coarse); 0: none */
-	__u32 stop;	  /* enum weir_way_stop; once set, stays */
-	__u32 base;	  /* the target's write_seq when `redirected` was 0 */
+	__u32 stop;	   /* enum weir_way_stop; once set, stays */
+	__u32 base;	   /* the target's write_seq when `redirected` was 0 */
 	/* Memory of what waits in the target's queue, at most: skbs since `mark` and
 	 * those of the stretch before it. When the target has written up to `mark`, the
 	 * stretch before it is gone, and a new one begins. */
@@ -35,7 +35,7 @@ struct weir_way {
 } __attribute__((aligned(64)));
 
 enum { WEIR_BELLS_MAX = 64 }; /* loops that have relays at a time */
-enum { WEIR_WAYS = 2 }; /* of a relay, by enum weir_end_of of their source */
+enum { WEIR_WAYS = 2 };	      /* of a relay, by enum weir_end_of of their source */
 
 /* Key of the sockets' maps and of `weir_ends`: a socket's cookie. */
 struct weir_way_end {

@@ -98,7 +98,7 @@ static void rate(void **state)
 		weir_limiter_leave(l, &a);
 	}
 	assert_in_range(begun, 104, 105); /* the burst and 100 */
-	now -= SEC / 1000; /* the bucket is as the last one left it */
+	now -= SEC / 1000;		  /* the bucket is as the last one left it */
 	assert_int_equal(weir_limiter_enter(l, &limits, &a, now), WEIR_END_LIMIT_RATE);
 	assert_int_equal(weir_limiter_enter(l, &limits, &b, now), WEIR_ENDS);
 	weir_limiter_free(l);
