@@ -2,8 +2,10 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -147,6 +149,15 @@ int weir_sock_connect(const struct weir_endpoint *to, const struct weir_endpoint
 	if (!*ret_done && errno != EINPROGRESS)
 		return -errno;
 	return WEIR_TAKE_FD(fd);
+}
+
+int weir_sock_most(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)limit.rlim_cur - (limit.rlim_cur < 512 ? (int)limit.rlim_cur / 8 : 64);
 }
 
 int weir_sock_error(int fd)

@@ -26,6 +26,9 @@ int weir_sock_accept(int fd, struct weir_endpoint *ret_peer);
  * -errno. */
 int weir_sock_connect(const struct weir_endpoint *to, const struct weir_endpoint *from,
 		      unsigned int flags, bool *ret_done);
+/* The number below which descriptors of connections are to stay, so that the rest of the
+ * process has some when they are all in use: RLIMIT_NOFILE less 64, or an eighth of it. */
+int weir_sock_most(void);
 /* SO_ERROR: 0 or a negative errno. */
 int weir_sock_error(int fd);
 struct weir_keepalive {

@@ -91,6 +91,8 @@ void weir_conn_end(struct weir_conn *c, enum weir_proxy_end end, int error, unsi
 	close_side(c, WEIR_BACKEND, reset);
 	if (c->backend_state)
 		atomic_fetch_sub(&c->backend_state->open, 1);
+	if (c->holds)
+		weir_limiter_let_go(w->shared->limiter);
 	if (c->limited)
 		weir_limiter_leave(w->shared->limiter, &c->source);
 	weir_proxy_config_unref(c->cfg);
@@ -226,6 +228,9 @@ enum weir_proxy_end weir_conn_enter(struct weir_conn *c)
 	enum weir_proxy_end end;
 
 	c->source = weir_limiter_key(&a);
+	if (c->holds)
+		weir_limiter_let_go(w->shared->limiter);
+	c->holds = false;
 	if (!weir_proxy_config_allows(c->cfg, &a))
 		return WEIR_END_SOURCE;
 	end = weir_limiter_enter(w->shared->limiter, &c->cfg->limits, &c->source,
@@ -244,7 +249,10 @@ static enum weir_proxy_end admit(struct weir_conn *c)
 	if (!c->listen->n_proxies)
 		return weir_conn_enter(c);
 	/* Who the client is, a trusted proxy's header tells first. */
-	return in_any(c->listen->proxies, c->listen->n_proxies, &a) ? WEIR_ENDS : WEIR_END_SOURCE;
+	if (!in_any(c->listen->proxies, c->listen->n_proxies, &a))
+		return WEIR_END_SOURCE;
+	c->holds = weir_limiter_hold(c->worker->shared->limiter, &c->cfg->limits);
+	return c->holds ? WEIR_ENDS : WEIR_END_LIMIT_CONNECTIONS;
 }
 
 /* The address that the client came to: the listener's own, unless that is a wildcard. */

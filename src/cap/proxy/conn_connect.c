@@ -88,8 +88,10 @@ static void begin_relay(struct weir_conn *c, uint32_t events)
 	struct weir_endpoint local = { 0 };
 	bool is_unix = c->backend.sa.sa_family == AF_UNIX;
 
-	if (!is_unix)
-		weir_sock_name(s->io.fd, &local);
+	if (!is_unix && !weir_sock_name(s->io.fd, &local) && weir_conn_came_back(c, &local)) {
+		target_failed(c, WEIR_END_LOOP, 0);
+		return;
+	}
 	if (!is_unix && c->cfg->keepalive.idle_ns)
 		weir_sock_keepalive(s->io.fd, &c->cfg->keepalive);
 	atomic_fetch_add_explicit(&c->backend_state->connected, 1, memory_order_relaxed);
@@ -147,6 +149,10 @@ static int connect_to(struct weir_conn *c, const struct weir_endpoint *to, bool 
 	/* Idle pipes are the first to go. */
 	if (no_descriptors(fd) && weir_relay_pool_trim(c->worker->pool))
 		fd = weir_sock_connect(to, bound ? &from : NULL, flags, ret_done);
+	if (fd >= c->worker->most_fd) {
+		close(fd);
+		fd = -EMFILE;
+	}
 	return fd;
 }
 
@@ -419,21 +425,25 @@ static void answered(struct weir_post *p)
 }
 
 /* The name is not known. Its answer is waited for once: one that is lost again at once, or
- * could not be asked for, is a failure. So is a second name while the answer to the
- * first one, which was given up, is still under way. */
+ * could not be asked for, is a failure. While the message of a name that was given up is
+ * still under way there is none for this one: it is looked up again when that one comes. */
 static void ask(struct weir_conn *c, const char *name)
 {
 	struct weir_worker *w = c->worker;
 
-	if (c->asked || c->waits_for_answer) {
+	if (c->asked) {
 		target_failed(c, WEIR_END_RESOLVE, 0);
 		return;
 	}
 	weir_account_add(&w->account, WEIR_TOTAL_NAME_MISSES, 1);
 	c->asked = true;
+	weir_conn_show(c->state, WEIR_CONN_RESOLVE);
+	if (c->waits_for_answer) {
+		weir_names_want(w->shared->names, name, w->loop, NULL);
+		return;
+	}
 	c->waits_for_answer = true;
 	c->answer.fn = answered;
-	weir_conn_show(c->state, WEIR_CONN_RESOLVE);
 	weir_names_want(w->shared->names, name, w->loop, &c->answer);
 }
 

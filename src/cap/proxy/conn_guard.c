@@ -95,6 +95,25 @@ static bool leads_to(struct weir_worker *w, const struct weir_proxy_listen *l,
 	return is_own(w, &a);
 }
 
+/* Addresses that no interface has can be this host's, too (`ip route add local`). The kernel
+ * takes what is its own as the source when it connects to itself: so the connection tells,
+ * before a byte is sent. */
+bool weir_conn_came_back(const struct weir_conn *c, const struct weir_endpoint *local)
+{
+	struct weir_addr a = weir_endpoint_addr(local), b = weir_endpoint_addr(&c->backend);
+
+	if (memcmp(&a, &b, sizeof(a)) != 0)
+		return false;
+	for (size_t i = 0; i < c->cfg->n_listens; i++) {
+		struct weir_addr at = weir_endpoint_addr(&c->cfg->listens[i].address);
+
+		if (is_unspecified(&at) && weir_endpoint_port(&c->backend) ==
+						   weir_endpoint_port(&c->cfg->listens[i].address))
+			return true;
+	}
+	return false;
+}
+
 bool weir_conn_is_loop(struct weir_conn *c, const struct weir_endpoint *to)
 {
 	struct weir_endpoint arrived = c->local;

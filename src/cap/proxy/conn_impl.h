@@ -55,6 +55,7 @@ struct weir_conn {
 	uint32_t extra; /* bytes of our PROXY header before the hello */
 	uint32_t discarded;
 	bool watched; /* the client is in the loop */
+	bool holds;   /* a place in the limiter, before it is known whose */
 	bool listed, limited, engine_told, demotion_told;
 	bool asked;		     /* for the present target's name */
 	bool waits_for_answer, dead; /* ended meanwhile */
@@ -100,6 +101,7 @@ struct weir_worker {
 	struct weir_proxy_config *cfg;
 	struct weir_listener **listener;
 	size_t n_listeners;
+	int most_fd;		 /* weir_sock_most() */
 	int reserve;		 /* a descriptor to be given up when there are none left; -1 */
 	struct weir_timer again; /* when accepting goes on after a pause */
 
@@ -170,6 +172,7 @@ void weir_conn_free_race(struct weir_conn *c);
 
 /* Would a connection to @to come back to this proxy? */
 bool weir_conn_is_loop(struct weir_conn *c, const struct weir_endpoint *to);
+bool weir_conn_came_back(const struct weir_conn *c, const struct weir_endpoint *local);
 
 /* ---- worker_account.c */
 

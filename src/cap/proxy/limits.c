@@ -232,6 +232,19 @@ enum weir_proxy_end weir_limiter_enter(struct weir_proxy_limiter *l,
 	return ret;
 }
 
+bool weir_limiter_hold(struct weir_proxy_limiter *l, const struct weir_proxy_limits *limits)
+{
+	if (atomic_fetch_add(&l->open, 1) < limits->connections)
+		return true;
+	atomic_fetch_sub(&l->open, 1);
+	return false;
+}
+
+void weir_limiter_let_go(struct weir_proxy_limiter *l)
+{
+	atomic_fetch_sub(&l->open, 1);
+}
+
 void weir_limiter_leave(struct weir_proxy_limiter *l, const struct weir_addr *source)
 {
 	struct weir_addr key = weir_limiter_key(source);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -22,6 +23,10 @@ enum weir_proxy_end weir_limiter_enter(struct weir_proxy_limiter *l,
 				       const struct weir_proxy_limits *limits,
 				       const struct weir_addr *source, uint64_t now);
 void weir_limiter_leave(struct weir_proxy_limiter *l, const struct weir_addr *source);
+/* A place among the open connections while it is not known yet whose it is (behind a PROXY
+ * header); given back before weir_limiter_enter(). */
+bool weir_limiter_hold(struct weir_proxy_limiter *l, const struct weir_proxy_limits *limits);
+void weir_limiter_let_go(struct weir_proxy_limiter *l);
 uint64_t weir_limiter_open(const struct weir_proxy_limiter *l);
 /* How a source is counted: itself, or its /64. */
 struct weir_addr weir_limiter_key(const struct weir_addr *source);

@@ -33,6 +33,30 @@ static bool splice_is_missing(void)
 	return splice(-1, NULL, -1, NULL, 1, 0) < 0 && errno != EBADF;
 }
 
+static int receive_buffer(int fd)
+{
+	int size = 0;
+	socklen_t n = sizeof(size);
+
+	return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &n) ? 0 : size;
+}
+
+/* False where it would be smaller (net.core.rmem_max). The kernel doubles the number. */
+static bool bound_buffer(int fd)
+{
+	const int half = WEIR_RELAY_QUEUE / 2;
+
+	return !setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half)) &&
+	       receive_buffer(fd) >= (int)WEIR_RELAY_QUEUE;
+}
+
+static bool can_bound(void)
+{
+	weir_autoclose int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && bound_buffer(fd);
+}
+
 struct weir_relay_pool *weir_relay_pool_new(struct weir_loop *l, struct weir_error *err)
 {
 	struct weir_relay_pool *p = calloc(1, sizeof(*p));
@@ -46,7 +70,9 @@ struct weir_relay_pool *weir_relay_pool_new(struct weir_loop *l, struct weir_err
 	}
 	p->loop = l;
 	p->turn.fn = take_turns;
+	p->most_fd = weir_sock_most();
 	p->no_splice = splice_is_missing();
+	p->bounds = can_bound();
 	return p;
 }
 
@@ -93,6 +119,12 @@ int weir_relay_take_pipe(struct weir_relay_pool *p, struct weir_relay_side *s)
 		s->pipe[0] = s->pipe[1] = -1;
 		return -errno;
 	}
+	if (s->pipe[0] >= p->most_fd || s->pipe[1] >= p->most_fd) {
+		close(s->pipe[0]);
+		close(s->pipe[1]);
+		s->pipe[0] = s->pipe[1] = -1;
+		return -EMFILE;
+	}
 	atomic_fetch_add_explicit(&p->pipes, 1, memory_order_relaxed);
 	return 0;
 }
@@ -114,6 +146,17 @@ void weir_relay_give_pipe(struct weir_relay_pool *p, struct weir_relay_side *s)
 
 /* ---- Both directions */
 
+void weir_relay_bound(struct weir_relay *r, enum weir_end_of from, bool ahead)
+{
+	struct weir_relay_side *s = &r->side[from];
+
+	s->bound_at = s->bytes;
+	if (!r->pool->bounds || s->bounded)
+		return;
+	if (ahead || receive_buffer(s->io.fd) > (int)WEIR_RELAY_QUEUE)
+		s->bounded = bound_buffer(s->io.fd);
+}
+
 void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t n)
 {
 	struct weir_relay_side *s = &r->side[from];
@@ -128,6 +171,8 @@ void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t 
 		n -= extra;
 	}
 	show(s->bytes, s->bytes + n);
+	if (s->bytes - s->bound_at > WEIR_RELAY_ROUND)
+		weir_relay_bound(r, from, false);
 }
 
 bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n)

@@ -46,6 +46,7 @@ struct weir_relay_side {
 	bool fin;		 /* has sent its FIN: behind a short read there is no more */
 	bool ended;		 /* its FIN was read: no more bytes come */
 	bool shut;		 /* our FIN was sent to it */
+	bool bounded;		 /* its receive queue does not grow any more */
 	uint64_t bytes;		 /* read from it and delivered to the other one's socket */
 	/* Of the direction that begins here: what has been read and waits for the
 	 * other socket. */
@@ -54,6 +55,7 @@ struct weir_relay_side {
 	uint8_t *held;		 /* bytes in memory, from held_at to held_len; owned */
 	uint32_t held_at, held_len, held_size; /* ...of held_size bytes */
 	uint32_t full_reads;	 /* in a row: bulk, for which splice pays */
+	uint64_t bound_at;	 /* `bytes` when its queue was looked at last */
 };
 
 struct weir_engine;

@@ -106,6 +106,7 @@ bool weir_relay_copy(struct weir_relay *r, enum weir_end_of from)
 	if (sent == n)
 		return true;
 	o->writable = false;
+	weir_relay_bound(r, from, false);
 	return hold(r, from, (uint32_t)sent, (uint32_t)n);
 }
 

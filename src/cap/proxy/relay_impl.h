@@ -16,6 +16,7 @@
  * much has been moved still gets its share. */
 #define WEIR_RELAY_ROUND (4u << 20)
 #define WEIR_RELAY_SHARE (256u << 10)
+#define WEIR_RELAY_QUEUE (6U << 20) /* memory of what was received and is not read */
 #define WEIR_RELAY_PIPES 64  /* idle ones that are kept */
 #define WEIR_RELAY_SPARES 16 /* idle buffers that are kept */
 
@@ -26,7 +27,9 @@ struct weir_relay_pool {
 	unsigned int n_spares;
 	int pipe[WEIR_RELAY_PIPES][2];
 	unsigned int n_pipes;
+	int most_fd;	/* weir_sock_most() */
 	bool no_splice; /* not to be had here */
+	bool bounds;	/* may bound a receive queue to WEIR_RELAY_QUEUE */
 	_Atomic uint64_t pipes, relays;
 	uint64_t round;			/* weir_loop_now() of it */
 	uint64_t left;			/* of WEIR_RELAY_ROUND in it */
@@ -51,6 +54,10 @@ bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n);
 /* A write failed with errno. As a step. */
 bool weir_relay_write_none(struct weir_relay *r, enum weir_end_of from);
 void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t n);
+
+/* The system may let a receive queue grow far beyond WEIR_RELAY_QUEUE (from Linux 6.16 on
+ * to 32 MiB). Where it has, not any more; @ahead: where it has not yet, too. */
+void weir_relay_bound(struct weir_relay *r, enum weir_end_of from, bool ahead);
 
 int weir_relay_take_pipe(struct weir_relay_pool *p, struct weir_relay_side *s);
 /* One that holds bytes is closed. */

@@ -254,7 +254,7 @@ static int at_end(struct joint *j, enum weir_end_of from)
 	return LATER;
 }
 
-static int pump(struct joint *j, enum weir_end_of from)
+static int give(struct joint *j, enum weir_end_of from)
 {
 	struct weir_relay_side *s = &j->r->side[from], *o = &j->r->side[!from];
 	uint64_t share = s->bytes + WEIR_RELAY_ROUND;
@@ -265,7 +265,15 @@ static int pump(struct joint *j, enum weir_end_of from)
 		if (!weir_relay_copy(j->r, from))
 			return OVER;
 	}
-	return s->ended && !s->held ? at_end(j, from) : NOTHING;
+	return NOTHING;
+}
+
+static int pump(struct joint *j, enum weir_end_of from)
+{
+	const struct weir_relay_side *s = &j->r->side[from];
+	int code = give(j, from);
+
+	return code == NOTHING && s->ended && !s->held ? at_end(j, from) : code;
 }
 
 /* ---- Joining */
@@ -291,6 +299,7 @@ static int join_targets(struct joint *j)
 		int code, fd = j->r->side[i].io.fd;
 
 		make_room(fd);
+		weir_relay_bound(j->r, (enum weir_end_of)i, true);
 		code = weir_sockmap_join_target(j->place, (enum weir_end_of)i, fd);
 		if (code)
 			return code;
@@ -423,11 +432,16 @@ static int gate(struct joint *j, enum weir_end_of from)
 }
 
 /* The source was reset. What had come before, such as a server's last word, is given on
- * first: it is with a kernel worker, whose turn comes soon. */
+ * first, where there is room: it is in the source's queue, or with a kernel worker, whose
+ * turn comes soon. */
 static int failed(struct joint *j, enum weir_end_of from)
 {
-	if (j->way[from].state == KERNEL && j->waits < FINE_WAITS && !all_given(j, from))
+	enum state state = j->way[from].state;
+
+	if (state == KERNEL && j->waits < FINE_WAITS && !all_given(j, from))
 		return LATER;
+	if ((state == OPEN || state == USER) && give(j, from) == OVER)
+		return OVER;
 	return broken(j, from, j->way[from].error);
 }
 

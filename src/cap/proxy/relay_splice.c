@@ -25,8 +25,10 @@ static bool empty_pipe(struct weir_relay *r, enum weir_end_of from)
 		return weir_relay_write_none(r, from);
 	weir_relay_delivered(r, from, (uint32_t)n);
 	s->piped -= (uint32_t)n;
-	if (s->piped)
+	if (s->piped) {
 		o->writable = false; /* the kernel went on until it could not */
+		weir_relay_bound(r, from, false);
+	}
 	return true;
 }
 

@@ -415,6 +415,7 @@ struct weir_worker *weir_worker_new(unsigned int number, struct weir_proxy_share
 	w->number = number;
 	w->shared = s;
 	w->reserve = -1;
+	w->most_fd = weir_sock_most();
 	pthread_mutex_init(&w->lock, NULL);
 	code = set_up(w, err);
 	if (!code)

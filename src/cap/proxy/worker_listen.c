@@ -106,6 +106,10 @@ static int accept_one(struct weir_listener *l)
 		return refuse_one(l);
 	if (fd < 0)
 		return fd;
+	if (fd >= w->most_fd) {
+		weir_conn_refuse(w, l->listen, fd, &peer, WEIR_END_NO_DESCRIPTORS, EMFILE);
+		return 0;
+	}
 	weir_conn_begin(w, l->listen, fd, &peer);
 	return 0;
 }
