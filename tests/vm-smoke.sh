@@ -172,6 +172,43 @@ default_drop() {
 	"$weir" unload >/dev/null && ip netns exec "$peer" ping -c 1 -W 1 192.0.2.1 >/dev/null
 }
 
+# Two names at one port, each with a certificate of its own that the client checks; a name
+# without a route, and a source that is not allowed, get nothing.
+proxy() {
+	local name pids="" port=8441 said proxy
+	rm -f "$work/log"
+	for name in one two; do
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \
+			-subj "/CN=$name.test" -addext "subjectAltName=DNS:$name.test" -keyout "$work/$name.key" -out "$work/$name.crt" \
+			2>/dev/null || return 1
+		openssl s_server -quiet -accept "127.0.0.1:$port" -cert "$work/$name.crt" \
+			-key "$work/$name.key" -www >/dev/null 2>&1 &
+		pids="$pids $!"
+		port=$((port + 1))
+	done
+	"$weir" proxy --listen 192.0.2.1:443 --allow-source 192.0.2.2 --engine "$1" --log "$work/log" \
+		--route "one.test=127.0.0.1:8441" --route "two.test=127.0.0.1:8442" \
+		2>"$work/err" &
+	proxy=$!
+	until grep -qs listening "$work/err" || ! kill -0 "$proxy" 2>/dev/null; do sleep 0.1; done
+	settled
+	said=0
+	for name in one two three; do
+		visit "$name" || said=$((said + 1))
+	done
+	"$weir" proxy status >/dev/null && kill "$proxy" && wait "$proxy"
+	# shellcheck disable=SC2086 # a list
+	kill $pids
+	cat "$work/err"
+	[ "$said" = 1 ] && grep -q '"reason":"no_match"' "$work/log" &&
+		[ "$(grep -c '"reason":"done"' "$work/log")" = 2 ]
+}
+
+visit() {
+	ip netns exec "$peer" curl -s -o /dev/null --max-time 30 --cacert "$work/$1.crt" \
+		--resolve "$1.test:443:192.0.2.1" "https://$1.test/"
+}
+
 [ "$(id -u)" = 0 ] || { echo "skip vm-smoke: needs root"; exit 77; }
 [ "${1:-}" != all ] || programs
 check network network
@@ -199,6 +236,10 @@ for hook in xdp tc netfilter; do
 done
 check filter-default-drop default_drop
 check filter-default-drop-left-nothing left_nothing
+for engine in splice copy sockmap; do
+	check proxy-$engine proxy $engine
+	check proxy-$engine-left-nothing left_nothing
+done
 if [ "${1:-}" = all ]; then
 	for capture in tc af_packet pcap; do
 		if [ $capture = tc ] && ! "$weir" doctor --json |
