@@ -105,14 +105,24 @@ static __always_inline __u32 refused(struct weir_way *w, const struct tcp_sock *
 	return room < (__s64)cost ? WEIR_WAY_ROOM : 0;
 }
 
-/* Where nobody can be told (the ring is full), the program goes on: soon there is room. */
-static __always_inline bool told(const struct weir_way *w)
+/* Stop, and tell of it, in this order. Where nobody can be told (the ring is full) the
+ * program goes on, unless it @must stop: there is room soon. */
+static __always_inline bool stop_for(struct weir_way *w, __u32 why, bool must)
 {
 	__u32 bell = w->bell;
-	__u64 token = w->token;
+	__u64 *token;
 	void *ring = bpf_map_lookup_elem(&weir_bells, &bell);
 
-	return ring && !bpf_ringbuf_output(ring, &token, sizeof(token), 0);
+	token = ring ? bpf_ringbuf_reserve(ring, sizeof(*token), 0) : NULL;
+	if (!token) {
+		if (must)
+			w->stop = why;
+		return must;
+	}
+	w->stop = why;
+	*token = w->token;
+	bpf_ringbuf_submit(token, 0);
+	return true;
 }
 
 /* Either @skb is on its way to the target, or the direction has stopped. */
@@ -130,13 +140,10 @@ static __always_inline void redirect(struct __sk_buff *skb, struct weir_way *w, 
 			stop = refused(w, tp, skb->len, cost);
 		bpf_sk_release(sk);
 	}
-	if (stop && (told(w) || stop == WEIR_WAY_TARGET)) {
-		w->stop = stop;
+	if (stop && stop_for(w, stop, stop == WEIR_WAY_TARGET))
 		return;
-	}
 	if (bpf_sk_redirect_map(skb, &weir_targets, target, 0) != SK_PASS) {
-		w->stop = WEIR_WAY_TARGET;
-		told(w);
+		stop_for(w, WEIR_WAY_TARGET, true);
 		return;
 	}
 	w->cost += cost;
@@ -201,8 +208,7 @@ int weir_relay_verdict(struct __sk_buff *skb)
 	if (w->stop == WEIR_WAY_BROKEN)
 		return SK_DROP;
 	if (!cut_repeated(skb, w)) {
-		w->stop = WEIR_WAY_BROKEN;
-		told(w);
+		stop_for(w, WEIR_WAY_BROKEN, true);
 		return SK_DROP;
 	}
 	/* The skb of a bare FIN. Redirected, it would break the target's sending. */
