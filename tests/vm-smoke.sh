@@ -197,6 +197,8 @@ proxy() {
 		visit "$name" || said=$((said + 1))
 	done
 	"$weir" proxy status >/dev/null && kill "$proxy" && wait "$proxy"
+	# The rule store of the allowlist stays for the next one.
+	"$weir" unload >/dev/null
 	# shellcheck disable=SC2086 # a list
 	kill $pids
 	cat "$work/err"

@@ -163,7 +163,7 @@ static int all_given(const struct joint *j, enum weir_end_of from)
 	uint64_t now = 0;
 	int code = given(j->r->side[!from].io.fd, &now);
 
-	return code ? code : now - w->given >= redirected(w);
+	return code ? code : now >= w->given + redirected(w); /* it may be less than w->given */
 }
 
 /* Is the FIN next, behind bytes that have all been seen, by the program or by user space?
