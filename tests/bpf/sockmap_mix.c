@@ -109,7 +109,8 @@ static struct plan make_plan(unsigned int number)
 
 		t->stall_at = draw(&x) % 3 == 0 && there ? draw(&x) % there : NEVER;
 		t->stall = draw(&x) % 60 * NS_PER_MS;
-		t->buffer = draw(&x) % 3 ? 0 : 4096 << draw(&x) % 6;
+		/* Much below a segment of the loopback, TCP waits for its persist timer. */
+		t->buffer = draw(&x) % 3 ? 0 : 32768 << draw(&x) % 4;
 	}
 	p.part[draw(&x) % 2].fin_last = draw(&x) % 2;
 	for (int i = 0; i < 2; i++)
