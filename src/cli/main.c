@@ -16,6 +16,7 @@
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/status/cmd.h"
+#include "cap/steer/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
 #include "cli/help.h"
@@ -25,6 +26,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
 	&weir_filter_verb,
 	&weir_proxy_verb,
+	&weir_steer_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
 	&weir_help_verb,
