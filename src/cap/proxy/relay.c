@@ -70,6 +70,7 @@ struct weir_relay_pool *weir_relay_pool_new(struct weir_loop *l, struct weir_err
 	}
 	p->loop = l;
 	p->turn.fn = take_turns;
+	p->last = &p->waiting;
 	p->most_fd = weir_sock_most();
 	p->no_splice = splice_is_missing();
 	p->bounds = can_bound();
@@ -230,11 +231,10 @@ static void wait_for_turn(struct weir_relay *r)
 
 	if (r->prev)
 		return;
-	r->next = p->waiting;
-	r->prev = &p->waiting;
-	if (r->next)
-		r->next->prev = &r->next;
-	p->waiting = r;
+	r->next = NULL;
+	r->prev = p->last;
+	*p->last = r;
+	p->last = &r->next;
 	weir_timer_set(p->loop, &p->turn, 0);
 }
 
@@ -245,11 +245,13 @@ static void leave_turns(struct weir_relay *r)
 	*r->prev = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
+	else
+		r->pool->last = r->prev;
 	r->prev = NULL;
 }
 
-/* Bytes that a direction may move now. */
-static uint64_t share_of_round(struct weir_relay_pool *p)
+/* Bytes that a direction may move now; 0: it has to wait. */
+static uint64_t share_of_round(struct weir_relay_pool *p, const struct weir_relay_side *s)
 {
 	uint64_t now = weir_loop_now(p->loop);
 
@@ -257,7 +259,12 @@ static uint64_t share_of_round(struct weir_relay_pool *p)
 		p->round = now;
 		p->left = WEIR_RELAY_ROUND;
 	}
-	return p->left > WEIR_RELAY_SHARE ? p->left : WEIR_RELAY_SHARE;
+	if (p->left <= WEIR_RELAY_SHARE)
+		return s->full_reads < WEIR_RELAY_BULK_AFTER || p->turning ? WEIR_RELAY_SHARE : 0;
+	/* Who waits goes first. */
+	if (p->waiting && !p->turning && s->full_reads >= WEIR_RELAY_BULK_AFTER)
+		return 0;
+	return p->left;
 }
 
 static void use_share(struct weir_relay_pool *p, uint64_t moved)
@@ -269,7 +276,7 @@ static void use_share(struct weir_relay_pool *p, uint64_t moved)
 static bool flow(struct weir_relay *r, enum weir_end_of from, weir_relay_step *step)
 {
 	struct weir_relay_side *s = &r->side[from];
-	uint64_t before = s->bytes, share = share_of_round(r->pool);
+	uint64_t before = s->bytes, share = share_of_round(r->pool, s);
 
 	while (can_move(r, from)) {
 		if (s->bytes - before >= share) {
@@ -328,15 +335,18 @@ static void take_turns(struct weir_timer *t)
 {
 	struct weir_relay_pool *p =
 		(struct weir_relay_pool *)((char *)t - offsetof(struct weir_relay_pool, turn));
-	struct weir_relay *list = p->waiting, *r;
+	struct weir_relay *r;
 
-	p->waiting = NULL;
-	if (list)
-		list->prev = &list;
-	while ((r = list)) {
+	p->turning = true;
+	while ((r = p->waiting)) {
 		leave_turns(r);
 		r->engine->event(r, WEIR_CLIENT, 0);
+		if (p->left <= WEIR_RELAY_SHARE)
+			break;
 	}
+	p->turning = false;
+	if (p->waiting)
+		weir_timer_set(p->loop, &p->turn, 0);
 }
 
 /* ---- Start and end */

@@ -11,9 +11,12 @@
 
 #define WEIR_RELAY_READ 65536 /* bytes read at once, and what a pipe takes */
 #define WEIR_RELAY_BULK 16384 /* a read from here on is a large one */
-/* A direction that is in full flow is kept on, for what has just come is in the cache: up to
- * so many bytes in a round of the loop, of all relays together. Whoever comes when that
- * much has been moved still gets its share. */
+#define WEIR_RELAY_BULK_AFTER 2 /* large reads in a row: a direction in full flow */
+/* A direction in full flow is kept on, for what has just come is in the cache: up to so
+ * many bytes in a round of the loop, of all relays together. When that much has been
+ * moved, others in full flow wait for the next round, in the order in which they came;
+ * whoever is not in full flow gets its share at once. So a small message waits for one
+ * round's bytes (about 2 ms), however many connections are in full flow. */
 #define WEIR_RELAY_ROUND (4u << 20)
 #define WEIR_RELAY_SHARE (256u << 10)
 #define WEIR_RELAY_QUEUE (6U << 20) /* memory of what was received and is not read */
@@ -34,7 +37,9 @@ struct weir_relay_pool {
 	uint64_t round;			/* weir_loop_now() of it */
 	uint64_t left;			/* of WEIR_RELAY_ROUND in it */
 	struct weir_timer turn;		/* of those below */
-	struct weir_relay *waiting;	/* had their share of the round */
+	struct weir_relay *waiting;	/* had their share of the round; first come, first served */
+	struct weir_relay **last;	/* the end of that list */
+	bool turning;			/* it is the turn of one of them */
 	struct weir_sockmap_bell *bell; /* the engine sockmap's; NULL: not needed yet */
 };
 

@@ -12,8 +12,7 @@
 
 #include "cap/proxy/relay_impl.h"
 
-#define BULK_AFTER 2 /* large reads in a row: splice from here on */
-#define BULK_MOST 4  /* ...and this many small ones back from here */
+#define BULK_MOST 4 /* large reads in a row: so many small ones end the full flow */
 #define FLAGS (SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
 
 static bool empty_pipe(struct weir_relay *r, enum weir_end_of from)
@@ -56,7 +55,7 @@ static bool step(struct weir_relay *r, enum weir_end_of from)
 
 	if (s->piped)
 		return empty_pipe(r, from);
-	if (s->held || s->urgent || s->full_reads < BULK_AFTER)
+	if (s->held || s->urgent || s->full_reads < WEIR_RELAY_BULK_AFTER)
 		return weir_relay_copy(r, from);
 	if (s->pipe[0] < 0 && weir_relay_take_pipe(r->pool, s)) {
 		s->full_reads = 0; /* no descriptors: copied, and tried again later */
