@@ -5,21 +5,17 @@
  * change the filter meanwhile.
  */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/live.h"
 #include "base/table.h"
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/filter/filter_cmd.h"
-
-#define EVERY_MS 1000
 
 struct drop_row { /* an interface at a hook */
 	struct weir_policy_iface iface;
@@ -348,94 +344,33 @@ static void render_json(const struct picture *now, struct weir_buf *out)
 
 /* ---- The run */
 
-struct screen {
-	bool live; /* a picture in place */
-	int signals;
-	struct weir_keys keys;
-	uint64_t end; /* CLOCK_MONOTONIC ns; 0 = none */
-};
-
-static int screen_open(struct screen *s, const struct weir_filter_cmd *c, struct weir_error *err)
-{
-	sigset_t mask;
-
-	s->live = isatty(STDOUT_FILENO) && !c->json && !c->once;
-	s->end = c->for_ns ? weir_clock_mono() + c->for_ns : 0;
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGHUP);
-	sigprocmask(SIG_BLOCK, &mask, NULL);
-	s->signals = signalfd(-1, &mask, SFD_CLOEXEC);
-	if (s->signals < 0)
-		return weir_fail(err, -errno, "cannot wait for signals: %s", strerror(errno));
-	s->keys.on = false;
-	if (s->live)
-		weir_keys_open(&s->keys);
-	return 0;
-}
-
-static void screen_close(struct screen *s)
-{
-	weir_keys_close(&s->keys);
-	close(s->signals);
-}
-
-/* Until the next look; false: it is over. */
-static bool screen_wait(struct screen *s)
-{
-	uint64_t next = weir_clock_mono() + EVERY_MS * 1000000ULL;
-
-	if (s->end && s->end < next)
-		next = s->end;
-	for (;;) {
-		struct pollfd fds[] = {
-			{ .fd = s->signals, .events = POLLIN },
-			{ .fd = s->keys.on ? STDIN_FILENO : -1, .events = POLLIN },
-		};
-		uint64_t now = weir_clock_mono();
-		char key;
-
-		if (now >= next)
-			return !s->end || now < s->end;
-		if (poll(fds, WEIR_ARRAY_SIZE(fds), (int)((next - now) / 1000000) + 1) < 0)
-			return false;
-		if (fds[0].revents)
-			return false;
-		if (fds[1].revents && (read(STDIN_FILENO, &key, 1) != 1 || key == 'q'))
-			return false;
-	}
-}
-
-static int show(const struct weir_filter_cmd *c, const struct screen *s, const struct picture *now,
-		const struct picture *before)
+static int show(const struct weir_filter_cmd *c, struct weir_live *l, const struct picture *now,
+		const struct picture *before, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf out = { 0 };
 	int rows = 0, columns;
 
-	if (s->live) {
+	if (l->screen)
 		weir_term_size(STDOUT_FILENO, &columns, &rows);
-		weir_buf_adds(&out, "\033[H\033[2J");
-	}
 	if (c->json)
 		render_json(now, &out);
-	else if (s->live || c->once)
+	else if (l->screen || c->once)
 		render_picture(now, before,
 			       rows > 24 ? (size_t)rows - 16 :
-			       s->live	 ? 8 :
+			       l->screen ? 8 :
 					   SIZE_MAX,
 			       &out);
 	else
 		render_lines(now, before, &out);
-	return weir_buf_flush(&out, STDOUT_FILENO); /* -ENOMEM where an append failed */
+	return weir_live_show(l, &out, err); /* -ENOMEM where an append failed */
 }
 
 /* With --once there is one picture: at once, or with --for at the end, which can tell
  * rates. Otherwise the end has a last one too, so that nothing counted is left out. */
-static int run(struct weir_filter_cmd *c, struct screen *s, struct weir_error *err)
+static int run(struct weir_filter_cmd *c, struct weir_live *l, struct weir_error *err)
 {
 	struct picture before = { 0 }, now = { 0 };
-	bool more = !c->once || s->end;
+	bool more = !c->once || l->end;
 	int ret;
 
 	for (;;) {
@@ -444,10 +379,10 @@ static int run(struct weir_filter_cmd *c, struct screen *s, struct weir_error *e
 		now = (struct picture){ 0 };
 		ret = look(&now, err);
 		if (!ret && (!c->once || !more))
-			ret = show(c, s, &now, &before);
+			ret = show(c, l, &now, &before, err);
 		if (ret || !more)
 			break;
-		more = screen_wait(s);
+		more = weir_live_wait(l, -1) == WEIR_LIVE_LOOK;
 	}
 	picture_free(&before);
 	picture_free(&now);
@@ -456,17 +391,13 @@ static int run(struct weir_filter_cmd *c, struct screen *s, struct weir_error *e
 
 int weir_filter_do_drops(struct weir_filter_cmd *c, struct weir_error *err)
 {
-	struct screen s;
-	int ret = screen_open(&s, c, err);
+	bool screen = isatty(STDOUT_FILENO) && !c->json && !c->once;
+	struct weir_live l;
+	int ret = weir_live_open(&l, screen, WEIR_NSEC_PER_SEC, c->for_ns, err);
 
 	if (ret)
 		return ret;
-	ret = run(c, &s, err);
-	screen_close(&s);
-	if (ret == -EPIPE)
-		return WEIR_EXIT_DONE;
-	if (ret && !err->msg[0])
-		weir_fail(err, ret, "cannot write to standard output (%s): send it elsewhere",
-			  strerror(-ret));
-	return ret;
+	ret = run(c, &l, err);
+	weir_live_close(&l);
+	return ret == -EPIPE ? WEIR_EXIT_DONE : ret;
 }
