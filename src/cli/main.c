@@ -15,6 +15,7 @@
 #include "cap/doctor/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
+#include "cap/send/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
 #include "cap/unload/cmd.h"
@@ -25,6 +26,7 @@
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
 	&weir_filter_verb,
+	&weir_send_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
 	&weir_status_verb,
