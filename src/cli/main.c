@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
+#include "cap/explain/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/send/cmd.h"
@@ -29,6 +30,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_send_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
+	&weir_explain_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
 	&weir_help_verb,

@@ -388,4 +388,5 @@ const struct weir_verb weir_filter_verb = {
 	.complete = "words:on off allow deny limit del set apply confirm show diff save list drops "
 		    "test reattach status",
 	.run = run,
+	.explain = weir_filter_explain,
 };

@@ -136,6 +136,10 @@ struct weir_rule_hits weir_filter_hits(const struct weir_filter *f,
 void weir_filter_json_account(struct weir_json *j, const struct weir_policy_iface *i,
 			      const struct weir_filter_account *a);
 
+/* test.c, for explain.c too: a rule by its id, or NULL; and why, where no rule says it. */
+const struct weir_policy_rule *weir_filter_rule_of(const struct weir_policy *p, uint32_t id);
+const char *weir_filter_verdict_why(const struct weir_filter_verdict *v, bool has_rule);
+
 /* list.c, drops.c, test.c */
 int weir_filter_do_list(struct weir_filter_cmd *c, struct weir_error *err);
 int weir_filter_do_drops(struct weir_filter_cmd *c, struct weir_error *err);

@@ -456,4 +456,5 @@ const struct weir_verb weir_proxy_verb = {
 	.complete = "words:check reload connections top kill resolver off status",
 	.run = run,
 	.status_more = weir_proxy_status_more,
+	.explain = weir_proxy_explain,
 };
