@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/action.h"
 #include "base/opt.h"
 #include "base/verb.h"
 #include "bpf/policy_stub.h"
@@ -48,10 +49,7 @@ struct weir_filter_cmd {
 };
 
 struct weir_filter_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	const char *takes; /* the long names of its options, each between blanks */
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_filter_cmd *c, struct weir_error *err);
 };
 
