@@ -16,6 +16,7 @@
 #include "cap/explain/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
+#include "cap/selftest/cmd.h"
 #include "cap/send/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
@@ -33,6 +34,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_explain_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
+	&weir_selftest_verb,
 	&weir_help_verb,
 	&weir_version_verb,
 	&weir_unload_verb,
