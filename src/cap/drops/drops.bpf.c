@@ -4,8 +4,8 @@
  * was, whether it is wanted, and count it by reason, place and interface.
  *
  * Nothing at a packet that is being freed can be trusted to be there: skb->dev shares its
- * room with a tree node and with the receive queue's notes, and the socket may be gone. So
- * every read is one that may fail, and the namespace is asked of the socket first.
+ * room with a tree node and with the receive queue's notes. So every read is one that may
+ * fail, and what looks like a device has to prove it.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -26,9 +26,19 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct net___drops;
+
 struct net_device___weir {
 	int ifindex;
-	struct weir_possible_net___weir nd_net;
+	struct {
+		struct net___drops *net;
+	} nd_net;
+};
+
+/* As struct net___weir, with what a device is known by. */
+struct net___drops {
+	__u64 net_cookie;
+	struct net_device___weir *loopback_dev;
 };
 
 struct dst_entry___weir {
@@ -127,9 +137,24 @@ struct freed {
 	__u32 bytes;
 };
 
+/* The namespace of @dev, 0 if it is no device: its namespace's loopback must be in that
+ * namespace, which holds for nothing else. */
 static __always_inline __u64 netns_of_dev(const struct net_device___weir *dev)
 {
-	return dev ? BPF_CORE_READ(dev, nd_net.net, net_cookie) : 0;
+	const struct net___drops *net, *again;
+	const struct net_device___weir *lo;
+
+	if (!dev)
+		return 0;
+	net = BPF_CORE_READ(dev, nd_net.net);
+	lo = BPF_CORE_READ(net, loopback_dev);
+	again = BPF_CORE_READ(lo, nd_net.net);
+	return net && net == again ? BPF_CORE_READ(net, net_cookie) : 0;
+}
+
+static __always_inline __u64 netns_of_sock(const struct sock_common___weir *sk)
+{
+	return sk ? BPF_CORE_READ(sk, skc_net.net, net_cookie) : 0;
 }
 
 static __always_inline __u64 netns_of_route(const struct sk_buff___weir *skb)
@@ -140,27 +165,30 @@ static __always_inline __u64 netns_of_route(const struct sk_buff___weir *skb)
 	return dst ? netns_of_dev(BPF_CORE_READ(dst, dev)) : 0;
 }
 
-/* Namespace and interface. What looks like a device is one if it is in the namespace that
- * the socket is in; without a socket, if it is in any. */
-static __always_inline void find_place(const struct freed *f, const struct sock_common___weir *sk)
+/* Namespace and interface. @to: the socket that would have got it, where that is told.
+ * The packet's own socket comes last: until the stack takes a packet in, that is its
+ * sender's, which may be in another namespace. */
+static __always_inline void find_place(const struct sk_buff___weir *skb,
+				       const struct sock_common___weir *to,
+				       struct weir_drops_key *key)
 {
-	const struct sk_buff___weir *skb = f->skb;
 	const struct net_device___weir *dev = BPF_CORE_READ(skb, dev);
-	struct weir_drops_key *key = &f->work->key;
-	__u64 by_dev = netns_of_dev(dev), by_sock = 0;
+	__u64 by_dev = netns_of_dev(dev);
 	int iif = BPF_CORE_READ(skb, skb_iif);
 
-	if (sk)
-		by_sock = BPF_CORE_READ(sk, skc_net.net, net_cookie);
-	key->netns = by_sock ? by_sock : by_dev;
-	key->received = iif > 0;
-	key->ifindex = iif > 0 ? iif : 0;
-	if (by_dev && by_dev == key->netns)
-		key->ifindex = BPF_CORE_READ(dev, ifindex);
+	key->netns = netns_of_sock(to);
+	if (!key->netns)
+		key->netns = by_dev;
+	if (!key->netns)
+		key->netns = netns_of_sock(BPF_CORE_READ(skb, sk));
 	if (!key->netns)
 		key->netns = netns_of_route(skb);
 	if (!key->netns)
 		key->kind = WEIR_DROPS_STRAY;
+	key->received = iif > 0;
+	key->ifindex = iif > 0 ? iif : 0;
+	if (by_dev && by_dev == key->netns)
+		key->ifindex = BPF_CORE_READ(dev, ifindex);
 }
 
 /* Copy @n bytes at @from into the scratch; how many there are then. */
@@ -310,13 +338,17 @@ static __always_inline void ship(const struct freed *f)
 	f->count->sent++;
 }
 
-/* Is it a packet at all, or only a copy of one? By the socket that it belongs to. */
-static __always_inline bool is_local(const struct sock_common___weir *sk, __u8 *kind)
+/* AF_UNIX, netlink: what is freed there is a message, and no packet. */
+static __always_inline bool is_local(const struct sock_common___weir *sk)
 {
 	int family = sk ? BPF_CORE_READ(sk, skc_family) : 0;
 
-	*kind = family == AF_PACKET_FAMILY ? WEIR_DROPS_COPY : WEIR_DROPS_PACKET;
 	return family == AF_UNIX_FAMILY || family == AF_NETLINK_FAMILY;
+}
+
+static __always_inline bool is_capture(const struct sock_common___weir *to)
+{
+	return to && BPF_CORE_READ(to, skc_family) == AF_PACKET_FAMILY;
 }
 
 static __always_inline bool is_here(const struct weir_drops_key *key)
@@ -324,12 +356,12 @@ static __always_inline bool is_here(const struct weir_drops_key *key)
 	return !cfg.netns || key->kind == WEIR_DROPS_STRAY || key->netns == cfg.netns;
 }
 
-SEC("tp_btf/kfree_skb")
+SEC("match.tp_btf/kfree_skb")
 int weir_drops_freed(unsigned long long *ctx)
 {
 	__u32 zero = 0;
 	const struct sk_buff___weir *skb = (const void *)ctx[0];
-	const struct sock_common___weir *sk = NULL;
+	const struct sock_common___weir *to = NULL;
 	struct freed f = { .skb = skb };
 
 	f.work = bpf_map_lookup_elem(&weir_drops_work, &zero);
@@ -341,14 +373,13 @@ int weir_drops_freed(unsigned long long *ctx)
 	f.work->key.place = ctx[1];
 	f.work->key.reason = ctx[2];
 	if (cfg.socket)
-		sk = (const void *)ctx[3];
-	if (!sk)
-		sk = BPF_CORE_READ(skb, sk);
-	if (is_local(sk, &f.work->key.kind)) {
+		to = (const void *)ctx[3];
+	if (is_local(to ? to : BPF_CORE_READ(skb, sk))) {
 		f.count->local++;
 		return 0;
 	}
-	find_place(&f, sk);
+	f.work->key.kind = is_capture(to) ? WEIR_DROPS_COPY : WEIR_DROPS_PACKET;
+	find_place(skb, to, &f.work->key);
 	if (!is_here(&f.work->key)) {
 		f.count->elsewhere++;
 		return 0;

@@ -79,7 +79,7 @@ static int attach(struct weir_drops_kernel *k, struct weir_error *err)
 	for (int i = 0; i < LINKS; i++) {
 		if (!bpf_program__autoload(progs[i]))
 			continue;
-		k->link[i] = bpf_program__attach(progs[i]);
+		k->link[i] = bpf_program__attach_trace(progs[i]);
 		if (!k->link[i])
 			return weir_load_explain(err, -errno, "attach to the tracepoint of drops");
 	}

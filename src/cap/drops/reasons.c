@@ -187,14 +187,21 @@ const struct weir_drops_reason *weir_drops_reason(const char *name)
 const char *weir_drops_done(const char *reason, const char *function, bool bare)
 {
 	static const struct {
-		const char *reason, *function; /* the function begins so */
+		const char *reason, *function; /* NULL: any; the function begins so */
 		bool bare;
 		const char *advice;
 	} done[] = {
 		{ "NOT_SPECIFIED", "tcp_", true,
 		  "a bare acknowledgement, FIN or RST that did its work" },
+		{ "NOT_SPECIFIED", "sk_stream_kill_queues", true,
+		  "a FIN in the queue of a closed socket" },
+		{ "QUEUE_PURGE", "sk_stream_kill_queues", true,
+		  "a FIN in the queue of a closed socket" },
+		{ "QUEUE_PURGE", "0x", true, "a FIN in the queue of a closed socket" },
 		/* Without names of functions the segment alone has to tell. */
 		{ "NOT_SPECIFIED", "0x", true, "a bare acknowledgement, FIN or RST" },
+		{ NULL, "packet_rcv", false, "only the copy for a capture; the packet went on" },
+		{ NULL, "tpacket_rcv", false, "only the copy for a capture; the packet went on" },
 		{ "NO_SOCKET", "ping_rcv", false, "a ping's answer; raw sockets had their copy" },
 		{ "NOT_SPECIFIED", "ping_rcv", false,
 		  "a ping's answer; raw sockets had their copy" },
@@ -204,7 +211,8 @@ const char *weir_drops_done(const char *reason, const char *function, bool bare)
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(done); i++)
-		if (strcmp(done[i].reason, reason) == 0 && (bare || !done[i].bare) &&
+		if ((!done[i].reason || strcmp(done[i].reason, reason) == 0) &&
+		    (bare || !done[i].bare) &&
 		    strncmp(function, done[i].function, strlen(done[i].function)) == 0)
 			return done[i].advice;
 	return NULL;
