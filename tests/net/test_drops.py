@@ -4,13 +4,10 @@ is sent is what is received and what the ledger says."""
 
 import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import struct
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ import pytest
 import lab
 
 A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
-SYSLOG = 34
 
 
 def names():
@@ -70,6 +66,10 @@ class Ledger:
     def view(self, name, key="count"):
         return sum(v[key] for v in self.all["also_counted_by"] if v["name"] == name)
 
+    def brief(self):
+        return [(r["stage"], r["reason"], r.get("function"), r.get("protocol"), r["count"])
+                for r in self.rows]
+
     def check(self):
         """What holds always."""
         account = self.all["account"]
@@ -94,15 +94,6 @@ def ledger(ns, *words):
         drops.kill()
 
 
-def fake(**fields):
-    import scapy.all as scapy
-    return scapy
-
-
-def arrive(ns, dev, before, n):
-    lab.wait_for(f"{n} packets at {dev}", lambda: ns.received(dev)[0] >= before + n)
-
-
 @pytest.fixture(scope="module")
 def net():
     """A pair with addresses; `b` may be filtered. Neighbours are known before."""
@@ -111,7 +102,6 @@ def net():
                                     (p.b, "vb", p.mac_a, (A4, A6))):
         for address in addresses:
             ns.ip("neigh", "replace", address, "lladdr", mac, "dev", dev, "nud", "permanent")
-    # Router solicitations of the first seconds are over when nothing is asked for.
     yield p
     p.remove()
 
@@ -129,23 +119,10 @@ def udp(ns, to, port, n, family=socket.AF_INET, size=10):
 def frames(net, n, **change):
     """@n UDP frames from a to b, made by hand."""
     import scapy.all as scapy
-    ip = scapy.IP(src=A4, dst=B4, **change.get("ip", {}))
+    ip = scapy.IP(**{"src": A4, "dst": B4, **change.get("ip", {})})
     frame = scapy.Ether(src=net.mac_a, dst=net.mac_b) / ip \
         / scapy.UDP(sport=1234, dport=5678, **change.get("udp", {})) / (b"y" * 20)
     return [bytes(frame)] * n
-
-
-@pytest.mark.parametrize("family, to", [(socket.AF_INET, B4), (socket.AF_INET6, B6)])
-def test_closed_udp_port(net, known, family, to):
-    with ledger(net.b) as box:
-        udp(net.a, to, 9, 137, family)
-        arrive_all(net, 137)
-    got = box.result
-    assert got.count(reason="NO_SOCKET", protocol="udp", stage="socket", iface="vb") == 137
-    assert got.all["dropped"] == 137, got.rows
-    assert got.view("UdpNoPorts") == 137 and got.view("UdpNoPorts", "more") == 0
-    row = next(r for r in got.rows if r["reason"] == "NO_SOCKET")
-    assert "udp" in row["function"] and row["advice"]
 
 
 def arrive_all(net, n):
@@ -162,6 +139,19 @@ def arrive_all(net, n):
 
 
 @pytest.mark.parametrize("family, to", [(socket.AF_INET, B4), (socket.AF_INET6, B6)])
+def test_closed_udp_port(net, family, to):
+    with ledger(net.b) as box:
+        udp(net.a, to, 9, 137, family)
+        arrive_all(net, 137)
+    got = box.result
+    assert got.count(reason="NO_SOCKET", protocol="udp", stage="socket", iface="vb") == 137
+    assert got.all["dropped"] == 137, got.brief()
+    assert got.view("UdpNoPorts") == 137 and got.view("UdpNoPorts", "more") == 0
+    row = next(r for r in got.rows if r["reason"] == "NO_SOCKET")
+    assert "udp" in row["function"] and row["advice"]
+
+
+@pytest.mark.parametrize("family, to", [(socket.AF_INET, B4), (socket.AF_INET6, B6)])
 def test_closed_tcp_port(net, family, to):
     with ledger(net.b) as box:
         with net.a:
@@ -169,7 +159,7 @@ def test_closed_tcp_port(net, family, to):
                 with socket.socket(family) as s, pytest.raises(ConnectionRefusedError):
                     s.connect((to, 9))
     assert box.result.count(reason="NO_SOCKET", protocol="tcp") == 31
-    assert box.result.all["dropped"] == 31, box.result.rows
+    assert box.result.all["dropped"] == 31, box.result.brief()
 
 
 def test_full_socket_buffer(net):
@@ -218,7 +208,7 @@ def test_full_accept_queue(net):
     # A SYN that is sent again may be refused again, so the kernel's own count decides.
     full = led.count(reason="ListenOverflows") + led.count(reason="TCP_LISTEN_OVERFLOW")
     assert end <= full <= overflows_now(net)
-    assert led.all["dropped"] == full, led.rows
+    assert led.all["dropped"] == full, led.brief()
 
 
 def overflows_now(net):
@@ -237,12 +227,12 @@ def test_bad_checksums(net, known):
         net.a.inject("va", frames(net, 1))
         assert r.recv(100) == b"y" * 20
     led = box.result
-    assert led.count(stage="udp", protocol="udp") == 23, led.rows
-    assert led.count(stage="ip", protocol="udp") == 17, led.rows
+    assert led.count(stage="udp", protocol="udp") == 23, led.brief()
+    assert led.count(stage="ip", protocol="udp") == 17, led.brief()
     if "UDP_CSUM" in known:
         assert led.count(reason="UDP_CSUM") == 23
     assert led.count(reason="IP_CSUM") == 17
-    assert led.all["dropped"] == 40, led.rows
+    assert led.all["dropped"] == 40, led.brief()
 
 
 def test_nft_drop(net):
@@ -257,38 +247,33 @@ def test_nft_drop(net):
     finally:
         net.b.sh("nft", "delete table inet t")
     led = box.result
-    assert led.count(reason="NETFILTER_DROP", stage="netfilter") == 88, led.rows
+    assert led.count(reason="NETFILTER_DROP", stage="netfilter") == 88, led.brief()
     assert led.all["dropped"] == 89
-
-
-def test_expired_ttl(net):
-    net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=1")
-    net.b.ip("route", "replace", "192.0.2.0/24", "via", A4)
-    try:
-        with ledger(net.b) as box:
-            net.a.inject("va", [f for f in frames(net, 19, ip={"ttl": 1})])
-            import scapy.all as scapy
-            f = scapy.Ether(src=net.mac_a, dst=net.mac_b) / scapy.IP(
-                src="10.77.0.9", dst="192.0.2.1", ttl=1) / scapy.UDP(dport=1) / b"z"
-            net.a.inject("va", [bytes(f)] * 29)
-            # The first ones end here and have a TTL that is enough for that.
-            arrive_all(net, 19)
-            lab.wait_for("the TTLs", lambda: header_errors(net) >= 29)
-    finally:
-        net.b.ip("route", "del", "192.0.2.0/24", check=False)
-        net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
-    led = box.result
-    assert led.count(stage="ip") == 29, led.rows
-    assert led.count(reason="NO_SOCKET") == 19
-    assert led.all["dropped"] == 48, led.rows
 
 
 def header_errors(net):
     text = net.b.sh("cat", "/proc/net/snmp").stdout.splitlines()
-    at = text[0].split().index("InHdrErrors")
-    if not hasattr(net, "hdr"):
-        net.hdr = 17  # of test_bad_checksums, where it ran
-    return int(text[1].split()[at])
+    return int(text[1].split()[text[0].split().index("InHdrErrors")])
+
+
+def test_expired_ttl(net):
+    """TTLs that end here, of packets that would go on; one that is for this host does not."""
+    before = header_errors(net)
+    net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    net.b.ip("route", "replace", "192.0.2.0/24", "via", A4)
+    try:
+        with ledger(net.b) as box:
+            net.a.inject("va", frames(net, 19, ip={"ttl": 1}))
+            net.a.inject("va", frames(net, 29, ip={"ttl": 1, "dst": "192.0.2.1"}))
+            arrive_all(net, 19)
+            lab.wait_for("the TTLs", lambda: header_errors(net) >= before + 29)
+    finally:
+        net.b.ip("route", "del", "192.0.2.0/24", check=False)
+        net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    led = box.result
+    assert led.count(stage="ip") == 29, led.brief()
+    assert led.count(reason="NO_SOCKET") == 19
+    assert led.all["dropped"] == 48, led.brief()
 
 
 @pytest.mark.parametrize("hook, stage", [("xdp", "xdp"), ("tc", "tc-in")])
@@ -305,9 +290,9 @@ def test_filter_drop(net, hook, stage):
     finally:
         net.b.sh(lab.WEIR, "unload")
     led = box.result
-    assert led.count(reason="weir filter: rule", stage=stage, iface="vb") == 64, led.rows
+    assert led.count(reason="weir filter: rule", stage=stage, iface="vb") == 64, led.brief()
     assert led.count(reason="NO_SOCKET") == 3
-    assert led.all["dropped"] == 67, led.rows
+    assert led.all["dropped"] == 67, led.brief()
     assert led.view("filter/no") == 64
 
 
@@ -342,7 +327,7 @@ def test_mixed_flood_adds_up(net):
         net.b.sh("nft", "delete table inet t")
         net.b.sh(lab.WEIR, "unload")
     led = box.result
-    assert sent - got == led.all["dropped"], (sent, got, led.rows)
+    assert sent - got == led.all["dropped"], (sent, got, led.brief()[-5:])
     assert led.count(reason="NETFILTER_DROP") == 40 * 31
     assert led.count(reason="weir filter: rule") == 40 * 17
     assert led.count(reason="NO_SOCKET") == 40 * 11
@@ -376,8 +361,8 @@ def test_ordinary_traffic_loses_nothing(net):
         c.close()
     for s in (*listeners, u):
         s.close()
-    assert here.result.rows == [], here.result.rows
-    assert there.result.rows == [], there.result.rows
+    assert here.result.rows == [], here.result.brief()
+    assert there.result.rows == [], there.result.brief()
 
 
 def test_match_interface_and_flows(net):
@@ -387,11 +372,11 @@ def test_match_interface_and_flows(net):
         udp(net.a, B4, 10, 4)
         arrive_all(net, 29)
     assert narrow.result.all["dropped"] == 25
-    assert narrow.result.all["account"]["unmatched"] == 4
+    assert narrow.result.all["account"]["unmatched"] >= 4
     assert [(f["src_ip"], f["dst_ip"], f["dst_port"], f["protocol"], f["reason"], f["count"])
             for f in narrow.result.all["flows"]] == [(A4, B4, 9, "udp", "NO_SOCKET", 25)]
     assert elsewhere.result.all["dropped"] == 0
-    assert other.result.all["dropped"] == 4
+    assert other.result.all["dropped"] == 4, other.result.brief()
 
 
 def test_events(net):
@@ -421,7 +406,6 @@ def test_lost_events_are_told(net):
     drops = Drops(net.b, "--events", "--json", "--fail-on-loss")
     try:
         drops.process.send_signal(signal.SIGSTOP)
-        net.b.sh("true")
         for _ in range(20):
             udp(net.a, B4, 9, 1000)
         arrive_all(net, 20000)
@@ -447,7 +431,7 @@ def test_capture_copies_are_no_loss(net):
         for _ in range(100):
             udp(net.a, B4, 7200, 1)
             r.recv(100)
-    assert box.result.rows == [], box.result.rows
+    assert box.result.rows == [], box.result.brief()
 
 
 def test_other_namespaces(net):
@@ -488,7 +472,7 @@ def unprivileged(*caps):
             f"--ambient-caps={words}", f"--bounding-set={words}"]
 
 
-def test_rights(net, tmp_path_factory):
+def test_rights(net):
     with lab.public_dir() as path:
         program = path / "weir"
         program.write_bytes(Path(lab.WEIR).read_bytes())
@@ -507,7 +491,7 @@ def test_rights(net, tmp_path_factory):
     assert led.count(reason="NO_SOCKET") == 6
     if int(Path("/proc/sys/kernel/kptr_restrict").read_text()) or \
             int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 1:
-        assert led.rows[0]["function"].startswith("0x"), led.rows
+        assert led.rows[0]["function"].startswith("0x"), led.brief()
 
 
 @pytest.mark.parametrize("words, text", [

@@ -302,6 +302,9 @@ static int run_drops(struct drops *d, struct weir_error *err)
 	ret = weir_drops_kernel_open(&d->kernel, &ask, err);
 	if (!ret)
 		ret = weir_drops_look(d->kernel, &d->scope, true, &d->first, err);
+	/* The time of the run begins where counting does. */
+	l.next = weir_clock_mono() + d->interval;
+	l.end = d->for_ns ? weir_clock_mono() + d->for_ns : 0;
 	if (!ret && !screen)
 		fprintf(stderr, "weir drops: listening\n");
 	if (!ret)
