@@ -232,11 +232,12 @@ static int run_events(struct drops *d, struct weir_live *l, struct weir_error *e
 		if (ret >= 0)
 			ret = weir_buf_flush(&d->out, STDOUT_FILENO);
 	} while (!ret && event != WEIR_LIVE_END);
-	if (ret == -EPIPE)
-		return ret;
-	return ret ? weir_fail(err, ret, "cannot write to standard output (%s): send it elsewhere",
-			       strerror(-ret)) :
-		     weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
+	/* A reader that has gone is no error; what became of the rest is told all the same. */
+	if (ret && ret != -EPIPE)
+		return weir_fail(err, ret,
+				 "cannot write to standard output (%s): send it elsewhere",
+				 strerror(-ret));
+	return weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
 }
 
 /* Events end with what became of them, on standard error. */
