@@ -126,6 +126,21 @@ killed() {
 	left_nothing
 }
 
+# Pings into a full stop: each one is in the row of its reason, and the sum is theirs.
+drops() {
+	"$weir" drops --json --once --for 8s --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
+	local pid=$!
+	until grep -qs listening "$work/err" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+	nft 'add table ip t; add chain ip t c { type filter hook output priority 0; };
+		add rule ip t c icmp type echo-request drop' || return 1
+	ping -c 5 -i 0.3 -W 1 192.0.2.2 >/dev/null
+	nft delete table ip t
+	wait "$pid" || { cat "$work/err"; return 1; }
+	jq -e '.dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
+		([.account.lost[]] | add) == 0' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+}
+
 doctor() {
 	local code
 	"$weir" doctor --json >"$work/json" 2>"$work/err"
@@ -242,6 +257,8 @@ check watch watch
 check watch-left-nothing left_nothing
 check watch-xdp watch --capture xdp
 check watch-xdp-left-nothing left_nothing
+check drops drops
+check drops-left-nothing left_nothing
 for hook in xdp tc netfilter; do
 	if [ $hook = netfilter ] && ! "$weir" doctor --json |
 		jq -e '.checks[] | select(.name == "netfilter") | .ok' >/dev/null; then

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
+#include "cap/drops/cmd.h"
 #include "cap/explain/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
@@ -27,6 +28,7 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_drops_verb,
 	&weir_filter_verb,
 	&weir_send_verb,
 	&weir_proxy_verb,
