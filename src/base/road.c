@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char *const weir_stage_names[WEIR_STAGE_MAX] = {
-	[WEIR_STAGE_XDP] = "XDP",
-	[WEIR_STAGE_TC] = "tc",
-	[WEIR_STAGE_NETFILTER] = "netfilter",
-	[WEIR_STAGE_ROUTE] = "route",
-	[WEIR_STAGE_LOOKUP] = "sk_lookup",
-	[WEIR_STAGE_SOCKET] = "socket",
-	[WEIR_STAGE_SESSION] = "session",
+const char *const weir_road_stages[WEIR_ROAD_MAX] = {
+	[WEIR_ROAD_XDP] = "XDP",
+	[WEIR_ROAD_TC] = "tc",
+	[WEIR_ROAD_NETFILTER] = "netfilter",
+	[WEIR_ROAD_ROUTE] = "route",
+	[WEIR_ROAD_LOOKUP] = "sk_lookup",
+	[WEIR_ROAD_SOCKET] = "socket",
+	[WEIR_ROAD_SESSION] = "session",
 };
 
 const char *const weir_step_verdict_names[] = {
@@ -55,7 +55,7 @@ static struct weir_step *new_step(struct weir_road *r)
 	return &r->v[r->n++];
 }
 
-struct weir_step *weir_road_add(struct weir_road *r, enum weir_stage stage,
+struct weir_step *weir_road_add(struct weir_road *r, enum weir_road_stage stage,
 				enum weir_step_verdict verdict, const char *verb, const char *fmt,
 				...)
 {

@@ -13,17 +13,17 @@
 #include "base/buf.h"
 
 /* In the order of a packet that comes in; one that leaves meets them the other way round. */
-enum weir_stage {
-	WEIR_STAGE_XDP,
-	WEIR_STAGE_TC,
-	WEIR_STAGE_NETFILTER,
-	WEIR_STAGE_ROUTE,   /* is it for this host? */
-	WEIR_STAGE_LOOKUP,  /* sk_lookup: rules choose a socket */
-	WEIR_STAGE_SOCKET,  /* the socket that gets it */
-	WEIR_STAGE_SESSION, /* what is set or done once the connection stands */
-	WEIR_STAGE_MAX,
+enum weir_road_stage {
+	WEIR_ROAD_XDP,
+	WEIR_ROAD_TC,
+	WEIR_ROAD_NETFILTER,
+	WEIR_ROAD_ROUTE,   /* is it for this host? */
+	WEIR_ROAD_LOOKUP,  /* sk_lookup: rules choose a socket */
+	WEIR_ROAD_SOCKET,  /* the socket that gets it */
+	WEIR_ROAD_SESSION, /* what is set or done once the connection stands */
+	WEIR_ROAD_MAX,
 };
-extern const char *const weir_stage_names[WEIR_STAGE_MAX]; /* "XDP", "tc", ... */
+extern const char *const weir_road_stages[WEIR_ROAD_MAX]; /* "XDP", "tc", ... */
 
 enum weir_step_verdict {
 	WEIR_STEP_PASS,
@@ -34,7 +34,7 @@ enum weir_step_verdict {
 extern const char *const weir_step_verdict_names[]; /* "pass", "drop", "take", "unknown" */
 
 struct weir_step {
-	enum weir_stage stage;
+	enum weir_road_stage stage;
 	enum weir_step_verdict verdict;
 	unsigned int order;		    /* as it was added */
 	const char *verb;		    /* NULL: the kernel's own */
@@ -61,7 +61,7 @@ struct weir_road {
 
 /* Add a step and return it, to be filled further; its place is found by stage, then in the
  * order of adding. Never NULL: where memory ends, `failed` is set and a spare one returned. */
-struct weir_step *weir_road_add(struct weir_road *r, enum weir_stage stage,
+struct weir_step *weir_road_add(struct weir_road *r, enum weir_road_stage stage,
 				enum weir_step_verdict verdict, const char *verb, const char *fmt,
 				...) __attribute__((format(printf, 5, 6)));
 void weir_road_sort(struct weir_road *r);

@@ -76,7 +76,7 @@ static void ask_verbs(struct weir_road *r)
 		size_t before = r->n;
 
 		if (v->explain && v->explain(r, &err) && r->n == before)
-			weir_road_add(r, WEIR_STAGE_SESSION, WEIR_STEP_UNKNOWN, v->name, "%s",
+			weir_road_add(r, WEIR_ROAD_SESSION, WEIR_STEP_UNKNOWN, v->name, "%s",
 				      err.msg);
 	}
 }

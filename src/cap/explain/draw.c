@@ -80,7 +80,7 @@ static size_t widest(const struct weir_road *r, bool verb)
 	size_t width = verb ? strlen("kernel") : 0;
 
 	for (size_t i = 0; i < r->n; i++) {
-		const char *text = verb ? r->v[i].verb : weir_stage_names[r->v[i].stage];
+		const char *text = verb ? r->v[i].verb : weir_road_stages[r->v[i].stage];
 
 		if (text && strlen(text) > width)
 			width = strlen(text);
@@ -94,7 +94,7 @@ static void add_step(const struct weir_road *r, const struct weir_step *s, bool 
 	static const char *const marks[] = { "├─", "✗ ", "├▶", "├?" };
 
 	weir_buf_addf(out, " %s ", marks[s->verdict]);
-	add_cell(out, weir_stage_names[s->stage], widest(r, false));
+	add_cell(out, weir_road_stages[s->stage], widest(r, false));
 	add_cell(out, s->verb ? s->verb : "kernel", widest(r, true));
 	weir_buf_adds(out, colour ? colours[s->verdict] : "");
 	add_cell(out, weir_step_verdict_names[s->verdict], VERDICT_WIDTH);
@@ -117,12 +117,12 @@ static void add_verdict(const struct weir_road *r, size_t end, struct weir_buf *
 			      r->n ? "" : ": nothing of weir is in force on its way");
 		return;
 	}
-	weir_buf_addf(out, "dropped at %s by %s%s", weir_stage_names[r->v[end].stage],
+	weir_buf_addf(out, "dropped at %s by %s%s", weir_road_stages[r->v[end].stage],
 		      r->v[end].verb ? "weir " : "the kernel",
 		      r->v[end].verb ? r->v[end].verb : "");
 	for (size_t i = end + 1; i < r->n; i++)
 		weir_buf_addf(out, "%s%s", i == end + 1 ? "; not reached: " : ", ",
-			      weir_stage_names[r->v[i].stage]);
+			      weir_road_stages[r->v[i].stage]);
 	weir_buf_addc(out, '\n');
 }
 
@@ -176,7 +176,7 @@ void weir_explain_json(const struct weir_road *r, const struct weir_pkt *p, stru
 		const struct weir_step *s = &r->v[i];
 
 		weir_json_object(&j, NULL);
-		weir_json_str(&j, "stage", weir_stage_names[s->stage]);
+		weir_json_str(&j, "stage", weir_road_stages[s->stage]);
 		weir_json_str(&j, "verb", s->verb);
 		weir_json_bool(&j, "reached", i <= end);
 		weir_json_str(&j, "verdict", weir_step_verdict_names[s->verdict]);

@@ -45,11 +45,11 @@ void weir_explain_route(struct weir_road *r)
 	weir_addr_str(&r->dst, text);
 	r->here = ifindex == LOOPBACK;
 	if (r->here)
-		weir_road_add(r, WEIR_STAGE_ROUTE, WEIR_STEP_PASS, NULL, "%s is this host's", text);
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_PASS, NULL, "%s is this host's", text);
 	else if (ifindex < 0)
-		weir_road_add(r, WEIR_STAGE_ROUTE, WEIR_STEP_DROP, NULL, "no route to %s", text);
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_DROP, NULL, "no route to %s", text);
 	else
-		weir_road_add(r, WEIR_STAGE_ROUTE, WEIR_STEP_UNKNOWN, NULL,
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_UNKNOWN, NULL,
 			      "%s is not this host's: it is forwarded by %s, if forwarding is on",
 			      text, if_indextoname((unsigned int)ifindex, name) ? name : "nobody");
 }
@@ -81,7 +81,7 @@ static int fit(const struct weir_socket *s, const struct weir_road *r)
 static bool is_taken(const struct weir_road *r)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if (r->v[i].stage == WEIR_STAGE_LOOKUP && r->v[i].verdict == WEIR_STEP_TAKE)
+		if (r->v[i].stage == WEIR_ROAD_LOOKUP && r->v[i].verdict == WEIR_STEP_TAKE)
 			return true;
 	return false;
 }
@@ -97,24 +97,24 @@ void weir_explain_socket(struct weir_road *r)
 	if (!r->here || !(r->tcp || r->udp))
 		return;
 	if (weir_sockets_list(r->tcp ? IPPROTO_TCP : IPPROTO_UDP, 0, &v, &n, &err)) {
-		weir_road_add(r, WEIR_STAGE_SOCKET, WEIR_STEP_UNKNOWN, NULL, "%s", err.msg);
+		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_UNKNOWN, NULL, "%s", err.msg);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
 		if (fit(&v[i], r) > (best ? fit(best, r) : 0))
 			best = &v[i];
 	if (best && best->remote_port)
-		weir_road_add(r, WEIR_STAGE_SOCKET, WEIR_STEP_PASS, NULL,
+		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_PASS, NULL,
 			      "it belongs to a connection that is there (cookie %llu)",
 			      (unsigned long long)best->cookie);
 	else if (is_taken(r))
 		return;
 	else if (best)
-		weir_road_add(r, WEIR_STAGE_SOCKET, WEIR_STEP_PASS, NULL,
+		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_PASS, NULL,
 			      "a socket on %s port %u gets it (cookie %llu)",
 			      weir_addr_str(&best->local, text), best->local_port,
 			      (unsigned long long)best->cookie);
 	else
-		weir_road_add(r, WEIR_STAGE_SOCKET, WEIR_STEP_DROP, NULL, "nothing %s on port %u",
+		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_DROP, NULL, "nothing %s on port %u",
 			      r->tcp ? "listens" : "is bound", r->dport);
 }

@@ -6,10 +6,10 @@
 #include "cap/filter/cmd.h"
 #include "cap/filter/filter_cmd.h"
 
-static const enum weir_stage stages[WEIR_HOOKS] = {
-	[WEIR_HOOK_XDP] = WEIR_STAGE_XDP,
-	[WEIR_HOOK_TC] = WEIR_STAGE_TC,
-	[WEIR_HOOK_NETFILTER] = WEIR_STAGE_NETFILTER,
+static const enum weir_road_stage stages[WEIR_HOOKS] = {
+	[WEIR_HOOK_XDP] = WEIR_ROAD_XDP,
+	[WEIR_HOOK_TC] = WEIR_ROAD_TC,
+	[WEIR_HOOK_NETFILTER] = WEIR_ROAD_NETFILTER,
 };
 
 static int ask(struct weir_filter *f, const struct weir_policy_iface *i, struct weir_road *road,

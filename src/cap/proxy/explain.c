@@ -166,7 +166,7 @@ int weir_proxy_explain(struct weir_road *road, struct weir_error *err)
 		return ret == -ENOENT ? 0 : ret;
 	tab = answer.len ? strchr(answer.data, '\t') : NULL;
 	if (tab)
-		weir_road_add(road, WEIR_STAGE_SESSION,
+		weir_road_add(road, WEIR_ROAD_SESSION,
 			      verdict_of(answer.data, (size_t)(tab - answer.data)), "proxy", "%s",
 			      tab + 1);
 	return 0;

@@ -54,12 +54,12 @@ static int ask(struct weir_steer *s, struct weir_road *road, struct weir_error *
 		if (s->conf.rules[i].id == v.answer.rule)
 			rule = &s->conf.rules[i];
 	if (rule && v.answer.outcome < WEIR_ARRAY_SIZE(outcomes) && outcomes[v.answer.outcome].why)
-		step = weir_road_add(road, WEIR_STAGE_LOOKUP,
+		step = weir_road_add(road, WEIR_ROAD_LOOKUP,
 				     v.dropped ? WEIR_STEP_DROP :
 						 outcomes[v.answer.outcome].verdict,
 				     "steer", "%s", outcomes[v.answer.outcome].why);
 	else
-		step = weir_road_add(road, WEIR_STAGE_LOOKUP,
+		step = weir_road_add(road, WEIR_ROAD_LOOKUP,
 				     v.dropped ? WEIR_STEP_DROP : WEIR_STEP_PASS, "steer",
 				     "no rule matches");
 	if (v.cookie)
