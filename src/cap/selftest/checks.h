@@ -12,3 +12,6 @@ void weir_check_watch_af_packet(struct weir_selftest *t, struct weir_check_resul
 /* check_filter.c */
 void weir_check_filter_xdp(struct weir_selftest *t, struct weir_check_result *r);
 void weir_check_filter_tc(struct weir_selftest *t, struct weir_check_result *r);
+/* check_drops.c */
+void weir_check_drops_closed(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_drops_full(struct weir_selftest *t, struct weir_check_result *r);

@@ -26,6 +26,10 @@ const struct weir_check weir_checks[] = {
 	{ "filter xdp", "packets sent to a denied port = dropped = hits of the rule",
 	  weir_check_filter_xdp },
 	{ "filter tc", "the same at tc", weir_check_filter_tc },
+	{ "drops closed", "packets sent to a closed port = NO_SOCKET in the ledger",
+	  weir_check_drops_closed },
+	{ "drops full", "packets sent = received + SOCKET_RCVBUFF in the ledger",
+	  weir_check_drops_full },
 	{ 0 },
 };
 
