@@ -108,10 +108,10 @@ static void add_histogram(const char *name, const struct weir_tcp_rtt *r, struct
 	uint64_t octave[OCTAVES], most = 0;
 	int first, last;
 
+	weir_table_init(&t, 3, NULL);
 	octaves_of(r, octave);
 	if (!range_of(octave, &first, &last))
 		return;
-	weir_table_init(&t, 3, NULL);
 	for (int i = first; i <= last; i++)
 		most = octave[i] > most ? octave[i] : most;
 	for (int i = first; i <= last; i++) {

@@ -282,6 +282,22 @@ static __always_inline struct weir_tcp_conn *settle(struct tcp_sock *tp, struct 
 
 /* ---- What TCP does not keep */
 
+static __noinline int add_sample(struct weir_tcp_conn *s, __u32 us)
+{
+	__u32 bucket = weir_tcp_bucket(us);
+
+	/* The compiler knows where it ends, and would leave the verifier without the check. */
+	barrier_var(bucket);
+	if (bucket >= WEIR_TCP_BUCKETS)
+		return 0;
+	s->rtt[bucket]++;
+	s->rtt_count++;
+	s->rtt_sum += us;
+	if (us > s->rtt_max)
+		s->rtt_max = us;
+	return 0;
+}
+
 /*
  * The last round trip, from what it changed: the mean is kept times eight, and a sample m
  * makes it srtt + m - srtt / 8. A sample equal to the mean shows in the mean deviation, or
@@ -289,7 +305,7 @@ static __always_inline struct weir_tcp_conn *settle(struct tcp_sock *tp, struct 
  */
 static __always_inline void sample_rtt(const struct tcp_sock *tp, struct weir_tcp_conn *s)
 {
-	__u32 srtt = tp->srtt_us, old = s->seen_srtt, mdev = tp->mdev_us, us, bucket;
+	__u32 srtt = tp->srtt_us, old = s->seen_srtt, mdev = tp->mdev_us;
 	__u64 rack = tp->rack.mstamp;
 
 	if (srtt == old && mdev == s->seen_mdev && rack == s->seen_rack)
@@ -299,20 +315,16 @@ static __always_inline void sample_rtt(const struct tcp_sock *tp, struct weir_tc
 	s->seen_rack = rack;
 	if (!srtt)
 		return;
-	us = old ? srtt - old + (old >> 3) : srtt >> 3;
-	bucket = weir_tcp_bucket(us);
-	if (bucket >= WEIR_TCP_BUCKETS)
-		return;
-	s->rtt[bucket]++;
-	s->rtt_count++;
-	s->rtt_sum += us;
-	if (us > s->rtt_max)
-		s->rtt_max = us;
+	add_sample(s, old ? srtt - old + (old >> 3) : srtt >> 3);
 }
 
 /* While a window is shut nothing new arrives: so long it is the same time. */
 static __always_inline void note_windows(const struct tcp_sock *tp, struct weir_tcp_conn *s)
 {
+	__u8 state = state_of(tp);
+
+	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV)
+		return;
 	if (!tp->snd_wnd && (!s->zero_window_in || tp->snd_una != s->seen_snd_una)) {
 		s->zero_window_in++;
 		s->seen_snd_una = tp->snd_una;
@@ -455,7 +467,8 @@ static __always_inline void begin_accepted(struct tcp_sock *tp)
 
 	if (!s)
 		return;
-	/* The first round trip is the SYN-ACK's; there is none if that was sent again. */
+	/* The first round trip is the SYN-ACK's. If that was sent again there is none, or one
+	 * by timestamps. */
 	s->handshake = (tp->srtt_us >> 3) * NSEC_PER_USEC;
 	s->start = now - s->handshake;
 	s->cause[WEIR_TCP_CAUSE_SYN] = tp->total_retrans;
@@ -471,6 +484,16 @@ static __always_inline void end_connect(struct tcp_sock *tp, struct weir_tcp_con
 		tell_begin(s, WEIR_TCP_ESTABLISHED, 0, TCP_ESTABLISHED);
 	}
 	sample_rtt(tp, s);
+}
+
+/* Data has come that no process will ever read: the kernel answers with a reset. */
+static __always_inline bool is_unwanted(const struct tcp_sock *tp, const struct weir_tcp_conn *s)
+{
+	__u8 state = state_of(tp);
+
+	return (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) &&
+	       tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SK_DEAD &&
+	       tp->data_segs_in != s->seen_data_segs;
 }
 
 /* No error, and no reset came or went yet: a reset follows where the application gave up
@@ -506,6 +529,8 @@ static __always_inline __u8 how_ended(struct tcp_sock *tp, const struct weir_tcp
 	if (error == ERR_CONNABORTED)
 		return WEIR_TCP_HOW_ABORTED;
 	if (s->flags & WEIR_TCP_F_RST_OUT)
+		return WEIR_TCP_HOW_RESET_SENT;
+	if (is_unwanted(tp, s))
 		return WEIR_TCP_HOW_RESET_SENT;
 	return how_quietly(old, tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags);
 }
@@ -667,17 +692,6 @@ int weir_tcp_synack(unsigned long long *ctx)
 	return 0;
 }
 
-/* The kernel takes this road too when data comes for a connection that no process reads
- * any more, and answers with a reset of its own. */
-static __always_inline bool is_own_reset(const struct tcp_sock *tp, const struct weir_tcp_conn *s)
-{
-	__u8 state = state_of(tp);
-
-	return (state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) &&
-	       tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SK_DEAD &&
-	       tp->data_segs_in != s->seen_data_segs;
-}
-
 SEC("match.tp_btf/tcp_receive_reset")
 int weir_tcp_reset_in(unsigned long long *ctx)
 {
@@ -689,7 +703,8 @@ int weir_tcp_reset_in(unsigned long long *ctx)
 		s = settle(tp, s);
 	if (!s)
 		return 0;
-	if (is_own_reset(tp, s)) {
+	/* The kernel's own reset takes this road too. */
+	if (is_unwanted(tp, s)) {
 		s->flags |= WEIR_TCP_F_RST_OUT;
 		return 0;
 	}
