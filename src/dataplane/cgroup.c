@@ -80,8 +80,7 @@ static bool is_cgroup2(int fd)
 	return !fstatfs(fd, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
-int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX],
-		     struct weir_error *err)
+int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX], struct weir_error *err)
 {
 	char root[WEIR_CGROUP_PATH_MAX], real[PATH_MAX];
 	weir_autoclose int fd = -1;
@@ -98,12 +97,15 @@ int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX],
 				 root);
 	fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return weir_fail(err, -errno, "cannot open the cgroup %s (%m): name a directory "
-				 "below %s", path, root);
+		return weir_fail(err, -errno,
+				 "cannot open the cgroup %s (%m): name a directory "
+				 "below %s",
+				 path, root);
 	if (!is_cgroup2(fd))
 		return weir_fail(err, -EINVAL,
 				 "%s is not in cgroup v2: that is mounted on %s, name a directory "
-				 "there", path, root);
+				 "there",
+				 path, root);
 	if (strlen(real) >= WEIR_CGROUP_PATH_MAX)
 		return weir_fail(err, -ENAMETOOLONG, "%s: longer than %d bytes: name another", path,
 				 WEIR_CGROUP_PATH_MAX - 1);

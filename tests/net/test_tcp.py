@@ -225,7 +225,7 @@ def test_equal_to_tcp_info(net, loss):
     if loss:
         for ns in (net.a, net.b):
             net.drop(ns, f"tcp dport != 0 meta length > 200 numgen random mod 100 < {loss}")
-    n = (5000 if LONG else 150) if not loss else (500 if LONG else 25)
+    n = (9000 if LONG else 150) if not loss else (1000 if LONG else 25)
     with weir_events("--netns", net.a.name, kinds="close") as wa, \
             weir_events("--netns", net.b.name, kinds="close") as wb:
         for i in range(n):
@@ -316,12 +316,14 @@ def test_cause_fast_and_out_of_order(net):
         c, s = net.connect(listener)
         send_all(c, s, 200000)
         net.drop(net.b, "meta length > 1000 numgen inc mod 30 == 5")
-        send_all(c, s, 30 * 1400)
+        send_all(c, s, 500 * 1400)
         assert net.dropped(net.b) > 0
         mine, other = finish(c, s)
         event = w.one("close")
-        assert set(causes(event)) == {"fast"}, event
-        assert event["retransmits"] == mine["total_retrans"] == net.dropped(net.b)
+        # A slow machine may let a tail loss probe come first, here and there.
+        assert "fast" in causes(event) and set(causes(event)) <= {"fast", "tlp"}, event
+        assert event["retransmits"] == mine["total_retrans"] >= net.dropped(net.b)
+        assert sum(e["segments"] for e in w.find("retransmit")) == event["retransmits"]
         assert wb.one("close")["out_of_order"] == other["rcv_ooopack"] > 0
 
 

@@ -113,17 +113,21 @@ static int check(const struct tcp_opts *o, struct weir_error *err)
 		bool given;
 		const char *name;
 	} pictures[] = {
-		{ o->once, "--once" },		   { o->prometheus, "--prometheus" },
-		{ o->histogram, "--histogram" },   { o->sort >= 0, "--sort" },
+		{ o->once, "--once" },
+		{ o->prometheus, "--prometheus" },
+		{ o->histogram, "--histogram" },
+		{ o->sort >= 0, "--sort" },
 		{ o->by != WEIR_TCP_BY_FLOW, "--by" },
 	};
 
 	for (size_t i = 0; o->events && i < WEIR_ARRAY_SIZE(pictures); i++)
 		if (pictures[i].given)
-			return weir_fail(err, -EINVAL, "%s does not go with --events: leave one out",
+			return weir_fail(err, -EINVAL,
+					 "%s does not go with --events: leave one out",
 					 pictures[i].name);
 	if (o->prometheus && o->json)
-		return weir_fail(err, -EINVAL, "--prometheus does not go with --json: leave one out");
+		return weir_fail(err, -EINVAL,
+				 "--prometheus does not go with --json: leave one out");
 	if (o->every_ns < EVERY_MIN_NS)
 		return weir_fail(err, -EINVAL, "--interval: shorter than 100ms: ask for more");
 	return 0;
@@ -181,8 +185,8 @@ static int show(struct run *r, struct weir_error *err)
 	struct weir_tcp_view view = {
 		.by = (enum weir_tcp_by)o->by,
 		.sort = (enum weir_tcp_sort)(o->sort >= 0 ? o->sort :
-					     o->once ? WEIR_TCP_SORT_BYTES :
-						       WEIR_TCP_SORT_RATE),
+					     o->once	  ? WEIR_TCP_SORT_BYTES :
+							    WEIR_TCP_SORT_RATE),
 		.histogram = o->histogram,
 		.lost = r->lost,
 	};
@@ -247,8 +251,7 @@ static int run_open(struct run *r, const struct weir_match *match, uint32_t even
 		.events = events,
 		.watch = (!o->once && !o->prometheus) || o->for_ns,
 	};
-	bool screen = isatty(STDOUT_FILENO) && !o->json && !o->once && !o->prometheus &&
-		      !o->events;
+	bool screen = isatty(STDOUT_FILENO) && !o->json && !o->once && !o->prometheus && !o->events;
 	int ret = weir_tcp_engine_open(&r->engine, &want, on_event, r, err);
 
 	if (ret)

@@ -52,11 +52,14 @@ static int find_netns(const char *path, uint64_t *ret, struct weir_error *err)
 		return code ? code : weir_fail(err, -EPERM, "may not enter %s: run as root", path);
 	}
 	if (code == -EINVAL)
-		return weir_fail(err, code, "%s is no network namespace: name one of `ip netns`, "
-					    "a path or a process", path);
+		return weir_fail(err, code,
+				 "%s is no network namespace: name one of `ip netns`, "
+				 "a path or a process",
+				 path);
 	if (code)
-		return weir_fail(err, code, "cannot enter the network namespace %s (%s): name one "
-					    "of `ip netns`, a path or a process",
+		return weir_fail(err, code,
+				 "cannot enter the network namespace %s (%s): name one "
+				 "of `ip netns`, a path or a process",
 				 path, strerror(-code));
 	return 0;
 }
@@ -124,9 +127,8 @@ static int attach(struct weir_tcp_engine *e, struct weir_error *err)
 	struct tcp_bpf *s = e->skel;
 	/* Beginnings and ends last: what they lead to is then seen. */
 	struct bpf_program *const progs[] = {
-		s->progs.weir_tcp_packet,     s->progs.weir_tcp_read,
-		s->progs.weir_tcp_retransmit, s->progs.weir_tcp_synack,
-		s->progs.weir_tcp_reset_in,   s->progs.weir_tcp_reset_out,
+		s->progs.weir_tcp_packet, s->progs.weir_tcp_read,     s->progs.weir_tcp_retransmit,
+		s->progs.weir_tcp_synack, s->progs.weir_tcp_reset_in, s->progs.weir_tcp_reset_out,
 		s->progs.weir_tcp_state,
 	};
 

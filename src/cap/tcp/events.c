@@ -33,7 +33,7 @@ static void close_text(const struct weir_tcp_conn *c, uint64_t ts, struct weir_b
 	add_bytes(b, "out", weir_tcp_bytes_out(c));
 	weir_tcp_retransmits(c, cause);
 	weir_buf_adds(b, ", retransmits ");
-	weir_tcp_add_causes(b, cause);
+	weir_tcp_add_causes(b, cause, c->retrans_before);
 	if (c->now.out_of_order)
 		weir_buf_addf(b, ", out of order %u", c->now.out_of_order);
 	if (c->zero_window_in || c->zero_window_out)
@@ -70,8 +70,7 @@ void weir_tcp_event_text(const struct weir_tcp_event *ev, int64_t offset, struct
 			      weir_tcp_state(ev->state));
 		break;
 	case WEIR_TCP_RESET:
-		weir_buf_addf(out, ": by %s, %s", weir_tcp_who(ev->by),
-			      weir_tcp_state(ev->state));
+		weir_buf_addf(out, ": by %s, %s", weir_tcp_who(ev->by), weir_tcp_state(ev->state));
 		break;
 	case WEIR_TCP_CLOSE:
 		close_text(&closed->conn, ev->ts, out);

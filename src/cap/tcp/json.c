@@ -174,21 +174,34 @@ void weir_tcp_json_conn(struct weir_json *j, const struct weir_tcp_conn *c, int6
 		weir_json_str(j, "error", strerror(c->error));
 }
 
-static void sum_members(struct weir_json *j, const struct weir_tcp_sum *s, enum weir_tcp_by by)
+static void json_retransmits(struct weir_json *j, const struct weir_tcp_sum *s)
 {
-	if (s->other)
+	uint64_t all = s->retrans_before;
+
+	for (int i = 0; i < WEIR_TCP_CAUSES; i++)
+		all += s->cause[i];
+	weir_json_uint(j, "retransmits", all);
+	if (s->retrans_before)
+		weir_json_uint(j, "retransmits_before", s->retrans_before);
+	causes_member(j, s->cause);
+}
+
+static void sum_members(struct weir_json *j, const struct weir_tcp_table *t,
+			const struct weir_tcp_sum *s)
+{
+	if (weir_tcp_is_others(t, &s->name))
 		weir_json_bool(j, "other", true);
-	else if (by == WEIR_TCP_BY_HOST)
-		addr_member(j, "host", s->host.b);
+	else if (t->by == WEIR_TCP_BY_HOST)
+		addr_member(j, "host", s->name.host.b);
 	else
-		weir_tcp_json_process(j, s->comm, s->pid);
+		weir_tcp_json_process(j, s->name.comm, s->name.pid);
 	weir_json_uint(j, "connections", s->live);
 	weir_json_uint(j, "closed", s->closed);
 	weir_json_uint(j, "closed_not_by_fin", s->failed);
 	weir_json_uint(j, "bytes_in", s->bytes_in);
 	weir_json_uint(j, "bytes_out", s->bytes_out);
 	weir_json_uint(j, "data_segments_out", s->segments_out);
-	causes_member(j, s->cause);
+	json_retransmits(j, s);
 	weir_json_uint(j, "out_of_order", s->out_of_order);
 	weir_json_uint(j, "zero_window_in", s->zero_window_in);
 	weir_json_uint(j, "zero_window_out", s->zero_window_out);
@@ -271,7 +284,7 @@ int weir_tcp_show_json(struct weir_tcp_table *t, const struct weir_tcp_view *v, 
 	}
 	for (size_t i = 0; i < n; i++) {
 		begin_item(&w);
-		sum_members(&w.j, &sums[i], v->by);
+		sum_members(&w.j, t, &sums[i]);
 		end_item(&w);
 	}
 	if (document) {

@@ -45,8 +45,7 @@ static void add_histogram(const struct weir_tcp_rtt *r, struct weir_buf *out)
 	for (uint32_t i = 0; i < WEIR_TCP_BUCKETS; i++) {
 		below += r->bucket[i];
 		if (i % 4 == 3 && i + 1 < WEIR_TCP_BUCKETS)
-			weir_buf_addf(out,
-				      "weir_tcp_rtt_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
+			weir_buf_addf(out, "weir_tcp_rtt_seconds_bucket{le=\"%g\"} %" PRIu64 "\n",
 				      (double)weir_tcp_bucket_floor(i + 1) / 1e6, below);
 	}
 	weir_buf_addf(out, "weir_tcp_rtt_seconds_bucket{le=\"+Inf\"} %" PRIu64 "\n", r->count);

@@ -36,11 +36,12 @@ static void cell_si(struct weir_table *t, uint64_t v)
 	weir_table_add(t, text.data);
 }
 
-static void cell_causes(struct weir_table *t, const uint64_t cause[WEIR_TCP_CAUSES])
+static void cell_causes(struct weir_table *t, const uint64_t cause[WEIR_TCP_CAUSES],
+			uint64_t before)
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
-	weir_tcp_add_causes(&text, cause);
+	weir_tcp_add_causes(&text, cause, before);
 	weir_table_add(t, text.data);
 }
 
@@ -161,7 +162,7 @@ static void flow_row(struct weir_table *t, const struct weir_tcp_row *r)
 	weir_table_add(t, weir_tcp_state(f->state));
 	cell_us(t, f->srtt_us, f->srtt_us);
 	cell_us(t, f->min_rtt_us, f->srtt_us);
-	cell_causes(t, cause);
+	cell_causes(t, cause, r->c.retrans_before);
 	weir_table_addf(t, "%u", f->out_of_order);
 	cell_windows(t, r->c.zero_window_in, r->c.zero_window_out);
 	weir_table_addf(t, "%u", f->cwnd);
@@ -172,12 +173,12 @@ static void flow_row(struct weir_table *t, const struct weir_tcp_row *r)
 	weir_table_add(t, process.data);
 }
 
-static int show_flows(struct weir_tcp_table *t, const struct weir_tcp_view *v,
-		      struct weir_buf *out)
+static int show_flows(struct weir_tcp_table *t, const struct weir_tcp_view *v, struct weir_buf *out)
 {
-	static const char *const head[] = { "CONNECTION", "STATE", "RTT",      "MIN",	"RETRANSMITS",
-					    "OOO",	  "ZWIN",  "CWND",     "RATE/s", "BYTES IN",
-					    "BYTES OUT",  "BYTES/s", "PROCESS" };
+	static const char *const head[] = { "CONNECTION",  "STATE",    "RTT",	    "MIN",
+					    "RETRANSMITS", "OOO",      "ZWIN",	    "CWND",
+					    "RATE/s",	   "BYTES IN", "BYTES OUT", "BYTES/s",
+					    "PROCESS" };
 	weir_autotable struct weir_table table;
 
 	weir_tcp_table_sort(t, v->sort);
@@ -198,11 +199,12 @@ static int show_flows(struct weir_tcp_table *t, const struct weir_tcp_view *v,
 	return 0;
 }
 
-static void add_sum_name(struct weir_buf *b, const struct weir_tcp_sum *s, enum weir_tcp_by by)
+static void add_sum_name(struct weir_buf *b, const struct weir_tcp_table *t,
+			 const struct weir_tcp_sum_name *s)
 {
-	if (s->other)
+	if (weir_tcp_is_others(t, s))
 		weir_buf_adds(b, "others");
-	else if (by == WEIR_TCP_BY_HOST)
+	else if (t->by == WEIR_TCP_BY_HOST)
 		weir_buf_add_addr(b, s->host.b);
 	else if (s->pid)
 		weir_tcp_add_process(b, s->comm, s->pid);
@@ -225,7 +227,7 @@ static void sum_row(struct weir_table *t, const struct weir_tcp_sum *s, const ch
 	cell_us(t, weir_tcp_percentile(&s->rtt, 99), known);
 	cell_us(t, s->rtt.max_us, known);
 	cell_picture(t, &s->rtt);
-	cell_causes(t, s->cause);
+	cell_causes(t, s->cause, s->retrans_before);
 	weir_table_addf(t, "%" PRIu64, s->out_of_order);
 	cell_windows(t, s->zero_window_in, s->zero_window_out);
 	cell_si(t, s->bytes_in);
@@ -236,8 +238,18 @@ static void sum_row(struct weir_table *t, const struct weir_tcp_sum *s, const ch
 static int show_sums(struct weir_tcp_table *t, const struct weir_tcp_view *v, struct weir_buf *out)
 {
 	const char *const head[] = { v->by == WEIR_TCP_BY_HOST ? "HOST" : "PROCESS",
-				     "NOW", "CLOSED", "MIN", "P50", "P99", "MAX", "RTT",
-				     "RETRANSMITS", "OOO", "ZWIN", "BYTES IN", "BYTES OUT",
+				     "NOW",
+				     "CLOSED",
+				     "MIN",
+				     "P50",
+				     "P99",
+				     "MAX",
+				     "RTT",
+				     "RETRANSMITS",
+				     "OOO",
+				     "ZWIN",
+				     "BYTES IN",
+				     "BYTES OUT",
 				     "BYTES/s" };
 	weir_autotable struct weir_table table;
 	weir_autofree struct weir_tcp_sum *sums = NULL;
@@ -253,14 +265,14 @@ static int show_sums(struct weir_tcp_table *t, const struct weir_tcp_view *v, st
 	for (size_t i = 0; i < n; i++) {
 		weir_autobuf struct weir_buf name = { 0 };
 
-		add_sum_name(&name, &sums[i], v->by);
+		add_sum_name(&name, t, &sums[i].name);
 		sum_row(&table, &sums[i], name.data);
 	}
 	weir_table_render(&table, 0, out);
 	for (size_t i = 0; v->histogram && i < n; i++) {
 		weir_autobuf struct weir_buf name = { 0 };
 
-		add_sum_name(&name, &sums[i], v->by);
+		add_sum_name(&name, t, &sums[i].name);
 		if (name.data)
 			add_histogram(name.data, &sums[i].rtt, out);
 	}

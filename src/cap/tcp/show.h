@@ -24,8 +24,9 @@ void weir_tcp_add_end(struct weir_buf *b, const uint8_t addr[16], uint16_t port)
 void weir_tcp_add_ends(struct weir_buf *b, const struct weir_ends *e);
 /* "curl/1234"; nothing where it is not known. */
 void weir_tcp_add_process(struct weir_buf *b, const char *comm, uint32_t pid);
-/* "3 (2 fast, 1 rto)". */
-void weir_tcp_add_causes(struct weir_buf *b, const uint64_t cause[WEIR_TCP_CAUSES]);
+/* "3 (2 fast, 1 earlier)"; @before: those of before this run. */
+void weir_tcp_add_causes(struct weir_buf *b, const uint64_t cause[WEIR_TCP_CAUSES],
+			 uint64_t before);
 
 struct weir_tcp_view {
 	enum weir_tcp_by by;

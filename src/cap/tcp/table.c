@@ -53,9 +53,9 @@ uint64_t weir_tcp_percentile(const struct weir_tcp_rtt *r, double percent)
 {
 	uint64_t rank = (uint64_t)((double)r->count * percent / 100), below = 0, middle;
 
-	for (uint32_t i = 0; i < WEIR_TCP_BUCKETS; i++) {
+	for (uint32_t i = 0; i < WEIR_TCP_BUCKETS && rank < r->count; i++) {
 		below += r->bucket[i];
-		if (below <= rank && below < r->count)
+		if (below <= rank)
 			continue;
 		middle = (weir_tcp_bucket_floor(i) + weir_tcp_bucket_floor(i + 1) - 1) / 2;
 		return middle < r->max_us ? middle : r->max_us;
@@ -147,8 +147,8 @@ static void add_rates(struct weir_tcp_table *t)
 
 	for (size_t i = 0; i < t->n; i++) {
 		struct weir_tcp_row *r = &t->rows[i];
-		const struct before *b = bsearch(&r->c.ends.cookie, t->before, t->n_before,
-						 sizeof(*b), find_before);
+		const struct before *b =
+			bsearch(&r->c.ends.cookie, t->before, t->n_before, sizeof(*b), find_before);
 		uint64_t bytes = bytes_of(&r->c), old = b ? b->bytes : 0;
 
 		/* Of an old connection the bytes before the first look are no rate. */
@@ -157,8 +157,7 @@ static void add_rates(struct weir_tcp_table *t)
 	}
 }
 
-int weir_tcp_table_look(struct weir_tcp_table *t, struct weir_tcp_engine *e,
-			struct weir_error *err)
+int weir_tcp_table_look(struct weir_tcp_table *t, struct weir_tcp_engine *e, struct weir_error *err)
 {
 	bool owners = t->unowned || !t->at;
 	int ret = remember(t);
@@ -180,7 +179,8 @@ int weir_tcp_table_look(struct weir_tcp_table *t, struct weir_tcp_engine *e,
 
 /* ---- Sums */
 
-static void name_sum(struct weir_tcp_sum *s, enum weir_tcp_by by, const struct weir_tcp_conn *c)
+static void name_sum(struct weir_tcp_sum_name *s, enum weir_tcp_by by,
+		     const struct weir_tcp_conn *c)
 {
 	memset(s, 0, sizeof(*s));
 	if (by == WEIR_TCP_BY_PROCESS) {
@@ -191,18 +191,13 @@ static void name_sum(struct weir_tcp_sum *s, enum weir_tcp_by by, const struct w
 	}
 }
 
-static int compare_names(const struct weir_tcp_sum *a, const struct weir_tcp_sum *b)
+static int compare_names(const struct weir_tcp_sum_name *a, const struct weir_tcp_sum_name *b)
 {
 	int c = memcmp(&a->host, &b->host, sizeof(a->host));
 
 	if (!c && a->pid != b->pid)
 		c = a->pid < b->pid ? -1 : 1;
 	return c ? c : memcmp(a->comm, b->comm, sizeof(a->comm));
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return compare_names(a, b);
 }
 
 static void add_conn(struct weir_tcp_sum *s, const struct weir_tcp_conn *c, uint64_t rate)
@@ -212,6 +207,7 @@ static void add_conn(struct weir_tcp_sum *s, const struct weir_tcp_conn *c, uint
 	weir_tcp_retransmits(c, cause);
 	for (int i = 0; i < WEIR_TCP_CAUSES; i++)
 		s->cause[i] += cause[i];
+	s->retrans_before += c->retrans_before;
 	s->bytes_in += c->now.bytes_in;
 	s->bytes_out += weir_tcp_bytes_out(c);
 	s->segments_out += c->now.data_segs_out;
@@ -225,14 +221,15 @@ static void add_conn(struct weir_tcp_sum *s, const struct weir_tcp_conn *c, uint
 }
 
 /* Where @name is among the @n sorted sums, or where it would be. */
-static size_t place_of(const struct weir_tcp_sum *sums, size_t n, const struct weir_tcp_sum *name)
+static size_t place_of(const struct weir_tcp_sum *sums, size_t n,
+		       const struct weir_tcp_sum_name *name)
 {
 	size_t low = 0;
 
 	while (low < n) {
 		size_t middle = low + (n - low) / 2;
 
-		if (compare_names(&sums[middle], name) < 0)
+		if (compare_names(&sums[middle].name, name) < 0)
 			low = middle + 1;
 		else
 			n = middle;
@@ -240,7 +237,7 @@ static size_t place_of(const struct weir_tcp_sum *sums, size_t n, const struct w
 	return low;
 }
 
-static int insert_sum(struct weir_tcp_table *t, size_t at, const struct weir_tcp_sum *name)
+static int insert_sum(struct weir_tcp_table *t, size_t at, const struct weir_tcp_sum_name *name)
 {
 	if (t->n_sums == t->room_sums) {
 		size_t room = t->room_sums ? t->room_sums * 2 : 64;
@@ -252,16 +249,16 @@ static int insert_sum(struct weir_tcp_table *t, size_t at, const struct weir_tcp
 		t->room_sums = room;
 	}
 	memmove(&t->sums[at + 1], &t->sums[at], (t->n_sums - at) * sizeof(*t->sums));
-	t->sums[at] = *name;
+	t->sums[at] = (struct weir_tcp_sum){ .name = *name };
 	t->n_sums++;
 	return 0;
 }
 
 int weir_tcp_table_closed(struct weir_tcp_table *t, const struct weir_tcp_conn *c)
 {
-	struct weir_tcp_row *live = t->n ? bsearch(&c->ends.cookie, t->rows, t->n,
-						   sizeof(*t->rows), find_row) : NULL;
-	struct weir_tcp_sum name;
+	struct weir_tcp_row *live =
+		t->n ? bsearch(&c->ends.cookie, t->rows, t->n, sizeof(*t->rows), find_row) : NULL;
+	struct weir_tcp_sum_name name;
 	size_t at;
 	int ret = 0;
 
@@ -272,14 +269,14 @@ int weir_tcp_table_closed(struct weir_tcp_table *t, const struct weir_tcp_conn *
 	if (t->by == WEIR_TCP_BY_FLOW)
 		memset(&name, 0, sizeof(name));
 	at = place_of(t->sums, t->n_sums, &name);
-	if (at == t->n_sums || compare_names(&t->sums[at], &name)) {
+	if (at == t->n_sums || compare_names(&t->sums[at].name, &name)) {
 		/* The one without a name takes those for which there is no room. */
 		if (t->n_sums >= SUMS_MAX) {
 			memset(&name, 0, sizeof(name));
+			t->others = true;
 			at = place_of(t->sums, t->n_sums, &name);
-			name.other = true;
 		}
-		if (at == t->n_sums || compare_names(&t->sums[at], &name))
+		if (at == t->n_sums || compare_names(&t->sums[at].name, &name))
 			ret = insert_sum(t, at, &name);
 	}
 	if (ret)
@@ -306,7 +303,7 @@ static uint64_t key_of_conn(const struct weir_tcp_row *r)
 	case WEIR_TCP_SORT_RTT:
 		return r->c.now.srtt_us;
 	case WEIR_TCP_SORT_RETRANSMITS:
-		return weir_tcp_retransmits(&r->c, cause);
+		return weir_tcp_retransmits(&r->c, cause) + r->c.retrans_before;
 	case WEIR_TCP_SORT_AGE:
 		return ~r->c.start; /* not seen to begin: older than all that were */
 	}
@@ -352,7 +349,7 @@ static uint64_t key_of_sum(const struct weir_tcp_sum *s)
 	case WEIR_TCP_SORT_RETRANSMITS:
 		for (int i = 0; i < WEIR_TCP_CAUSES; i++)
 			n += s->cause[i];
-		return n;
+		return n + s->retrans_before;
 	case WEIR_TCP_SORT_AGE:
 		return s->live + s->closed;
 	}
@@ -368,15 +365,22 @@ static int by_sum(const void *pa, const void *pb)
 		x = a->bytes_in + a->bytes_out;
 		y = b->bytes_in + b->bytes_out;
 	}
-	return x != y ? (x < y ? 1 : -1) : compare_names(a, b);
+	return x != y ? (x < y ? 1 : -1) : compare_names(&a->name, &b->name);
+}
+
+bool weir_tcp_is_others(const struct weir_tcp_table *t, const struct weir_tcp_sum_name *name)
+{
+	static const struct weir_tcp_sum_name none;
+
+	return t->others && !compare_names(name, &none);
 }
 
 void weir_tcp_sum_add(struct weir_tcp_sum *to, const struct weir_tcp_sum *s)
 {
-	to->other = to->other || s->other;
 	to->live += s->live;
 	to->closed += s->closed;
 	to->failed += s->failed;
+	to->retrans_before += s->retrans_before;
 	to->bytes_in += s->bytes_in;
 	to->bytes_out += s->bytes_out;
 	to->segments_out += s->segments_out;
@@ -396,44 +400,71 @@ void weir_tcp_sum_add(struct weir_tcp_sum *to, const struct weir_tcp_sum *s)
 		to->rtt.bucket[k] += s->rtt.bucket[k];
 }
 
-/* Neighbours of one name become one. */
-static size_t merge(struct weir_tcp_sum *v, size_t n)
-{
-	size_t kept = 0;
+/* A connection that is there, by the name of its sum. */
+struct named {
+	struct weir_tcp_sum_name name;
+	const struct weir_tcp_row *row;
+};
 
-	for (size_t i = 0; i < n; i++) {
-		if (kept && !compare_names(&v[kept - 1], &v[i]))
-			weir_tcp_sum_add(&v[kept - 1], &v[i]);
-		else
-			v[kept++] = v[i];
+static int by_named(const void *a, const void *b)
+{
+	return compare_names(&((const struct named *)a)->name, &((const struct named *)b)->name);
+}
+
+static size_t name_rows(const struct weir_tcp_table *t, struct named *v)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		if (t->rows[i].gone)
+			continue;
+		name_sum(&v[n].name, t->by, &t->rows[i].c);
+		v[n++].row = &t->rows[i];
 	}
-	return kept;
+	if (n)
+		qsort(v, n, sizeof(*v), by_named);
+	return n;
+}
+
+/* Both lists are in order of names: walk through them side by side. */
+static size_t join(const struct weir_tcp_table *t, const struct named *rows, size_t n_rows,
+		   struct weir_tcp_sum *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0, k = 0; i < t->n_sums || k < n_rows; n++) {
+		int order = i == t->n_sums ? 1 :
+			    k == n_rows	   ? -1 :
+					     compare_names(&t->sums[i].name, &rows[k].name);
+
+		if (order <= 0)
+			to[n] = t->sums[i++];
+		else
+			to[n] = (struct weir_tcp_sum){ .name = rows[k].name };
+		for (; k < n_rows && !compare_names(&to[n].name, &rows[k].name); k++) {
+			to[n].live++;
+			add_conn(&to[n], &rows[k].row->c, rows[k].row->rate);
+		}
+	}
+	return n;
 }
 
 int weir_tcp_table_sums(const struct weir_tcp_table *t, enum weir_tcp_sort key,
 			struct weir_tcp_sum **ret, size_t *ret_n)
 {
-	struct weir_tcp_sum *v = calloc(t->n_sums + t->n + 1, sizeof(*v));
-	size_t n = t->n_sums;
+	weir_autofree struct named *rows = calloc(t->n + 1, sizeof(*rows));
+	size_t n_rows = rows ? name_rows(t, rows) : 0, names = 0;
+	struct weir_tcp_sum *v;
 
+	for (size_t i = 0; i < n_rows; i++)
+		names += !i || compare_names(&rows[i - 1].name, &rows[i].name);
+	v = rows ? calloc(t->n_sums + names + 1, sizeof(*v)) : NULL;
 	if (!v)
 		return -ENOMEM;
-	if (n)
-		memcpy(v, t->sums, n * sizeof(*v));
-	for (size_t i = 0; i < t->n; i++) {
-		if (t->rows[i].gone)
-			continue;
-		name_sum(&v[n], t->by, &t->rows[i].c);
-		v[n].live = 1;
-		add_conn(&v[n++], &t->rows[i].c, t->rows[i].rate);
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), by_name);
-	n = merge(v, n);
+	*ret_n = join(t, rows, n_rows, v);
 	sort_key = key;
-	if (n)
-		qsort(v, n, sizeof(*v), by_sum);
+	if (*ret_n)
+		qsort(v, *ret_n, sizeof(*v), by_sum);
 	*ret = v;
-	*ret_n = n;
 	return 0;
 }

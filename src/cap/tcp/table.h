@@ -32,16 +32,19 @@ struct weir_tcp_row {
 	bool gone;     /* it has ended since the look */
 };
 
-/* What connections of one host or process add up to. Retransmissions are those of this run:
- * segments_out too. */
-struct weir_tcp_sum {
+struct weir_tcp_sum_name {
 	struct weir_addr host;
-	uint32_t pid;
+	uint32_t pid; /* 0: not known */
 	char comm[WEIR_TCP_COMM];
-	bool other;		       /* those that had no room */
+};
+
+/* What connections of one host or process add up to. */
+struct weir_tcp_sum {
+	struct weir_tcp_sum_name name;
 	uint64_t live, closed, failed; /* failed: closed by anything but FIN */
 	uint64_t bytes_in, bytes_out, segments_out, rate;
-	uint64_t cause[WEIR_TCP_CAUSES], out_of_order, zero_window_in, zero_window_out;
+	uint64_t cause[WEIR_TCP_CAUSES], retrans_before;
+	uint64_t out_of_order, zero_window_in, zero_window_out;
 	uint32_t min_rtt_us; /* 0 = not known */
 	struct weir_tcp_rtt rtt;
 };
@@ -52,13 +55,14 @@ struct weir_tcp_table {
 	size_t n, room;
 	struct before { /* of the look before, by cookie */
 		uint64_t cookie, bytes;
-	} *before;
+	} * before;
 	size_t n_before;
 	uint64_t at, before_at; /* CLOCK_MONOTONIC ns */
 	struct weir_tcp_spaces spaces;
 	uint64_t closed;
 	struct weir_tcp_sum *sums; /* of closed connections */
 	size_t n_sums, room_sums;
+	bool others;  /* the sum without a name has those too for which there was no room */
 	bool unowned; /* some connection of the look has no known process */
 };
 
@@ -75,6 +79,8 @@ int weir_tcp_table_look(struct weir_tcp_table *t, struct weir_tcp_engine *e,
 /* A connection has ended; between looks. */
 int weir_tcp_table_closed(struct weir_tcp_table *t, const struct weir_tcp_conn *c);
 void weir_tcp_table_sort(struct weir_tcp_table *t, enum weir_tcp_sort key);
+/* Is it the sum that has those for which there was no room? */
+bool weir_tcp_is_others(const struct weir_tcp_table *t, const struct weir_tcp_sum_name *name);
 void weir_tcp_sum_add(struct weir_tcp_sum *to, const struct weir_tcp_sum *s);
 /* By host or process, those of closed connections too; to be freed. */
 int weir_tcp_table_sums(const struct weir_tcp_table *t, enum weir_tcp_sort key,

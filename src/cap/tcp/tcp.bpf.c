@@ -45,10 +45,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1); /* set to the number of CPUs before load */
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_RINGBUF);
-		__uint(max_entries, 4096);
-	});
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_RINGBUF);
+			__uint(max_entries, 4096);
+		});
 } weir_rings SEC(".maps");
 
 struct {
@@ -228,8 +229,7 @@ static __always_inline struct weir_tcp_conn *find(struct tcp_sock *tp)
 
 /* A record for the connection, if it is wanted. @flags: WEIR_TCP_F_*; @initiated: of one
  * whose beginning is seen. */
-static __always_inline struct weir_tcp_conn *adopt(struct tcp_sock *tp, __u32 flags,
-						   bool initiated)
+static __always_inline struct weir_tcp_conn *adopt(struct tcp_sock *tp, __u32 flags, bool initiated)
 {
 	struct weir_tcp_conn *s;
 	struct weir_ends e;
@@ -403,8 +403,8 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 	f->bytes_retrans = tp->bytes_retrans;
 	f->delivery_rate = 0;
 	if (interval)
-		f->delivery_rate = (__u64)tp->rate_delivered * tp->mss_cache * USEC_PER_SEC /
-				   interval;
+		f->delivery_rate =
+			(__u64)tp->rate_delivered * tp->mss_cache * USEC_PER_SEC / interval;
 	f->pacing_rate = tp->inet_conn.icsk_inet.sk.sk_pacing_rate;
 	f->segs_in = tp->segs_in;
 	f->segs_out = tp->segs_out;

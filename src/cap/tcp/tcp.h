@@ -15,28 +15,29 @@
  */
 #define WEIR_TCP_BUCKETS 96
 
-#define WEIR_TCP_LOCAL 1  /* who ended a connection: these bits */
+#define WEIR_TCP_LOCAL 1 /* who ended a connection: these bits */
 #define WEIR_TCP_REMOTE 2
 
-enum weir_tcp_cause { /* why segments were sent again */
+/* Why segments were sent again. */
+enum weir_tcp_cause {
 	WEIR_TCP_CAUSE_RTO,
-	WEIR_TCP_CAUSE_FAST,	/* by selective acknowledgements or three equal ones */
-	WEIR_TCP_CAUSE_TLP,	/* tail loss probe */
-	WEIR_TCP_CAUSE_SYN,	/* of the handshake, SYN or SYN-ACK */
+	WEIR_TCP_CAUSE_FAST,  /* by selective acknowledgements or three equal ones */
+	WEIR_TCP_CAUSE_TLP,   /* tail loss probe */
+	WEIR_TCP_CAUSE_SYN,   /* of the handshake, SYN or SYN-ACK */
 	WEIR_TCP_CAUSE_OTHER, /* path MTU, and what no hook told of */
 	WEIR_TCP_CAUSES,
 };
 
-enum weir_tcp_how { /* how a connection ended */
-	WEIR_TCP_HOW_NONE, /* it lives */
-	WEIR_TCP_HOW_FIN,
-	WEIR_TCP_HOW_RESET_SENT,
-	WEIR_TCP_HOW_RESET_RECEIVED,
-	WEIR_TCP_HOW_REFUSED, /* a reset, or ICMP, in answer to the SYN */
-	WEIR_TCP_HOW_TIMEOUT,
-	WEIR_TCP_HOW_UNREACHABLE,
-	WEIR_TCP_HOW_ABORTED, /* by this host, without a word to the peer, or by its administrator */
-	WEIR_TCP_HOWS,
+enum weir_tcp_how {		       /* how a connection ended */
+		    WEIR_TCP_HOW_NONE, /* it lives */
+		    WEIR_TCP_HOW_FIN,
+		    WEIR_TCP_HOW_RESET_SENT,
+		    WEIR_TCP_HOW_RESET_RECEIVED,
+		    WEIR_TCP_HOW_REFUSED, /* a reset, or ICMP, in answer to the SYN */
+		    WEIR_TCP_HOW_TIMEOUT,
+		    WEIR_TCP_HOW_UNREACHABLE,
+		    WEIR_TCP_HOW_ABORTED, /* by this host, while connecting or by hand */
+		    WEIR_TCP_HOWS,
 };
 
 enum weir_tcp_kind {
@@ -91,11 +92,11 @@ struct weir_tcp_conn {
 	__u32 pid;   /* who holds it; 0 = not known */
 	char comm[WEIR_TCP_COMM];
 	__u32 cause[WEIR_TCP_CAUSES];
-	__u32 retrans_before;			/* when this run first saw it */
-	__u32 zero_window_in, zero_window_out;	/* times that the peer's, our window was shut */
-	__u8 closed_by;				/* WEIR_TCP_LOCAL | WEIR_TCP_REMOTE */
-	__u8 closed_how;			/* enum weir_tcp_how */
-	__u16 error;				/* sk_err at its end */
+	__u32 retrans_before;		       /* when this run first saw it */
+	__u32 zero_window_in, zero_window_out; /* times that the peer's, our window was shut */
+	__u8 closed_by;			       /* WEIR_TCP_LOCAL | WEIR_TCP_REMOTE */
+	__u8 closed_how;		       /* enum weir_tcp_how */
+	__u16 error;			       /* sk_err at its end */
 	/* For the programs: what they saw last. */
 	__u32 seen_retrans, seen_srtt, seen_mdev, seen_snd_una, seen_rcv_nxt, seen_data_segs;
 	__u64 seen_rack;
@@ -133,7 +134,7 @@ struct weir_tcp_config {
 	__u64 netns;  /* 0 = all */
 	__u64 cgroup; /* id of the uppermost one wanted; 0 = all */
 	__u32 match_kind;
-	__u32 events; /* mask of 1 << enum weir_tcp_kind */
+	__u32 events;  /* mask of 1 << enum weir_tcp_kind */
 	__u32 tick_us; /* of jiffies */
 	__u32 pad;
 };

@@ -18,10 +18,8 @@ const char *const weir_tcp_kinds[] = {
 };
 
 const char *const weir_tcp_causes[] = {
-	[WEIR_TCP_CAUSE_RTO] = "rto",
-	[WEIR_TCP_CAUSE_FAST] = "fast",
-	[WEIR_TCP_CAUSE_TLP] = "tlp",
-	[WEIR_TCP_CAUSE_SYN] = "syn",
+	[WEIR_TCP_CAUSE_RTO] = "rto",	  [WEIR_TCP_CAUSE_FAST] = "fast",
+	[WEIR_TCP_CAUSE_TLP] = "tlp",	  [WEIR_TCP_CAUSE_SYN] = "syn",
 	[WEIR_TCP_CAUSE_OTHER] = "other",
 };
 
@@ -44,11 +42,16 @@ const char *const weir_tcp_losts[] = {
 const char *weir_tcp_state(unsigned int state)
 {
 	static const char *const words[] = {
-		[TCP_ESTABLISHED] = "established", [TCP_SYN_SENT] = "syn-sent",
-		[TCP_SYN_RECV] = "syn-recv",	   [TCP_FIN_WAIT1] = "fin-wait-1",
-		[TCP_FIN_WAIT2] = "fin-wait-2",	   [TCP_TIME_WAIT] = "time-wait",
-		[TCP_CLOSE] = "closed",		   [TCP_CLOSE_WAIT] = "close-wait",
-		[TCP_LAST_ACK] = "last-ack",	   [TCP_LISTEN] = "listen",
+		[TCP_ESTABLISHED] = "established",
+		[TCP_SYN_SENT] = "syn-sent",
+		[TCP_SYN_RECV] = "syn-recv",
+		[TCP_FIN_WAIT1] = "fin-wait-1",
+		[TCP_FIN_WAIT2] = "fin-wait-2",
+		[TCP_TIME_WAIT] = "time-wait",
+		[TCP_CLOSE] = "closed",
+		[TCP_CLOSE_WAIT] = "close-wait",
+		[TCP_LAST_ACK] = "last-ack",
+		[TCP_LISTEN] = "listen",
 		[TCP_CLOSING] = "closing",
 	};
 
@@ -96,10 +99,10 @@ void weir_tcp_add_process(struct weir_buf *b, const char *comm, uint32_t pid)
 	weir_buf_addf(b, "/%u", pid);
 }
 
-void weir_tcp_add_causes(struct weir_buf *b, const uint64_t cause[WEIR_TCP_CAUSES])
+void weir_tcp_add_causes(struct weir_buf *b, const uint64_t cause[WEIR_TCP_CAUSES], uint64_t before)
 {
 	const char *separator = " (";
-	uint64_t all = 0;
+	uint64_t all = before;
 
 	for (int i = 0; i < WEIR_TCP_CAUSES; i++)
 		all += cause[i];
@@ -110,6 +113,8 @@ void weir_tcp_add_causes(struct weir_buf *b, const uint64_t cause[WEIR_TCP_CAUSE
 		weir_buf_addf(b, "%s%" PRIu64 " %s", separator, cause[i], weir_tcp_causes[i]);
 		separator = ", ";
 	}
+	if (before)
+		weir_buf_addf(b, "%s%" PRIu64 " earlier", separator, before);
 	if (all)
 		weir_buf_addc(b, ')');
 }
