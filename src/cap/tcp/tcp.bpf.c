@@ -19,7 +19,8 @@
 #define IPPROTO_TCP 6
 #define PORTS_MAX 65536
 #define CGROUP_DEPTH_MAX 64
-#define TICK_STATES 3 /* of chrono_stat */
+#define SEGMENTS_TO_LEARN 8 /* with data, until who reads them is known */
+#define TICK_STATES 3	    /* of chrono_stat */
 #define USEC_PER_SEC 1000000ULL
 #define NSEC_PER_USEC 1000ULL
 
@@ -624,14 +625,19 @@ int weir_tcp_packet(unsigned long long *ctx)
 	return 0;
 }
 
-/* The application has read; the window that this may open is not told yet. */
+/* The application has read; the window that this may open is not told yet. Most reads of a
+ * long connection are of no interest, and pass without a look for its record. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int weir_tcp_read(unsigned long long *ctx)
 {
 	struct sock *sk = (void *)ctx[0];
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct weir_tcp_conn *s = tp ? find(tp) : NULL;
+	struct weir_tcp_conn *s;
 
+	if (!tp || (tp->rcv_wnd && tp->data_segs_in > SEGMENTS_TO_LEARN &&
+		    state_of(tp) == TCP_ESTABLISHED))
+		return 0;
+	s = find(tp);
 	if (!s)
 		return 0;
 	s->seen_data_segs = tp->data_segs_in;

@@ -28,16 +28,17 @@ enum weir_tcp_cause {
 	WEIR_TCP_CAUSES,
 };
 
-enum weir_tcp_how {		       /* how a connection ended */
-		    WEIR_TCP_HOW_NONE, /* it lives */
-		    WEIR_TCP_HOW_FIN,
-		    WEIR_TCP_HOW_RESET_SENT,
-		    WEIR_TCP_HOW_RESET_RECEIVED,
-		    WEIR_TCP_HOW_REFUSED, /* a reset, or ICMP, in answer to the SYN */
-		    WEIR_TCP_HOW_TIMEOUT,
-		    WEIR_TCP_HOW_UNREACHABLE,
-		    WEIR_TCP_HOW_ABORTED, /* by this host, while connecting or by hand */
-		    WEIR_TCP_HOWS,
+/* How a connection ended. */
+enum weir_tcp_how {
+	WEIR_TCP_HOW_NONE, /* it lives */
+	WEIR_TCP_HOW_FIN,
+	WEIR_TCP_HOW_RESET_SENT,
+	WEIR_TCP_HOW_RESET_RECEIVED,
+	WEIR_TCP_HOW_REFUSED, /* a reset, or ICMP, in answer to the SYN */
+	WEIR_TCP_HOW_TIMEOUT,
+	WEIR_TCP_HOW_UNREACHABLE,
+	WEIR_TCP_HOW_ABORTED, /* by this host, while connecting or by hand */
+	WEIR_TCP_HOWS,
 };
 
 enum weir_tcp_kind {

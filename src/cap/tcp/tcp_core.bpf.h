@@ -4,26 +4,28 @@
 
 #include <linux/types.h>
 
-enum { /* sk_state */
-       TCP_ESTABLISHED = 1,
-       TCP_SYN_SENT,
-       TCP_SYN_RECV,
-       TCP_FIN_WAIT1,
-       TCP_FIN_WAIT2,
-       TCP_TIME_WAIT,
-       TCP_CLOSE,
-       TCP_CLOSE_WAIT,
-       TCP_LAST_ACK,
-       TCP_LISTEN,
-       TCP_CLOSING,
+/* sk_state */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_FIN_WAIT1,
+	TCP_FIN_WAIT2,
+	TCP_TIME_WAIT,
+	TCP_CLOSE,
+	TCP_CLOSE_WAIT,
+	TCP_LAST_ACK,
+	TCP_LISTEN,
+	TCP_CLOSING,
 };
 
-enum { /* icsk_ca_state */
-       TCP_CA_OPEN,
-       TCP_CA_DISORDER,
-       TCP_CA_CWR,
-       TCP_CA_RECOVERY,
-       TCP_CA_LOSS,
+/* icsk_ca_state */
+enum {
+	TCP_CA_OPEN,
+	TCP_CA_DISORDER,
+	TCP_CA_CWR,
+	TCP_CA_RECOVERY,
+	TCP_CA_LOSS,
 };
 
 #define ICSK_TIME_LOSS_PROBE 5 /* icsk_pending */
