@@ -21,6 +21,7 @@
 #include "cap/send/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
+#include "cap/tcp/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
 #include "cli/help.h"
@@ -28,6 +29,7 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_tcp_verb,
 	&weir_drops_verb,
 	&weir_filter_verb,
 	&weir_send_verb,
