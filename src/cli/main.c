@@ -17,6 +17,7 @@
 #include "cap/proxy/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
+#include "cap/tcp/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
 #include "cli/help.h"
@@ -24,6 +25,7 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_tcp_verb,
 	&weir_filter_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
