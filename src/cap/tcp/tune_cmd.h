@@ -38,9 +38,6 @@ struct weir_tune_action {
 int weir_tune_cmd_usage(struct weir_tune_cmd *c, int code);
 /* "weir tcp tune: ..." on standard error: what a command did, or what is left to do. */
 void weir_tune_cmd_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Is what @r asks for possible here? Its cgroup gets its one spelling. */
-int weir_tune_cmd_check(struct weir_tune_cmd *c, struct weir_tune_spec *r, struct weir_error *err);
-
 /* tune_edit.c */
 int weir_tune_do_add(struct weir_tune_cmd *c, struct weir_error *err);
 int weir_tune_do_del(struct weir_tune_cmd *c, struct weir_error *err);

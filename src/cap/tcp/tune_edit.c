@@ -32,34 +32,34 @@ static int copy(const struct weir_tune_conf *c, struct weir_tune_conf *ret, stru
 			       err);
 }
 
-static void tell_notes(const struct weir_tune_spec *r, const struct weir_buf *notes)
+static void tell_notes(const struct weir_buf *notes)
 {
 	const char *at = notes->data;
 
 	while (at && *at) {
 		size_t n = strcspn(at, "\n");
 
-		weir_tune_cmd_tell("%s: %.*s", r->name, (int)n, at);
+		weir_tune_cmd_tell("%.*s", (int)n, at);
 		at += n + (at[n] == '\n');
 	}
 }
 
-int weir_tune_cmd_check(struct weir_tune_cmd *c, struct weir_tune_spec *r, struct weir_error *err)
+/* Is what @r asks for possible here? Its cgroup gets its one spelling. */
+static int check(struct weir_tune_cmd *c, struct weir_tune_spec *r, struct weir_buf *notes,
+		 struct weir_error *err)
 {
-	weir_autobuf struct weir_buf notes = { 0 };
 	char path[WEIR_CGROUP_PATH_MAX];
 	weir_autoclose int fd = weir_cgroup_open(*r->cgroup ? r->cgroup : NULL, path, err);
-	int ret;
+	int ret = fd;
 
-	if (fd < 0)
-		return fd == -EINVAL || fd == -ENOENT ? weir_tune_cmd_usage(c, fd) : fd;
-	if (*r->cgroup)
-		snprintf(r->cgroup, sizeof(r->cgroup), "%s", path);
-	ret = weir_tune_try(r, &notes, err);
-	if (ret)
-		return ret == -EINVAL ? weir_tune_cmd_usage(c, ret) : ret;
-	tell_notes(r, &notes);
-	return 0;
+	if (fd >= 0) {
+		if (*r->cgroup)
+			snprintf(r->cgroup, sizeof(r->cgroup), "%s", path);
+		ret = weir_tune_try(r, notes, err);
+	}
+	if (ret == -EINVAL || ret == -ENOENT || ret == -ENOTDIR)
+		weir_tune_cmd_usage(c, ret);
+	return ret;
 }
 
 /* Nothing is left behind in the kernel where a first change failed. */
@@ -72,7 +72,7 @@ static void end(struct weir_tune *t)
 
 int weir_tune_do_add(struct weir_tune_cmd *c, struct weir_error *err)
 {
-	weir_autobuf struct weir_buf expression = { 0 };
+	weir_autobuf struct weir_buf expression = { 0 }, notes = { 0 };
 	weir_auto_tune_conf next = { 0 };
 	struct weir_tune_spec r;
 	struct weir_tune t;
@@ -86,7 +86,7 @@ int weir_tune_do_add(struct weir_tune_cmd *c, struct weir_error *err)
 	ret = weir_tune_spec_make(&c->rule, c->words.v[0], &r, err);
 	if (ret)
 		return weir_tune_cmd_usage(c, ret);
-	ret = weir_tune_cmd_check(c, &r, err);
+	ret = check(c, &r, &notes, err);
 	if (!ret)
 		ret = weir_tune_open(&t, true, err);
 	if (ret) {
@@ -100,6 +100,8 @@ int weir_tune_do_add(struct weir_tune_cmd *c, struct weir_error *err)
 		ret = weir_tune_conf_add(&next, &r, true, err);
 	if (!ret)
 		ret = weir_tune_commit(&t, &next, err);
+	if (!ret)
+		tell_notes(&notes);
 	end(&t);
 	return ret;
 }
@@ -140,6 +142,7 @@ int weir_tune_do_clear(struct weir_tune_cmd *c, struct weir_error *err)
 
 int weir_tune_do_apply(struct weir_tune_cmd *c, struct weir_error *err)
 {
+	weir_autobuf struct weir_buf notes = { 0 };
 	weir_auto_tune_conf next = { 0 };
 	const char *path = c->words.v[0];
 	struct weir_tune t;
@@ -149,7 +152,7 @@ int weir_tune_do_apply(struct weir_tune_cmd *c, struct weir_error *err)
 	if (ret)
 		return ret == -EINVAL || ret == -E2BIG ? weir_tune_cmd_usage(c, ret) : ret;
 	for (size_t i = 0; !ret && i < next.n; i++) {
-		ret = weir_tune_cmd_check(c, &next.rules[i], err);
+		ret = check(c, &next.rules[i], &notes, err);
 		if (ret)
 			weir_fail_prefix(err, ret, "%s: rule %s", path, next.rules[i].name);
 	}
@@ -159,6 +162,8 @@ int weir_tune_do_apply(struct weir_tune_cmd *c, struct weir_error *err)
 		return ret;
 	n = next.n;
 	ret = n ? weir_tune_commit(&t, &next, err) : weir_tune_clear(&t, err);
+	if (!ret)
+		tell_notes(&notes);
 	if (!ret)
 		weir_tune_cmd_tell("applied %s: %zu rule%s",
 				   strcmp(path, "-") ? path : "standard input", n,

@@ -260,8 +260,8 @@ static void note_limit(const struct weir_tune_spec *r, int fd, enum weir_tune_op
 
 	if (r->set.mask & 1U << opt && !getsockopt(fd, SOL_SOCKET, name, &got, &len) &&
 	    got / 2 < r->set.value[opt])
-		weir_buf_addf(notes, "--%s %d: %s allows %d: raise it\n", weir_tune_info[opt].name,
-			      r->set.value[opt], sysctl, got / 2);
+		weir_buf_addf(notes, "%s: --%s %d: %s allows %d: raise it\n", r->name,
+			      weir_tune_info[opt].name, r->set.value[opt], sysctl, got / 2);
 }
 
 static const char *remedy(enum weir_tune_opt opt, int error)
@@ -296,8 +296,10 @@ int weir_tune_try(const struct weir_tune_spec *r, struct weir_buf *notes, struct
 	/* Iterators take CAP_PERFMON. Without, what is refused shows as failures of
 	 * connections. */
 	if (ret == -EPERM)
-		weir_buf_adds(notes, "without CAP_PERFMON the options cannot be tried: "
-				     "see `weir tcp tune failures`\n");
+		weir_buf_addf(notes,
+			      "%s: without CAP_PERFMON the options cannot be tried: see "
+			      "`weir tcp tune failures`\n",
+			      r->name);
 	if (ret)
 		return ret == -EPERM ? 0 : ret;
 	for (enum weir_tune_opt i = 0; i < WEIR_TUNE_OPTS; i++) {
