@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* `weir tcp tune`: from the words of the command line to an action. */
-#include "cap/tcp/tune.h"
+#include "cap/tcp/tune_cmd.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "cap/tcp/tune_cmd.h"
+#include "cap/tcp/tune.h"
 #include "dataplane/load.h"
 
 #define AT(field) offsetof(struct weir_tune_cmd, field)

@@ -52,12 +52,12 @@ int weir_tune_counts_of(const struct weir_tune *t, uint32_t id, struct weir_tune
  * those are. */
 size_t weir_tune_failures_of(const struct weir_tune *t,
 			     struct weir_tune_failure ret[WEIR_TUNE_FAILURES], uint64_t *ret_total);
-/* The cgroup of the rule: the path, and whether it is there, as it was when the rules were put in
- * force. */
+/* Is the rule's cgroup there, as it was when the rules were put in force? */
 bool weir_tune_is_attached(const struct weir_tune *t, const struct weir_tune_spec *r);
 
 /* tune_load.c */
-/* New maps, or a gate for the cgroup in @slot that uses those of @t. *ret_prog (may be NULL) is the gate's program. */
+/* New maps, or a gate for the cgroup in @slot that uses those of @t. *ret_prog (may be NULL)
+ * is the gate's program. */
 int weir_tune_gate_load(struct weir_tune *t, uint32_t slot, int *ret_prog, struct weir_error *err);
 /* A program with @n rules, put in the map of programs at @key. */
 int weir_tune_program_load(struct weir_tune *t, const struct weir_tune_spec *const *rules, size_t n,

@@ -63,12 +63,11 @@ static void text_rule(const struct look *l, const struct weir_tune_spec *r, stru
 	for (enum weir_tune_opt i = 0; i < WEIR_TUNE_OPTS; i++) {
 		failed += c.failed[i];
 		if (c.failed[i])
-			weir_buf_addf(below, "%s: --%s failed %llu times, last: %s\n", r->name,
+			weir_buf_addf(below, "%s: --%s failed %llu time%s, last: %s\n", r->name,
 				      weir_tune_info[i].name, (unsigned long long)c.failed[i],
-				      strerror(-c.error[i]));
+				      c.failed[i] == 1 ? "" : "s", strerror(-c.error[i]));
 		if (c.limited[i])
-			weir_buf_addf(below,
-				      "%s: --%s was limited %llu times: net.core.%s is lower\n",
+			weir_buf_addf(below, "%s: --%s was cut down (%llu), net.core.%s is lower\n",
 				      r->name, weir_tune_info[i].name,
 				      (unsigned long long)c.limited[i],
 				      i == WEIR_TUNE_RCVBUF ? "rmem_max" : "wmem_max");

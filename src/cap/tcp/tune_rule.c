@@ -97,34 +97,29 @@ static int set_match(const struct weir_tune_words *w, struct weir_tune_spec *r,
 
 /* ---- What it sets */
 
+/* How a kind of value is asked for, what is behind a number, and of times how long that is. */
+static const struct {
+	const char *form, *unit;
+	uint64_t ns;
+} kinds[] = {
+	[WEIR_TUNE_SIZE] = { "a size such as 64k", "", 0 },
+	[WEIR_TUNE_COUNT] = { "a number", "", 0 },
+	[WEIR_TUNE_US] = { "a time such as 20ms", "us", 1000 },
+	[WEIR_TUNE_MS] = { "a time such as 30s", "ms", 1000000 },
+	[WEIR_TUNE_S] = { "a time such as 60s", "s", 1000000000 },
+	[WEIR_TUNE_SWITCH] = { "on or off", "", 0 },
+	[WEIR_TUNE_WORD] = { "a name", "", 0 },
+};
+
 static int bad_value(const struct weir_tune_info *o, const char *word, struct weir_error *err)
 {
-	static const char *const forms[] = {
-		[WEIR_TUNE_SIZE] = "a size such as 64k",
-		[WEIR_TUNE_COUNT] = "a number",
-		[WEIR_TUNE_US] = "a time such as 20ms",
-		[WEIR_TUNE_MS] = "a time such as 30s",
-		[WEIR_TUNE_S] = "a time such as 60s",
-		[WEIR_TUNE_SWITCH] = "on or off",
-		[WEIR_TUNE_WORD] = "a name",
-	};
-	static const char *const units[] = {
-		[WEIR_TUNE_US] = "us", [WEIR_TUNE_MS] = "ms", [WEIR_TUNE_S] = "s"
-	};
-	const char *unit = o->kind >= WEIR_TUNE_US && o->kind <= WEIR_TUNE_S ? units[o->kind] : "";
-
 	if (o->kind == WEIR_TUNE_SWITCH || o->kind == WEIR_TUNE_WORD)
 		return weir_fail(err, -EINVAL, "--%s \"%s\": give %s", o->name, word,
-				 forms[o->kind]);
+				 kinds[o->kind].form);
 	return weir_fail(err, -EINVAL, "--%s \"%s\": give %s, from %u%s to %u%s", o->name, word,
-			 forms[o->kind], o->min, unit, o->max, unit);
+			 kinds[o->kind].form, o->min, kinds[o->kind].unit, o->max,
+			 kinds[o->kind].unit);
 }
-
-static const uint64_t unit_ns[] = {
-	[WEIR_TUNE_US] = 1000,
-	[WEIR_TUNE_MS] = 1000000,
-	[WEIR_TUNE_S] = 1000000000,
-};
 
 static int parse_value(const struct weir_tune_info *o, const char *word, uint64_t *ret)
 {
@@ -142,9 +137,9 @@ static int parse_value(const struct weir_tune_info *o, const char *word, uint64_
 	case WEIR_TUNE_MS:
 	case WEIR_TUNE_S:
 		code = weir_parse_duration(word, ret);
-		if (code || *ret % unit_ns[o->kind])
+		if (code || *ret % kinds[o->kind].ns)
 			return -EINVAL;
-		*ret /= unit_ns[o->kind];
+		*ret /= kinds[o->kind].ns;
 		return 0;
 	case WEIR_TUNE_WORD:
 		break;
@@ -286,10 +281,6 @@ void weir_tune_print_match(const struct weir_tune_spec *r, struct weir_buf *out)
 void weir_tune_print_value(const struct weir_tune_spec *r, enum weir_tune_opt opt,
 			   struct weir_buf *out)
 {
-	static const char *const units[] = {
-		[WEIR_TUNE_SIZE] = "", [WEIR_TUNE_COUNT] = "", [WEIR_TUNE_US] = "us",
-		[WEIR_TUNE_MS] = "ms", [WEIR_TUNE_S] = "s",
-	};
 	enum weir_tune_kind kind = weir_tune_info[opt].kind;
 	int v = r->set.value[opt];
 
@@ -309,7 +300,7 @@ void weir_tune_print_value(const struct weir_tune_spec *r, enum weir_tune_opt op
 		kind = WEIR_TUNE_S;
 		v /= 1000;
 	}
-	weir_buf_addf(out, "%d%s", v, units[kind]);
+	weir_buf_addf(out, "%d%s", v, kinds[kind].unit);
 }
 
 void weir_tune_print_set(const struct weir_tune_spec *r, struct weir_buf *out)
