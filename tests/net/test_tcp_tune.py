@@ -330,6 +330,19 @@ def test_a_dual_stack_listener(tune):
     assert [tcp(s, socket.TCP_KEEPCNT) for s in tune.pair(listener, V6)] == [6, 6]
 
 
+def test_the_class_of_service_of_an_ipv4_peer_on_a_socket_of_ipv6(tune):
+    """Its packets are of IPv4. Where the kernel refuses that it is told."""
+    listener = tune.listener(V6, dual=True)
+    tune.add("tos", "--local-port", listener.getsockname()[1], "--tos", "16", "--keepcnt", "3")
+    _, server = tune.pair(listener, V4)
+    assert tcp(server, socket.TCP_KEEPCNT) == 3
+    failed = [f["error"] for f in tune.list()["failures"]]
+    assert (server.getsockopt(socket.IPPROTO_IP, socket.IP_TOS), failed) in ((16, []), (0, ["EINVAL"]))
+    _, server = tune.pair(listener, V6)
+    assert server.getsockopt(socket.IPPROTO_IPV6, 67) == 16
+    assert tune.option("tos", "tos")["set"] == 2 - len(failed)
+
+
 def test_replaced_while_connections_come(tune):
     """Each has the old value or the new one, on both ends, and the new one as soon as the
     command is back."""

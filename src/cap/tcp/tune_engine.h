@@ -6,6 +6,9 @@
  * each generation its text, under one of two letters. Which letter counts stands in the map
  * `current`: a change builds the other one whole, and then that one word is stored. What a
  * killed command left of it is written over.
+ *
+ * Switching the links' programs (BPF_LINK_UPDATE) would be one step for one cgroup, but not for
+ * several: a command that is killed between two would leave half of each.
  */
 #pragma once
 

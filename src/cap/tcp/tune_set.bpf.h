@@ -16,9 +16,9 @@ static const struct {
 #undef ROW
 };
 
-/* @sk: what bpf_setsockopt() takes in this type of program. @v6: its packets are IPv6. The
- * class of service has an option for each IP version; the one for IPv4 is refused on a socket of
- * IPv6 that has an IPv4 peer, the other one would change nothing. */
+/* @sk: what bpf_setsockopt() takes in this type of program. @v6: its packets are IPv6: the
+ * class of service has an option for each IP version, and a socket of IPv6 with an IPv4 peer
+ * sends by the one for IPv4. */
 static __always_inline int weir_tune_set(void *sk, const struct weir_tune_rule *r, __u32 opt,
 					 bool v6)
 {
