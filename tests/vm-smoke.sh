@@ -221,6 +221,24 @@ proxy() {
 		[ "$(grep -c '"reason":"done"' "$work/log")" = 2 ]
 }
 
+# The congestion control of a connection that begins in a cgroup with a rule.
+tune() {
+	local root cgroup said
+	root=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	cgroup=$root/$peer
+	mkdir "$cgroup" || return 1
+	"$weir" tcp tune add smoke --cgroup "$cgroup" --dst-port 8088 --congestion reno --keepcnt 3 &&
+		said=$(sh -c "echo \$\$ >'$cgroup/cgroup.procs' && exec python3 -c '
+import socket
+s = socket.create_server((\"127.0.0.1\", 8088))
+c = socket.create_connection((\"127.0.0.1\", 8088))
+print(c.getsockopt(6, 13, 4).decode(), s.accept()[0].getsockopt(6, 6))'")
+	"$weir" unload
+	rmdir "$cgroup"
+	echo "said $said"
+	[ "$said" = "reno 3" ]
+}
+
 visit() {
 	ip netns exec "$peer" curl -s -o /dev/null --max-time 30 --cacert "$work/$1.crt" \
 		--resolve "$1.test:443:192.0.2.1" "https://$1.test/"
@@ -283,6 +301,7 @@ check explain explained
 check explain-left-nothing left_nothing
 check selftest "$weir" selftest
 check selftest-left-nothing left_nothing
+check tcp-tune tune
 if [ "${1:-}" = all ]; then
 	for capture in tc af_packet pcap; do
 		if [ $capture = tc ] && ! "$weir" doctor --json |

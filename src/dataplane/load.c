@@ -182,6 +182,7 @@ static void setup_once(void)
 	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
 		weir_debug("RLIMIT_MEMLOCK stays as it is");
 	register_section("xdp.frags", BPF_PROG_TYPE_XDP, 0, BPF_F_XDP_HAS_FRAGS);
+	register_section("sockops", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS, 0);
 	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0, 0);
 	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
 	/* As libbpf's own sections, with a place for a match: see set_targets(). */
@@ -304,6 +305,35 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	if (ret == -E2BIG && match)
 		weir_fail(err, ret, "the match is too large for the kernel: shorten it, or use "
 				    "--filter-at user");
+	close_sets(fds, open_sets); /* the loaded programs hold the maps */
+	return ret;
+}
+
+int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,
+		    struct weir_error *err)
+{
+	weir_autofree struct bpf_insn *code = NULL;
+	size_t n_sets = 0, open_sets = 0, len = 0;
+	int *fds;
+	int ret = 0;
+
+	for (size_t i = 0; i < n; i++)
+		n_sets += weir_match_sets(m[i]);
+	fds = calloc(n_sets + 1, sizeof(*fds));
+	if (!fds)
+		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
+	for (size_t i = 0; !ret && i < n; i++)
+		for (size_t k = 0; !ret && k < weir_match_sets(m[i]); k++) {
+			fds[open_sets] = fill_set(m[i], k, err);
+			if (fds[open_sets] < 0)
+				ret = fds[open_sets];
+			else
+				open_sets++;
+		}
+	if (!ret)
+		ret = weir_match_codegen_first(m, n, fds, &code, &len, err);
+	if (!ret)
+		ret = load_with(obj, code, len, WEIR_MATCH_CALL, false, err);
 	close_sets(fds, open_sets); /* the loaded programs hold the maps */
 	return ret;
 }

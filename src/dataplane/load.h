@@ -27,6 +27,11 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 int weir_load(struct bpf_object *obj, const struct weir_match *match,
 	      struct weir_error *err);
 
+/* The same with several: weir_match_call() of the programs returns 1 + the index of the
+ * first of @m that matches, or 0. */
+int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,
+		    struct weir_error *err);
+
 /* The same for an object whose programs contain the policy stub
  * (bpf/policy_stub.bpf.h): @insns are written into it, calls of enum
  * weir_policy_call resolved. */

@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "dataplane/cgroup.h"
 #include "dataplane/pin.h"
 #include "dataplane/sys.h"
 
@@ -449,36 +450,21 @@ static int try_sockmap(struct weir_probe *p)
 	return 0;
 }
 
-/* Mount point of the unified cgroup hierarchy, or false. */
-static bool cgroup2_mount(char *buf, size_t size)
-{
-	weir_autofclose FILE *f = fopen("/proc/mounts", "re");
-	char line[LINE_MAX_LEN], where[LINE_MAX_LEN], type[LINE_MAX_LEN];
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%*s %511s %511s", where, type) != 2)
-			continue;
-		if (strcmp(type, "cgroup2") == 0) {
-			snprintf(buf, size, "%s", where);
-			return true;
-		}
-	}
-	return false;
-}
-
 static int try_sockops(struct weir_probe *p)
 {
 	weir_autoclose int prog = load_attach_type(BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS, 1);
-	char where[80];
+	char where[WEIR_CGROUP_PATH_MAX];
 	int err = prog < 0 ? prog : link_to_nothing(prog, BPF_CGROUP_SOCK_OPS);
+	weir_autoclose int root = err < 0 ? -1 : weir_cgroup_open(NULL, where, NULL);
 
 	if (err < 0)
 		return err;
-	if (!cgroup2_mount(where, sizeof(where))) {
+	if (root < 0) {
 		say(p, "no cgroup v2 is mounted");
 		return -ENOENT;
 	}
-	snprintf(p->detail, sizeof(p->detail), "loads, cgroup v2 on %s", where);
+	snprintf(p->detail, sizeof(p->detail), "loads, cgroup v2 on %.*s",
+		 (int)sizeof(p->detail) - 32, where);
 	return 0;
 }
 
@@ -564,12 +550,13 @@ static const struct {
 		try_sockmap,
 	},
 	[WEIR_FEATURE_SOCKOPS] = {
-		{ .name = "sockops", .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2",
-		  .optional = true },
+		{ .name = "sockops", .needed_by = "tcp tune",
+		  .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2", .optional = true },
 		try_sockops,
 	},
 	[WEIR_FEATURE_ITER_TCP] = {
-		{ .name = "iter_tcp", .needed_by = "tcp", .requires = "CAP_BPF, CAP_PERFMON" },
+		{ .name = "iter_tcp", .needed_by = "tcp, tcp tune",
+		  .requires = "CAP_BPF, CAP_PERFMON" },
 		try_iter_tcp,
 	},
 };

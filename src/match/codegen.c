@@ -487,3 +487,49 @@ int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bp
 	*ret_n = g.n;
 	return r;
 }
+
+/* One rule behind the other: who matches leaves with its number. */
+static void gen_first(struct weir_gen *g, const struct weir_match *const *m, size_t n,
+		      const int *set_fds)
+{
+	g->pkt = BPF_REG_6;
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_6,
+		  .src_reg = BPF_REG_1);
+	for (size_t i = 0; i < n; i++) {
+		int yes = weir_gen_label(g), no = weir_gen_label(g);
+
+		g->set_arg = (void *)set_fds;
+		if (!weir_match_is_all(m[i]))
+			weir_gen_match(g, m[i], (struct weir_gen_out){ yes, no, yes });
+		answer(g, yes, (int)i + 1);
+		g->dead = true;
+		weir_gen_place(g, no);
+		set_fds += m[i]->n_sets;
+	}
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0);
+	emit_insn(g, .code = BPF_JMP | BPF_EXIT);
+}
+
+int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const int *set_fds,
+			     struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
+{
+	weir_cleanup(weir_gen_free) struct weir_gen g = { 0 };
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		if (m[i]->n_names)
+			return weir_fail(err, -EINVAL, "@%s: " WEIR_AST_NO_NAMES, m[i]->names[0]);
+	if (weir_gen_init(&g, WEIR_MATCH_INSNS_MAX) < 0)
+		return weir_ast_oom(err);
+	g.set = test_trie;
+	gen_first(&g, m, n, set_fds);
+	r = weir_gen_finish(&g, "the rules", err);
+	if (r == -E2BIG)
+		return weir_fail(err, r,
+				 "the rules need more than %d instructions: use fewer, or put "
+				 "addresses and ports into lists",
+				 WEIR_MATCH_INSNS_MAX);
+	*ret_insns = WEIR_TAKE_PTR(g.v);
+	*ret_n = g.n;
+	return r;
+}

@@ -101,5 +101,9 @@ struct weir_prefix;
 size_t weir_match_set(const struct weir_match *m, size_t i, const struct weir_prefix **ret);
 int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bpf_insn **ret_insns,
 		       size_t *ret_n, struct weir_error *err);
+/* The same for several: r0 = 1 + the index of the first of @m that matches, or 0. The sets
+ * of each come in @set_fds behind those of the ones before it. */
+int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const int *set_fds,
+			     struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err);
 /* One instruction a line, for `weir watch -d`. */
 void weir_match_disasm(const struct bpf_insn *insns, size_t n, struct weir_buf *out);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/live.h"
 #include "cap/tcp/show.h"
+#include "cap/tcp/tune.h"
 #include "match/conn.h"
 
 #define EVERY_MIN_NS (100 * 1000 * 1000ULL)
@@ -287,7 +288,7 @@ static int prepare(struct run *r, const struct weir_strv *words, struct weir_buf
 	return weir_conn_match_parse(&r->opt.conn, match, err);
 }
 
-static int run(int argc, char **argv)
+static int run_tcp(int argc, char **argv)
 {
 	struct run r = { .opt = { .sort = -1, .every_ns = WEIR_NSEC_PER_SEC } };
 	weir_autobuf struct weir_buf expression = { 0 };
@@ -311,7 +312,20 @@ static int run(int argc, char **argv)
 	return ret < 0 ? weir_verb_fail("tcp", &err, WEIR_EXIT_FAILED) : ret;
 }
 
+static int run(int argc, char **argv)
+{
+	return argc > 1 && !strcmp(argv[1], "tune") ? weir_tcp_tune_run(argc - 1, argv + 1) :
+						      run_tcp(argc, argv);
+}
+
+static void help_tune(struct weir_buf *out)
+{
+	weir_buf_adds(out, "\nweir tcp tune ACTION [WORDS] [OPTIONS], see weir-tcp-tune(8):\n");
+	weir_opt_usage(weir_tcp_tune_options, out);
+}
+
 static const char details[] =
+	"tune ACTION gives connections options by rules, from their first moment on.\n\n"
 	"MATCH may also be an expression, see weir-match(7). In the tables \">\" stands behind\n"
 	"the end that began a connection, \"?\" marks a guess; ZWIN is how often the peer's and\n"
 	"this host's receive windows were shut. Retransmissions, round trips and zero windows\n"
@@ -321,8 +335,10 @@ const struct weir_verb weir_tcp_verb = {
 	.name = "tcp",
 	.group = "See",
 	.summary = "show what TCP knows of every connection, and why it is slow",
-	.synopsis = "[MATCH] [OPTIONS]",
+	.synopsis = "[MATCH] [OPTIONS], or tune ACTION",
 	.options = options,
 	.details = details,
+	.complete = "words:tune status",
+	.help_more = help_tune,
 	.run = run,
 };
