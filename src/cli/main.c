@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cap/bypass/cmd.h"
 #include "cap/doctor/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
@@ -27,6 +28,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_filter_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
+	&weir_bypass_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
 	&weir_help_verb,

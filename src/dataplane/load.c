@@ -181,6 +181,7 @@ static void setup_once(void)
 	register_section("xdp.frags", BPF_PROG_TYPE_XDP, 0, BPF_F_XDP_HAS_FRAGS);
 	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0, 0);
 	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
+	register_section("sockops", BPF_PROG_TYPE_SOCK_OPS, BPF_CGROUP_SOCK_OPS, 0);
 	register_section("netfilter", (enum bpf_prog_type)WEIR_BPF_PROG_NETFILTER,
 			 (enum bpf_attach_type)WEIR_BPF_NETFILTER, 0);
 }

@@ -563,7 +563,7 @@ static const struct {
 		try_sockmap,
 	},
 	[WEIR_FEATURE_SOCKOPS] = {
-		{ .name = "sockops", .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2",
+		{ .name = "sockops", .needed_by = "bypass", .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2",
 		  .optional = true },
 		try_sockops,
 	},

@@ -20,7 +20,6 @@
 
 #define WEIR_BYPASS_PROTO 6 /* IPPROTO_TCP */
 #define TCP_CLOSE 7
-#define AF_INET 2
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct sock_common___bypass {
@@ -91,6 +90,14 @@ struct {
 	__type(value, struct weir_bypass_rule);
 } weir_bp_rule SEC(".maps");
 
+/* Set when the rule goes: its connections outlive it, with this program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_bp_stop SEC(".maps");
+
 static __always_inline void add(__u64 *to, __u64 n)
 {
 	__sync_fetch_and_add(to, n);
@@ -100,20 +107,20 @@ static __always_inline void add(__u64 *to, __u64 n)
 
 /* The verifier wants each field of the context read by its own instruction, which the
  * compiler likes to share between fields. */
-#define FIELD(ctx, field)                                                 \
-	({                                                                \
-		__u64 v_;                                                 \
-		asm volatile("%0 = *(u32 *)(%1 + %2)"                     \
-			     : "=r"(v_)                                   \
+#define FIELD(ctx, field)                                                                      \
+	({                                                                                     \
+		__u64 v_;                                                                      \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                          \
+			     : "=r"(v_)                                                        \
 			     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sock_ops, field))); \
-		(__u32)v_;                                                \
+		(__u32) v_;                                                                    \
 	})
 
 static __always_inline void addrs_of(const struct bpf_sock_ops *ctx, __u8 *local, __u8 *remote)
 {
 	__u32 *l = (__u32 *)local, *r = (__u32 *)remote;
 
-	if (ctx->family == AF_INET) {
+	if (ctx->family == WEIR_AF_INET) {
 		l[0] = l[1] = r[0] = r[1] = 0;
 		l[2] = r[2] = bpf_htonl(0xffff);
 		l[3] = FIELD(ctx, local_ip4);
@@ -149,6 +156,13 @@ static __always_inline struct weir_bypass_rule *rule(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&weir_bp_rule, &zero);
+}
+
+static __always_inline bool stopped(void)
+{
+	__u32 zero = 0, *stop = bpf_map_lookup_elem(&weir_bp_stop, &zero);
+
+	return stop && *stop;
 }
 
 /* The initiator is about to send its SYN. */
@@ -307,6 +321,7 @@ static __always_inline void fold(struct weir_bypass_rule *r, struct weir_bypass_
 	}
 	if (c->state & WEIR_BYPASS_IN(WEIR_BYPASS_LISTENER))
 		add(&r->closed, 1);
+	add(&r->folds, 1);
 }
 
 static __always_inline void closed(struct bpf_sock *sk, struct weir_bypass_rule *r)
@@ -323,10 +338,13 @@ static __always_inline void closed(struct bpf_sock *sk, struct weir_bypass_rule 
 	if (!c)
 		return;
 	bit = WEIR_BYPASS_CLOSED(end->side & 1);
+	/* An initiator alone is both. */
+	if (!(c->state & WEIR_BYPASS_IN(WEIR_BYPASS_LISTENER)))
+		bit = WEIR_BYPASS_ALL_CLOSED;
 	old = __sync_fetch_and_or(&c->state, bit);
-	/* Whoever is the last one counts; an initiator alone is the last one. */
-	if (old & bit || (old & WEIR_BYPASS_IN(WEIR_BYPASS_LISTENER) &&
-			  ((old | bit) & WEIR_BYPASS_ALL_CLOSED) != WEIR_BYPASS_ALL_CLOSED))
+	/* Whoever is the last one counts. */
+	if ((old & WEIR_BYPASS_ALL_CLOSED) == WEIR_BYPASS_ALL_CLOSED ||
+	    ((old | bit) & WEIR_BYPASS_ALL_CLOSED) != WEIR_BYPASS_ALL_CLOSED)
 		return;
 	fold(r, c);
 	bpf_map_delete_elem(&weir_bp_conns, &id);
@@ -338,7 +356,7 @@ int weir_bypass_ops(struct bpf_sock_ops *ctx)
 	struct weir_bypass_rule *r = rule();
 	struct bpf_sock *sk = ctx->sk;
 
-	if (!r || (ctx->family != AF_INET && ctx->family != WEIR_AF_INET6))
+	if (!r || (ctx->family != WEIR_AF_INET && ctx->family != WEIR_AF_INET6))
 		return 1;
 	if (ctx->op == BPF_SOCK_OPS_RWND_INIT && !ctx->is_fullsock)
 		hear(ctx);
@@ -346,7 +364,7 @@ int weir_bypass_ops(struct bpf_sock_ops *ctx)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		if (!r->stopped)
+		if (!stopped())
 			ask(ctx, r);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
@@ -457,8 +475,7 @@ int weir_bypass_msg(struct sk_msg_md *msg)
 	w = &c->way[end->side & 1];
 	why = w->why;
 	if (!why)
-		why = r->stopped ? WEIR_BYPASS_STOPPED :
-				   why_not(c, w, peer.side, size, (void *)tp);
+		why = stopped() ? WEIR_BYPASS_STOPPED : why_not(c, w, peer.side, size, (void *)tp);
 	/* Not found: the other end has left, and TCP will say so. */
 	if (!why && bpf_msg_redirect_hash(msg, &weir_bp_socks, &peer, BPF_F_INGRESS) != SK_PASS)
 		why = WEIR_BYPASS_GONE;

@@ -37,7 +37,7 @@ struct weir_bypass_pair {
 _Static_assert(sizeof(struct weir_bypass_pair) == 36, "ABI: struct weir_bypass_pair");
 
 struct weir_bypass_pending {
-	__u64 id; /* cookie of the initiator's socket */
+	__u64 id;    /* cookie of the initiator's socket */
 	__u32 heard; /* a listener under the same program has the SYN */
 	__u32 pad;
 };
@@ -107,12 +107,12 @@ struct weir_bypass_rule {
 	char match[WEIR_BYPASS_MATCH_MAX];
 	char cgroup[WEIR_BYPASS_CGROUP_MAX];
 	__u64 cgroup_id;
-	__u32 stopped;
-	__u32 forced;
+	__u64 forced;	/* switched on in spite of what the check said */
 	__u64 matched;	/* connects that the match takes */
 	__u64 unpaired; /* ...whose listener is not under this program */
 	__u64 refused[WEIR_BYPASS_REFUSALS];
-	__u64 joined, closed;		       /* connections */
-	__u64 left[WEIR_BYPASS_WHYS];	       /* directions that went over to TCP */
+	__u64 joined, closed;	      /* connections */
+	__u64 folds;		      /* how often a connection was added to `sum` */
+	__u64 left[WEIR_BYPASS_WHYS]; /* directions that went over to TCP */
 	struct weir_bypass_sum sum[WEIR_BYPASS_SIDES]; /* of closed connections */
 };
