@@ -19,7 +19,9 @@
 #include "cap/bypass/bypass.h"
 
 #define WEIR_BYPASS_PROTO 6 /* IPPROTO_TCP */
+#define TCP_ESTABLISHED 1
 #define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct sock_common___bypass {
@@ -233,7 +235,7 @@ static __always_inline int join(struct bpf_sock_ops *ctx, struct bpf_sock *sk, _
 	c->netns[side & 1] = bpf_get_netns_cookie(ctx);
 	c->cookie[side & 1] = bpf_get_socket_cookie(ctx);
 	c->sock[side & 1] = (__u64)bpf_skc_to_tcp_sock(sk);
-	c->way[side & 1].first_seq = ctx->snd_nxt;
+	c->way[side & 1].first_seq = c->way[side & 1].last_seq = ctx->snd_nxt;
 	if (bpf_sock_hash_update(ctx, &weir_bp_socks, &end, BPF_NOEXIST)) {
 		bpf_sk_storage_delete(&weir_bp_ends, sk);
 		return WEIR_BYPASS_NO_ROOM;
@@ -311,21 +313,36 @@ static __always_inline void passive(struct bpf_sock_ops *ctx, struct bpf_sock *s
 	}
 }
 
+/*
+ * What TCP has taken is told by its own numbers: after a send() that would have had to wait
+ * the kernel lets the next message pass without asking, and the first one was cut short.
+ */
+static __always_inline void settle(struct weir_bypass_way *w, const void *tp)
+{
+	__u32 written = BPF_CORE_READ((const struct tcp_sock___bypass *)tp, write_seq);
+
+	w->tcp_bytes += written - w->last_seq;
+	w->last_seq = written;
+	w->tcp_pending = 0;
+}
+
 static __always_inline void fold(struct weir_bypass_rule *r, struct weir_bypass_conn *c)
 {
 	for (int i = 0; i < WEIR_BYPASS_SIDES; i++) {
 		add(&r->sum[i].bytes, c->way[i].bytes);
 		add(&r->sum[i].messages, c->way[i].messages);
-		add(&r->sum[i].tcp_bytes, c->way[i].tcp_bytes);
-		add(&r->sum[i].tcp_messages, c->way[i].tcp_messages);
+		add(&r->sum[i].tcp_bytes, c->way[i].tcp_bytes + c->way[i].tcp_pending);
 	}
 	if (c->state & WEIR_BYPASS_IN(WEIR_BYPASS_LISTENER))
 		add(&r->closed, 1);
 	add(&r->folds, 1);
 }
 
-static __always_inline void closed(struct bpf_sock *sk, struct weir_bypass_rule *r)
+/* A state ends. Of those in which bytes may be sent, the FIN is not yet counted. */
+static __always_inline void on_state(struct bpf_sock *sk, struct weir_bypass_rule *r, __u32 before,
+				     __u32 now)
 {
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct weir_bypass_end *end = bpf_sk_storage_get(&weir_bp_ends, sk, 0, 0);
 	struct weir_bypass_conn *c;
 	__u32 old, bit;
@@ -336,6 +353,10 @@ static __always_inline void closed(struct bpf_sock *sk, struct weir_bypass_rule 
 	id = end->id;
 	c = bpf_map_lookup_elem(&weir_bp_conns, &id);
 	if (!c)
+		return;
+	if (tp && (before == TCP_ESTABLISHED || before == TCP_CLOSE_WAIT))
+		settle(&c->way[end->side & 1], tp);
+	if (now != TCP_CLOSE)
 		return;
 	bit = WEIR_BYPASS_CLOSED(end->side & 1);
 	/* An initiator alone is both. */
@@ -374,8 +395,7 @@ int weir_bypass_ops(struct bpf_sock_ops *ctx)
 		passive(ctx, sk, r);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == TCP_CLOSE)
-			closed(sk, r);
+		on_state(sk, r, ctx->args[0], ctx->args[1]);
 		break;
 	}
 	return 1;
@@ -439,15 +459,15 @@ static __always_inline __u32 why_not(struct weir_bypass_conn *c, struct weir_byp
 }
 
 static __always_inline void by_tcp(struct weir_bypass_rule *r, struct weir_bypass_way *w,
-				   __u32 size, __u32 why)
+				   const void *tp, __u32 size, __u32 why)
 {
 	if (w->why == WEIR_BYPASS_ON) {
 		w->why = why;
 		if (why < WEIR_BYPASS_WHYS)
 			add(&r->left[why], 1);
 	}
-	w->tcp_bytes += size;
-	w->tcp_messages++;
+	settle(w, tp);
+	w->tcp_pending = size;
 }
 
 SEC("sk_msg")
@@ -480,7 +500,7 @@ int weir_bypass_msg(struct sk_msg_md *msg)
 	if (!why && bpf_msg_redirect_hash(msg, &weir_bp_socks, &peer, BPF_F_INGRESS) != SK_PASS)
 		why = WEIR_BYPASS_GONE;
 	if (why) {
-		by_tcp(r, w, size, why);
+		by_tcp(r, w, tp, size, why);
 		return SK_PASS;
 	}
 	w->bytes += size;

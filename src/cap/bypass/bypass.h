@@ -66,13 +66,14 @@ enum weir_bypass_refusal {
 
 /* One direction, from the side it is the index of. Written under that socket's lock. */
 struct weir_bypass_way {
-	__u64 bytes, messages;	       /* by the bypass */
-	__u64 tcp_bytes, tcp_messages; /* by TCP */
-	__u64 peak;		       /* bytes unread at most, as seen before a message */
-	__u64 mark;		       /* `bytes` when `since` was 0 */
-	__u32 before, since;	       /* messages that may be unread: before and since the mark */
-	__u32 first_seq;	       /* of its first byte */
-	__u32 why;		       /* enum weir_bypass_why */
+	__u64 bytes, messages; /* by the bypass */
+	__u64 tcp_bytes;       /* by TCP, up to the byte `last_seq` */
+	__u64 peak;	       /* bytes unread at most, as seen before a message */
+	__u64 mark;	       /* `bytes` when `since` was 0 */
+	__u32 before, since;   /* messages that may be unread: before and since the mark */
+	__u32 first_seq, last_seq;
+	__u32 tcp_pending; /* bytes given to TCP since; a writer may have had some back */
+	__u32 why;	   /* enum weir_bypass_why */
 };
 
 #define WEIR_BYPASS_IN(side) (1U << (side))
@@ -100,7 +101,7 @@ struct weir_bypass_end {
 
 /* map `rule`: one element */
 struct weir_bypass_sum {
-	__u64 bytes, messages, tcp_bytes, tcp_messages;
+	__u64 bytes, messages, tcp_bytes;
 };
 struct weir_bypass_rule {
 	char name[WEIR_BYPASS_NAME_MAX];

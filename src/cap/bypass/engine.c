@@ -140,8 +140,7 @@ static void count_gone(const struct weir_bypass_view *v, const struct weir_bypas
 	for (int i = 0; i < WEIR_BYPASS_SIDES; i++) {
 		r.sum[i].bytes += c->way[i].bytes;
 		r.sum[i].messages += c->way[i].messages;
-		r.sum[i].tcp_bytes += c->way[i].tcp_bytes;
-		r.sum[i].tcp_messages += c->way[i].tcp_messages;
+		r.sum[i].tcp_bytes += c->way[i].tcp_bytes + c->way[i].tcp_pending;
 	}
 	bpf_map_update_elem(v->rule_fd, &zero, &r, BPF_EXIST);
 }

@@ -139,8 +139,8 @@ static void text_rule(const struct rule_view *r, struct weir_buf *out)
 		add_end(&t, c->pair.dst, c->pair.dport);
 		add_grouped(&t, c->way[0].bytes);
 		add_grouped(&t, c->way[1].bytes);
-		add_grouped(&t, c->way[0].tcp_bytes);
-		add_grouped(&t, c->way[1].tcp_bytes);
+		add_grouped(&t, c->way[0].tcp_bytes + c->way[0].tcp_pending);
+		add_grouped(&t, c->way[1].tcp_bytes + c->way[1].tcp_pending);
 		weir_table_addf(&t, "%s%s%s", whys[c->way[0].why % WEIR_BYPASS_WHYS],
 				c->way[0].why && c->way[1].why ? ", " : "",
 				whys[c->way[1].why % WEIR_BYPASS_WHYS]);
@@ -150,18 +150,16 @@ static void text_rule(const struct rule_view *r, struct weir_buf *out)
 
 /* ---- JSON */
 
-static void json_ways(const uint64_t v[8], struct weir_json *j)
+static void json_ways(const uint64_t v[6], struct weir_json *j)
 {
 	weir_json_uint(j, "bytes_out", v[0] + v[2]);
-	weir_json_uint(j, "bytes_in", v[4] + v[6]);
+	weir_json_uint(j, "bytes_in", v[3] + v[5]);
 	weir_json_uint(j, "bypass_bytes_out", v[0]);
-	weir_json_uint(j, "bypass_bytes_in", v[4]);
+	weir_json_uint(j, "bypass_bytes_in", v[3]);
 	weir_json_uint(j, "bypass_messages_out", v[1]);
-	weir_json_uint(j, "bypass_messages_in", v[5]);
+	weir_json_uint(j, "bypass_messages_in", v[4]);
 	weir_json_uint(j, "tcp_bytes_out", v[2]);
-	weir_json_uint(j, "tcp_bytes_in", v[6]);
-	weir_json_uint(j, "tcp_messages_out", v[3]);
-	weir_json_uint(j, "tcp_messages_in", v[7]);
+	weir_json_uint(j, "tcp_bytes_in", v[5]);
 }
 
 static void json_counts(const char *key, const __u64 *v, const char *const *names, size_t n,
@@ -187,8 +185,8 @@ static void json_addr(const char *key, const uint8_t addr[16], struct weir_json 
 static void json_conn(const struct weir_bypass_conn *c, struct weir_json *j)
 {
 	const struct weir_bypass_way *o = &c->way[0], *i = &c->way[1];
-	const uint64_t v[8] = { o->bytes, o->messages, o->tcp_bytes, o->tcp_messages,
-				i->bytes, i->messages, i->tcp_bytes, i->tcp_messages };
+	const uint64_t v[6] = { o->bytes, o->messages, o->tcp_bytes + o->tcp_pending,
+				i->bytes, i->messages, i->tcp_bytes + i->tcp_pending };
 
 	weir_json_object(j, NULL);
 	weir_json_str(j, "protocol", "tcp");
@@ -214,8 +212,8 @@ static void json_rule(const struct rule_view *r, struct weir_json *j)
 {
 	const struct weir_bypass_rule *rule = &r->sums.rule;
 	const struct weir_bypass_sum *o = &r->sums.way[0], *i = &r->sums.way[1];
-	const uint64_t v[8] = { o->bytes, o->messages, o->tcp_bytes, o->tcp_messages,
-				i->bytes, i->messages, i->tcp_bytes, i->tcp_messages };
+	const uint64_t v[6] = { o->bytes, o->messages, o->tcp_bytes,
+				i->bytes, i->messages, i->tcp_bytes };
 
 	weir_json_object(j, NULL);
 	weir_json_str(j, "name", rule->name);

@@ -69,8 +69,7 @@ static void add_way(struct weir_bypass_sum *to, const struct weir_bypass_way *w)
 {
 	to->bytes += w->bytes;
 	to->messages += w->messages;
-	to->tcp_bytes += w->tcp_bytes;
-	to->tcp_messages += w->tcp_messages;
+	to->tcp_bytes += w->tcp_bytes + w->tcp_pending;
 }
 
 /* 1: a connection ended meanwhile, and may be missing, or be there twice. */
