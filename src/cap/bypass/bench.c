@@ -63,10 +63,21 @@ static int make_pair(enum road road, struct weir_pair *p)
 	return 0;
 }
 
+/* A read that waits may return for nothing (row "blocking" of the check). */
+static ssize_t read_some(int fd, char *buf, size_t n)
+{
+	ssize_t r;
+
+	do
+		r = read(fd, buf, n);
+	while (r < 0 && errno == EAGAIN);
+	return r;
+}
+
 static int read_all(int fd, char *buf, size_t n)
 {
 	for (size_t got = 0; got < n;) {
-		ssize_t r = read(fd, buf + got, n - got);
+		ssize_t r = read_some(fd, buf + got, n - got);
 
 		if (r <= 0)
 			return -1;
@@ -110,7 +121,7 @@ static void sink(int fd, int tell)
 	ssize_t n;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (buf && (n = read(fd, buf, LARGE)) > 0)
+	while (buf && (n = read_some(fd, buf, LARGE)) > 0)
 		total += (uint64_t)n;
 	_exit(write(tell, &total, sizeof(total)) != sizeof(total));
 }

@@ -117,3 +117,9 @@ struct weir_bypass_rule {
 	__u64 left[WEIR_BYPASS_WHYS]; /* directions that went over to TCP */
 	struct weir_bypass_sum sum[WEIR_BYPASS_SIDES]; /* of closed connections */
 };
+
+/* map `checked`: what the check said since the start of this kernel, of these programs */
+struct weir_bypass_checked {
+	__u64 programs; /* hash */
+	char bad[1024]; /* names of rows, each behind a blank */
+};

@@ -37,6 +37,9 @@ struct weir_bypass_subject {
 	 * NULL: nobody counts. */
 	int (*count)(void *arg, uint64_t *ret_bypass, uint64_t *ret_all);
 };
+/* What happens where the row called @name (@n characters) is not ok, or NULL. */
+const char *weir_bypass_harm(const char *name, size_t n);
+
 struct weir_bypass_subject weir_bypass_own_subject(void);
 
 /* Try the rows called @only (NULL: all). Returns how many are not ok, or a negative

@@ -199,3 +199,42 @@ int weir_bypass_put(const struct weir_pin_dir *d, const char *name, struct weir_
 		weir_bypass_remove(d, name, NULL);
 	return ret;
 }
+
+/* ---- What the check said */
+
+#define CHECKED "checked"
+
+static uint64_t programs_hash(void)
+{
+	size_t n;
+	const void *elf = bypass_bpf__elf_bytes(&n);
+
+	return weir_load_hash(elf, n);
+}
+
+int weir_bypass_checked_get(const struct weir_pin_dir *d, struct weir_bypass_checked *ret)
+{
+	weir_autoclose int fd = weir_pin_get(d, CHECKED);
+	uint32_t zero = 0;
+
+	if (fd < 0 || bpf_map_lookup_elem(fd, &zero, ret) || ret->programs != programs_hash())
+		return -ENOENT;
+	ret->bad[sizeof(ret->bad) - 1] = '\0';
+	return 0;
+}
+
+int weir_bypass_checked_put(const struct weir_pin_dir *d, struct weir_bypass_checked *c,
+			    struct weir_error *err)
+{
+	char path[sizeof(d->path) + sizeof(CHECKED) + 1];
+	weir_autoclose int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_bp_checked",
+					       sizeof(uint32_t), sizeof(*c), 1, NULL);
+	uint32_t zero = 0;
+
+	c->programs = programs_hash();
+	if (fd < 0 || bpf_map_update_elem(fd, &zero, c, BPF_ANY))
+		return weir_load_explain(err, -errno, "keep what the check said");
+	snprintf(path, sizeof(path), "%s/" CHECKED, d->path);
+	unlink(path);
+	return weir_pin_put(d, CHECKED, fd, err);
+}

@@ -40,4 +40,9 @@ int weir_bypass_put(const struct weir_pin_dir *d, const char *name, struct weir_
 /* Remove one rule: its connections go on by TCP. */
 int weir_bypass_remove(const struct weir_pin_dir *d, const char *name, struct weir_error *err);
 
+/* What the check said of the programs of this very version, in this boot. -ENOENT: nothing. */
+int weir_bypass_checked_get(const struct weir_pin_dir *d, struct weir_bypass_checked *ret);
+int weir_bypass_checked_put(const struct weir_pin_dir *d, struct weir_bypass_checked *c,
+			    struct weir_error *err);
+
 int weir_bypass_check_name(const char *name, struct weir_error *err);

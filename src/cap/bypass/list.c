@@ -105,12 +105,32 @@ static void text_counts(const char *what, const __u64 *v, const char *const *nam
 	}
 }
 
-static void text_rule(const struct rule_view *r, struct weir_buf *out)
+static void text_conns(const struct rule_view *r, struct weir_buf *out)
 {
 	static const char *const head[] = { "FROM",    "TO",	 "BYPASS OUT", "BYPASS IN",
 					    "TCP OUT", "TCP IN", "BY TCP WHY" };
-	const struct weir_bypass_rule *rule = &r->sums.rule;
 	weir_autotable struct weir_table t;
+
+	weir_table_init(&t, WEIR_ARRAY_SIZE(head), head);
+	for (size_t i = 0; i < r->n; i++) {
+		const struct weir_bypass_conn *c = &r->conns[i];
+
+		add_end(&t, c->pair.src, c->pair.sport);
+		add_end(&t, c->pair.dst, c->pair.dport);
+		add_grouped(&t, c->way[0].bytes);
+		add_grouped(&t, c->way[1].bytes);
+		add_grouped(&t, c->way[0].tcp_bytes + c->way[0].tcp_pending);
+		add_grouped(&t, c->way[1].tcp_bytes + c->way[1].tcp_pending);
+		weir_table_addf(&t, "%s%s%s", whys[c->way[0].why % WEIR_BYPASS_WHYS],
+				c->way[0].why && c->way[1].why ? ", " : "",
+				whys[c->way[1].why % WEIR_BYPASS_WHYS]);
+	}
+	weir_table_render(&t, 2, out);
+}
+
+static void text_rule(const struct rule_view *r, struct weir_buf *out)
+{
+	const struct weir_bypass_rule *rule = &r->sums.rule;
 
 	weir_buf_addf(out, "%s: %s, cgroup %s%s%s\n", rule->name,
 		      *rule->match ? rule->match : "every connection", rule->cgroup,
@@ -129,23 +149,8 @@ static void text_rule(const struct rule_view *r, struct weir_buf *out)
 	weir_buf_adds(out, " by bypass, ");
 	weir_buf_add_grouped(out, r->sums.way[1].tcp_bytes);
 	weir_buf_adds(out, " by TCP\n");
-	if (!r->n)
-		return;
-	weir_table_init(&t, WEIR_ARRAY_SIZE(head), head);
-	for (size_t i = 0; i < r->n; i++) {
-		const struct weir_bypass_conn *c = &r->conns[i];
-
-		add_end(&t, c->pair.src, c->pair.sport);
-		add_end(&t, c->pair.dst, c->pair.dport);
-		add_grouped(&t, c->way[0].bytes);
-		add_grouped(&t, c->way[1].bytes);
-		add_grouped(&t, c->way[0].tcp_bytes + c->way[0].tcp_pending);
-		add_grouped(&t, c->way[1].tcp_bytes + c->way[1].tcp_pending);
-		weir_table_addf(&t, "%s%s%s", whys[c->way[0].why % WEIR_BYPASS_WHYS],
-				c->way[0].why && c->way[1].why ? ", " : "",
-				whys[c->way[1].why % WEIR_BYPASS_WHYS]);
-	}
-	weir_table_render(&t, 2, out);
+	if (r->n)
+		text_conns(r, out);
 }
 
 /* ---- JSON */

@@ -83,31 +83,49 @@ int weir_bypass_do_check(struct weir_bypass_cmd *c, struct weir_error *err)
 
 /* ---- on */
 
-/* Which rows fail, by name; told by `check` in full. */
-static int ask_check(const struct weir_bypass_cmd *c, struct weir_error *err)
+/* Ask the check once for every boot and version; it takes some seconds. */
+static int ask_check(const struct weir_pin_dir *d, struct weir_bypass_checked *c,
+		     struct weir_error *err)
 {
 	const struct weir_bypass_subject subject = weir_bypass_own_subject();
 	struct weir_bypass_row rows[WEIR_BYPASS_ROWS_MAX];
-	weir_autobuf struct weir_buf names = { 0 };
-	size_t n;
-	int bad = weir_bypass_check(&subject, NULL, rows, &n, err);
+	size_t n, len = 0;
+	int bad;
 
-	if (bad <= 0)
+	if (!weir_bypass_checked_get(d, c))
+		return 0;
+	bad = weir_bypass_check(&subject, NULL, rows, &n, err);
+	if (bad < 0)
 		return bad;
-	for (size_t i = 0; i < n; i++) {
-		if (rows[i].verdict == WEIR_BYPASS_OK)
-			continue;
-		weir_buf_addf(&names, "%s%s", names.len ? ", " : "", rows[i].name);
-		if (c->force)
-			fprintf(stderr, "weir bypass: %s is not ok: %s\n", rows[i].name,
-				rows[i].harm);
+	memset(c, 0, sizeof(*c));
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].verdict != WEIR_BYPASS_OK)
+			len += (size_t)snprintf(c->bad + len, sizeof(c->bad) - len, " %s",
+						rows[i].name);
+	return weir_bypass_checked_put(d, c, err);
+}
+
+/* What is not ok is refused, or, where it is forced, told. */
+static int judge(const struct weir_bypass_cmd *c, const struct weir_bypass_checked *checked,
+		 struct weir_error *err)
+{
+	weir_autobuf struct weir_buf names = { 0 };
+
+	for (const char *at = checked->bad; *at;) {
+		size_t n = strcspn(++at, " ");
+		const char *harm = weir_bypass_harm(at, n);
+
+		weir_buf_addf(&names, "%s%.*s", names.len ? ", " : "", (int)n, at);
+		if (c->force && harm)
+			fprintf(stderr, "weir bypass: %.*s is not ok: %s\n", (int)n, at, harm);
+		at += n;
 	}
-	if (c->force)
+	if (c->force || !names.len)
 		return 0;
 	return weir_fail(err, -EOPNOTSUPP,
 			 "not ok on this kernel: %s: see `weir bypass check` for what that breaks, "
 			 "then use --force where no program needs it",
-			 names.data ? names.data : "?");
+			 names.data);
 }
 
 static int fill_rule(struct weir_bypass_rule *r, const struct weir_bypass_cmd *c,
@@ -130,28 +148,40 @@ static int fill_rule(struct weir_bypass_rule *r, const struct weir_bypass_cmd *c
 	return 0;
 }
 
-static int put(const struct weir_match *match, int cgroup_fd, const struct weir_bypass_rule *rule,
+static int put(const struct weir_bypass_cmd *c, const struct weir_pin_dir *d,
+	       const struct weir_match *match, int cgroup_fd, const struct weir_bypass_rule *rule,
 	       struct weir_error *err)
 {
 	char names[WEIR_BYPASS_RULES_MAX][WEIR_BYPASS_NAME_MAX];
+	struct weir_bypass_checked checked;
 	struct weir_bypass_road road;
-	struct weir_pin_dir d;
-	int ret = weir_bypass_open(&d, true, err);
+	int ret = weir_bypass_names(d, names, err);
 
+	if (ret == WEIR_BYPASS_RULES_MAX)
+		return weir_fail(err, -ENOSPC, "%d rules are enough: `weir bypass off` one of them",
+				 WEIR_BYPASS_RULES_MAX);
+	if (ret >= 0)
+		ret = ask_check(d, &checked, err);
+	if (!ret)
+		ret = judge(c, &checked, err);
+	if (!ret)
+		ret = weir_bypass_road_open(&road, match, cgroup_fd, rule, err);
 	if (ret)
 		return ret;
-	ret = weir_bypass_names(&d, names, err);
-	if (ret == WEIR_BYPASS_RULES_MAX)
-		ret = weir_fail(err, -ENOSPC, "%d rules are enough: `weir bypass off` one of them",
-				WEIR_BYPASS_RULES_MAX);
-	if (ret >= 0)
-		ret = weir_bypass_road_open(&road, match, cgroup_fd, rule, err);
-	if (!ret) {
-		ret = weir_bypass_put(&d, rule->name, &road, err);
-		weir_bypass_road_close(&road);
-	}
-	weir_pin_close(&d);
+	ret = weir_bypass_put(d, rule->name, &road, err);
+	weir_bypass_road_close(&road);
 	return ret;
+}
+
+/* Nothing stays where nothing is in force. */
+static void leave(struct weir_pin_dir *d)
+{
+	char names[WEIR_BYPASS_RULES_MAX][WEIR_BYPASS_NAME_MAX];
+	int n = weir_bypass_names(d, names, NULL);
+
+	weir_pin_close(d);
+	if (!n)
+		weir_pin_unload("bypass", NULL);
 }
 
 int weir_bypass_do_on(struct weir_bypass_cmd *c, struct weir_error *err)
@@ -161,6 +191,7 @@ int weir_bypass_do_on(struct weir_bypass_cmd *c, struct weir_error *err)
 	weir_autofree char *path = NULL;
 	weir_autoclose int cgroup = -1;
 	struct weir_bypass_rule rule;
+	struct weir_pin_dir d;
 	int ret;
 
 	for (unsigned int i = 1; i < c->words.n; i++)
@@ -180,9 +211,11 @@ int weir_bypass_do_on(struct weir_bypass_cmd *c, struct weir_error *err)
 	if (ret)
 		return ret;
 	c->status = WEIR_EXIT_FAILED;
-	ret = ask_check(c, err);
-	if (!ret)
-		ret = put(match, cgroup, &rule, err);
+	ret = weir_bypass_open(&d, true, err);
+	if (ret)
+		return ret;
+	ret = put(c, &d, match, cgroup, &rule, err);
+	leave(&d);
 	return ret ? ret : WEIR_EXIT_DONE;
 }
 
@@ -227,10 +260,6 @@ int weir_bypass_do_off(struct weir_bypass_cmd *c, struct weir_error *err)
 		ret = take_off(&d, c->words.v[0], err);
 	for (int i = 0; !c->words.n && !ret && i < n; i++)
 		ret = take_off(&d, names[i], err);
-	if (!ret)
-		n = weir_bypass_names(&d, names, err);
-	weir_pin_close(&d);
-	if (!ret && !n)
-		ret = weir_pin_unload("bypass", err);
+	leave(&d);
 	return ret < 0 ? ret : WEIR_EXIT_DONE;
 }
