@@ -236,8 +236,8 @@ static int take_off(const struct weir_pin_dir *d, const char *name, struct weir_
 	}
 	ret = weir_bypass_remove(d, name, err);
 	if (!ret && sums.live)
-		fprintf(stderr, "weir bypass: %s: %llu connections go on by TCP\n", name,
-			(unsigned long long)sums.live);
+		fprintf(stderr, "weir bypass: %s: %llu connection%s on by TCP\n", name,
+			(unsigned long long)sums.live, sums.live == 1 ? " goes" : "s go");
 	return ret;
 }
 
