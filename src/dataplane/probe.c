@@ -373,8 +373,8 @@ static int try_by_id(struct weir_probe *p)
 static int kprobe_type(void)
 {
 	char text[16] = "";
-	weir_autoclose int fd =
-		open("/sys/bus/event_source/devices/kprobe/type", O_RDONLY | O_CLOEXEC);
+	weir_autoclose int fd = open("/sys/bus/event_source/devices/kprobe/type",
+				     O_RDONLY | O_CLOEXEC);
 	int type;
 
 	if (fd < 0)
@@ -563,8 +563,8 @@ static const struct {
 		try_sockmap,
 	},
 	[WEIR_FEATURE_SOCKOPS] = {
-		{ .name = "sockops", .needed_by = "bypass", .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2",
-		  .optional = true },
+		{ .name = "sockops", .needed_by = "bypass",
+		  .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2", .optional = true },
 		try_sockops,
 	},
 	[WEIR_FEATURE_ITER_TCP] = {
