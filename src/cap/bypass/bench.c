@@ -27,6 +27,7 @@
 #define ROUNDS 6
 #define TRIPS 4000 /* a round */
 #define WARM_UP 200
+#define ROUND_SECONDS 60       /* of one round that hangs */
 #define STREAM_NS 150000000ULL /* a round */
 #define MESSAGE 64
 #define LARGE 65536
@@ -42,7 +43,7 @@ struct results {
 	uint32_t trips[ROADS][ROUNDS * TRIPS]; /* ns */
 	double bytes_s[ROADS][STREAMS][ROUNDS];
 	uint64_t stream_bypass[STREAMS], stream_all[STREAMS]; /* of BYPASS */
-	int failed;
+	char failed[64];
 };
 
 static int make_pair(enum road road, struct weir_pair *p)
@@ -200,7 +201,7 @@ static int run_round(const struct weir_bypass_place *place, enum road road, int 
 
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		alarm(30);
+		alarm(ROUND_SECONDS);
 		if ((road == BYPASS && weir_bypass_place_enter(place)) || weir_bypass_isolate())
 			_exit(1);
 		if (stream == STREAMS)
@@ -210,7 +211,12 @@ static int run_round(const struct weir_bypass_place *place, enum road road, int 
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
 		return -EAGAIN;
-	return status ? -EIO : 0;
+	if (!status)
+		return 0;
+	snprintf(res->failed, sizeof(res->failed), "%s, %s: %s", road_names[road],
+		 stream == STREAMS ? "round trips" : "stream",
+		 WIFSIGNALED(status) ? "it hangs" : "an error");
+	return -EIO;
 }
 
 static int run_rounds(const struct weir_bypass_subject *s, const struct weir_bypass_place *place,
@@ -338,7 +344,8 @@ static int measure(struct results *res, struct weir_error *err)
 	if (!ret) {
 		ret = run_rounds(&s, &place, res);
 		if (ret)
-			weir_fail(err, ret, "a measurement failed: see `weir bypass check`");
+			weir_fail(err, ret, "a measurement failed (%s): see `weir bypass check`",
+				  res->failed);
 		s.close(s.arg);
 	}
 	weir_bypass_place_remove(&place);
