@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cap/bypass/cmd.h"
 #include "cap/doctor/cmd.h"
 #include "cap/drops/cmd.h"
 #include "cap/explain/cmd.h"
@@ -35,6 +36,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_send_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
+	&weir_bypass_verb,
 	&weir_explain_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,

@@ -80,6 +80,33 @@ static bool is_cgroup2(int fd)
 	return !fstatfs(fd, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
+/* A descriptor, with the path without links, or a negative errno: -EINVAL where it is a
+ * directory of something else. */
+static int open_real(const char *path, char real[PATH_MAX])
+{
+	weir_autoclose int fd = -1;
+
+	if (!realpath(path, real))
+		return -errno;
+	fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return is_cgroup2(fd) ? WEIR_TAKE_FD(fd) : -EINVAL;
+}
+
+/* As it stands, else as /proc/PID/cgroup writes it. */
+static int open_at(const char *root, const char *path, char real[PATH_MAX])
+{
+	char below[PATH_MAX];
+	int fd = open_real(path, real), other;
+
+	if (fd >= 0 || *path != '/' ||
+	    snprintf(below, sizeof(below), "%s%s", root, path) >= (int)sizeof(below))
+		return fd;
+	other = open_real(below, real);
+	return other >= 0 ? other : fd;
+}
+
 int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX], struct weir_error *err)
 {
 	char root[WEIR_CGROUP_PATH_MAX], real[PATH_MAX];
@@ -91,21 +118,16 @@ int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX], stru
 				 "cgroup v2 is not mounted: `mount -t cgroup2 none DIRECTORY`");
 	if (!path)
 		path = root;
-	if (!realpath(path, real))
-		return weir_fail(err, -errno,
-				 "there is no cgroup %s (%m): name a directory below %s", path,
-				 root);
-	fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return weir_fail(err, -errno,
-				 "cannot open the cgroup %s (%m): name a directory "
-				 "below %s",
-				 path, root);
-	if (!is_cgroup2(fd))
-		return weir_fail(err, -EINVAL,
+	fd = open_at(root, path, real);
+	if (fd == -EINVAL)
+		return weir_fail(err, fd,
 				 "%s is not in cgroup v2: that is mounted on %s, name a directory "
 				 "there",
 				 path, root);
+	if (fd < 0)
+		return weir_fail(err, fd,
+				 "there is no cgroup %s (%s): name a directory below %s", path,
+				 strerror(-fd), root);
 	if (strlen(real) >= WEIR_CGROUP_PATH_MAX)
 		return weir_fail(err, -ENAMETOOLONG, "%s: longer than %d bytes: name another", path,
 				 WEIR_CGROUP_PATH_MAX - 1);

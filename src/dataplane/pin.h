@@ -36,6 +36,11 @@ int weir_pin_put(const struct weir_pin_dir *d, const char *name, int fd,
 		 struct weir_error *err);
 int weir_pin_get(const struct weir_pin_dir *d, const char *name);
 
+/* A map of this name (one __u32) is set to 1 before it is removed, by whoever removes it:
+ * for programs that live on with sockets that they are attached to. */
+#define WEIR_PIN_STOP "stop-"
+void weir_pin_stop(const char *name, int fd);
+
 /* Write or check the `meta` map of the directory (struct weir_pin_meta). */
 int weir_pin_put_meta(const struct weir_pin_dir *d, const char *verb,
 		      uint32_t verb_abi, const char *options, struct weir_error *err);

@@ -340,6 +340,14 @@ struct removal {
 	int count;
 };
 
+void weir_pin_stop(const char *name, int fd)
+{
+	uint32_t zero = 0, stop = 1;
+
+	if (!strncmp(name, WEIR_PIN_STOP, sizeof(WEIR_PIN_STOP) - 1))
+		bpf_map_update_elem(fd, &zero, &stop, BPF_EXIST);
+}
+
 static int remove_object(void *arg, const char *path, const char *name, bool dir)
 {
 	struct removal *r = arg;
@@ -354,8 +362,10 @@ static int remove_object(void *arg, const char *path, const char *name, bool dir
 	if (r->links && (!type || strcmp(type, "link") != 0) &&
 	    !(r->here && weir_tc_forget(name)))
 		return 0;
-	if (type && !strcmp(type, "map"))
+	if (type && !strcmp(type, "map")) {
 		weir_gate_forget(name, fd);
+		weir_pin_stop(name, fd);
+	}
 	if (unlink(path))
 		return errno == ENOENT ? 0 : -errno;
 	r->count++;

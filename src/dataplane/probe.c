@@ -550,7 +550,7 @@ static const struct {
 		try_sockmap,
 	},
 	[WEIR_FEATURE_SOCKOPS] = {
-		{ .name = "sockops", .needed_by = "tcp tune",
+		{ .name = "sockops", .needed_by = "tcp tune, bypass",
 		  .requires = "CAP_BPF, CAP_NET_ADMIN, cgroup v2", .optional = true },
 		try_sockops,
 	},
