@@ -36,7 +36,7 @@ struct weir_filter_cmd {
 	const char *confirm;
 	bool force;
 	/* Of what is shown or saved. */
-	bool boot, json, once;
+	bool boot, json, prometheus, once;
 	uint64_t for_ns;
 	struct weir_craft_opts craft;
 
@@ -135,6 +135,9 @@ struct weir_rule_hits weir_filter_hits(const struct weir_filter *f,
 /* Begins an object with an interface and its account; the caller ends it. */
 void weir_filter_json_account(struct weir_json *j, const struct weir_policy_iface *i,
 			      const struct weir_filter_account *a);
+
+/* As metrics; @f NULL: nothing is filtered. */
+void weir_filter_prometheus(struct weir_filter *f, struct weir_buf *out);
 
 /* list.c, drops.c, test.c */
 int weir_filter_do_list(struct weir_filter_cmd *c, struct weir_error *err);

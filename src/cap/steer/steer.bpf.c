@@ -73,9 +73,11 @@ struct {
 	__type(value, __u64);
 } sockets SEC(".maps");
 
+/* Of the rules that lost something, which are few. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WEIR_RULES_MAX + 1);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, WEIR_RULES_MAX);
 	__type(key, __u32);
 	__type(value, struct weir_steer_lost);
 } lost SEC(".maps");
@@ -219,16 +221,27 @@ static __always_inline struct weir_steer_candidate *find(struct bpf_sk_lookup *c
 	return NULL;
 }
 
+static __always_inline __u32 fold6(__u32 a, __u32 b, __u32 c, __u32 d)
+{
+	return a ^ b * 5 ^ c * 9 ^ d;
+}
+
 /* Packets of one UDP flow have to come to the same member of a group. */
 static __always_inline __u32 hash(struct bpf_sk_lookup *ctx)
 {
-	__u32 h = ctx->remote_port * 0x9e3779b1U ^ ctx->local_port;
+	__u32 h = ctx->remote_port * 0x9e3779b1U ^ ctx->local_port, local, remote;
 
-	if (ctx->family == AF_INET)
-		h ^= ctx->remote_ip4;
-	else
-		h ^= ctx->remote_ip6[0] ^ ctx->remote_ip6[1] * 5 ^ ctx->remote_ip6[2] * 9 ^
-		     ctx->remote_ip6[3];
+	if (ctx->family == AF_INET) {
+		local = ctx->local_ip4;
+		remote = ctx->remote_ip4;
+	} else {
+		local = fold6(ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
+			      ctx->local_ip6[3]);
+		remote = fold6(ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2],
+			       ctx->remote_ip6[3]);
+	}
+	/* Unlike: or two addresses the other way round would be the same. */
+	h ^= remote ^ local * 0xc2b2ae3dU;
 	h = (h ^ h >> 16) * 0x85ebca6bU;
 	h = (h ^ h >> 13) * 0xc2b2ae35U;
 	return h ^ h >> 16;
@@ -273,6 +286,7 @@ static __always_inline void choose(struct bpf_sk_lookup *ctx, struct weir_steer_
 
 static __always_inline void count_rule(__u32 rule, __u32 outcome)
 {
+	const struct weir_steer_lost none = { 0 };
 	struct weir_rule_hits *h;
 	struct weir_steer_lost *l;
 
@@ -285,6 +299,10 @@ static __always_inline void count_rule(__u32 rule, __u32 outcome)
 		return;
 	}
 	l = bpf_map_lookup_elem(&lost, &rule);
+	if (!l) {
+		bpf_map_update_elem(&lost, &rule, &none, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&lost, &rule);
+	}
 	if (l && outcome == WEIR_STEER_MISSED)
 		COUNT(l->misses);
 	else if (l)

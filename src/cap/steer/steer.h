@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define WEIR_STEER_ABI 1
+#define WEIR_STEER_ABI 2
 
 #define WEIR_STEER_PORTS 65536
 #define WEIR_STEER_PORTS_A_ROW 4
@@ -83,7 +83,8 @@ struct weir_steer_candidate {
 
 _Static_assert(sizeof(struct weir_steer_candidate) == 40, "ABI: struct weir_steer_candidate");
 
-/* map `lost`: per CPU, key = id of a rule. Hits are in the rule store. */
+/* map `lost`: per CPU, key = id of a rule, where it lost anything. Hits are in the rule
+ * store. */
 struct weir_steer_lost {
 	__u64 misses; /* the rule decided, and its sockets were gone */
 	__u64 errors; /* the kernel refused the socket */

@@ -10,7 +10,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/steer/conf.h"
-#include "policy/policy_impl.h"
+#include "policy/words.h"
 
 #define CHUNK 65536U
 
@@ -172,11 +172,8 @@ int weir_steer_parse(const char *text, size_t len, const char *source, unsigned 
 	if (r)
 		weir_fail_prefix(err, r, "%s:%u", source, x.words.line);
 	weir_policy_words_free(&x.words);
-	if (!r) {
-		r = weir_steer_conf_check(&conf, err);
-		if (r)
-			weir_fail_prefix(err, r, "%s", source);
-	}
+	if (!r)
+		r = weir_steer_conf_check(&conf, source, err);
 	if (r)
 		return r;
 	*ret = conf;
