@@ -102,6 +102,16 @@ static void end(struct weir_steer *s)
 	weir_steer_close(s);
 }
 
+/* What was understood. */
+static void tell_rule(const struct weir_steer *s, const struct weir_steer_rule *r)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_steer_print_rule(&s->conf, r, 0, s->clock.boot, &text);
+	weir_steer_cmd_tell("rule %s: %s", r->name, text.failed ? "" : text.data);
+	weir_steer_cmd_tell_routes(r, 1);
+}
+
 int weir_steer_do_add(struct weir_steer_cmd *c, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf expression = { 0 };
@@ -128,7 +138,7 @@ int weir_steer_do_add(struct weir_steer_cmd *c, struct weir_error *err)
 	if (!ret)
 		ret = weir_steer_cmd_commit(&s, &change, err);
 	if (!ret)
-		weir_steer_cmd_tell_routes(weir_steer_conf_rule(&s.conf, c->words.v[0]), 1);
+		tell_rule(&s, weir_steer_conf_rule(&s.conf, c->words.v[0]));
 	end(&s);
 	return ret;
 }
