@@ -22,7 +22,7 @@ struct {
 	__uint(max_entries, WEIR_STEER_PROTOS *WEIR_STEER_PORTS / WEIR_STEER_PORTS_A_ROW);
 	__type(key, __u32);
 	__type(value, struct weir_steer_ports);
-} ports SEC(".maps");
+} weir_ports SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -30,7 +30,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_root);
-} roots SEC(".maps");
+} weir_roots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -38,7 +38,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_node);
-} nodes SEC(".maps");
+} weir_nodes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -46,7 +46,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_lone);
-} lones SEC(".maps");
+} weir_lones SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -54,14 +54,14 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_candidate);
-} candidates SEC(".maps");
+} weir_candidates SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_answer);
-} answer SEC(".maps");
+} weir_answer SEC(".maps");
 
 /* ---- Shared by all generations */
 
@@ -71,7 +71,7 @@ struct {
 	__uint(max_entries, WEIR_STEER_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
-} sockets SEC(".maps");
+} weir_sockets SEC(".maps");
 
 /* Of the rules that lost something, which are few. */
 struct {
@@ -80,14 +80,14 @@ struct {
 	__uint(max_entries, WEIR_RULES_MAX);
 	__type(key, __u32);
 	__type(value, struct weir_steer_lost);
-} lost SEC(".maps");
+} weir_lost SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_account);
-} account SEC(".maps");
+} weir_account SEC(".maps");
 
 /* Of the rule store. */
 struct {
@@ -150,7 +150,7 @@ static __always_inline __u32 end_of(struct bpf_sk_lookup *ctx, __u32 at)
 		return key;
 	if (!(at & WEIR_STEER_LONE))
 		return 0;
-	l = bpf_map_lookup_elem(&lones, &key);
+	l = bpf_map_lookup_elem(&weir_lones, &key);
 	if (!l)
 		return 0;
 	return is_local(ctx, l) ? l->first : l->otherwise;
@@ -159,7 +159,7 @@ static __always_inline __u32 end_of(struct bpf_sk_lookup *ctx, __u32 at)
 static __always_inline __u32 walk4(__u32 at, __u32 addr)
 {
 	for (int i = 0; i < 8 && at && at < WEIR_STEER_LONE; i++, addr <<= 4) {
-		struct weir_steer_node *n = bpf_map_lookup_elem(&nodes, &at);
+		struct weir_steer_node *n = bpf_map_lookup_elem(&weir_nodes, &at);
 
 		if (!n)
 			return 0;
@@ -185,7 +185,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	__u32 port = ctx->local_port;
 	__u32 row = proto * (WEIR_STEER_PORTS / WEIR_STEER_PORTS_A_ROW) +
 		    (port & 0xffff) / WEIR_STEER_PORTS_A_ROW;
-	struct weir_steer_ports *p = bpf_map_lookup_elem(&ports, &row);
+	struct weir_steer_ports *p = bpf_map_lookup_elem(&weir_ports, &row);
 	struct weir_steer_root *root;
 	__u32 at, class_id;
 
@@ -194,7 +194,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	class_id = p->class_id[port & (WEIR_STEER_PORTS_A_ROW - 1)];
 	if (!class_id)
 		return NULL;
-	root = bpf_map_lookup_elem(&roots, &class_id);
+	root = bpf_map_lookup_elem(&weir_roots, &class_id);
 	if (!root)
 		return NULL;
 	if (ctx->family == AF_INET)
@@ -202,7 +202,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	else
 		at = walk6(root->at[1], ctx);
 	at = end_of(ctx, at);
-	return at ? bpf_map_lookup_elem(&candidates, &at) : NULL;
+	return at ? bpf_map_lookup_elem(&weir_candidates, &at) : NULL;
 }
 
 /* The candidate that decides. */
@@ -216,7 +216,7 @@ static __always_inline struct weir_steer_candidate *find(struct bpf_sk_lookup *c
 		if ((!c->remote_len || is_remote(ctx, c)) &&
 		    (!c->expires || c->expires > bpf_jiffies64()))
 			return c;
-		c = next ? bpf_map_lookup_elem(&candidates, &next) : NULL;
+		c = next ? bpf_map_lookup_elem(&weir_candidates, &next) : NULL;
 	}
 	return NULL;
 }
@@ -273,7 +273,7 @@ static __always_inline void choose(struct bpf_sk_lookup *ctx, struct weir_steer_
 
 		if (i >= slots)
 			break;
-		sk = bpf_map_lookup_elem(&sockets, &slot);
+		sk = bpf_map_lookup_elem(&weir_sockets, &slot);
 		if (!sk)
 			continue;
 		ret->slot = slot;
@@ -298,10 +298,10 @@ static __always_inline void count_rule(__u32 rule, __u32 outcome)
 		}
 		return;
 	}
-	l = bpf_map_lookup_elem(&lost, &rule);
+	l = bpf_map_lookup_elem(&weir_lost, &rule);
 	if (!l) {
-		bpf_map_update_elem(&lost, &rule, &none, BPF_NOEXIST);
-		l = bpf_map_lookup_elem(&lost, &rule);
+		bpf_map_update_elem(&weir_lost, &rule, &none, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&weir_lost, &rule);
 	}
 	if (l && outcome == WEIR_STEER_MISSED)
 		COUNT(l->misses);
@@ -312,7 +312,7 @@ static __always_inline void count_rule(__u32 rule, __u32 outcome)
 static __always_inline void count(__u32 outcome, bool pass)
 {
 	__u32 zero = 0;
-	struct weir_steer_account *a = bpf_map_lookup_elem(&account, &zero);
+	struct weir_steer_account *a = bpf_map_lookup_elem(&weir_account, &zero);
 
 	if (!a)
 		return;
@@ -330,7 +330,7 @@ static __always_inline void count(__u32 outcome, bool pass)
 static __always_inline void tell(__u32 rule, const struct choice *choice)
 {
 	__u32 zero = 0;
-	struct weir_steer_answer *a = bpf_map_lookup_elem(&answer, &zero);
+	struct weir_steer_answer *a = bpf_map_lookup_elem(&weir_answer, &zero);
 
 	if (!a)
 		return;

@@ -22,7 +22,7 @@ struct who {
 	struct weir_table table;
 	struct weir_json j;
 	struct weir_steer_claim *claims; /* sorted */
-	size_t n_claims;
+	size_t n_claims, n_shown;
 };
 
 /* ---- Sockets */
@@ -55,6 +55,7 @@ static void add_socket(struct who *w, enum weir_steer_proto p, const struct weir
 	char local[WEIR_ADDR_STRLEN], remote[WEIR_ADDR_STRLEN], comm[17];
 	uint32_t pid = weir_steer_holder_of(&w->finder, s->inode, comm);
 
+	w->n_shown++;
 	weir_addr_str(&s->local, local);
 	weir_addr_str(&s->remote, remote);
 	if (w->json) {
@@ -305,7 +306,11 @@ static void render(struct who *w, struct weir_buf *out)
 		weir_buf_addc(out, '\n');
 		return;
 	}
-	weir_table_render(&w->table, 0, out);
+	if (w->n_shown)
+		weir_table_render(&w->table, 0, out);
+	else
+		weir_buf_addf(out, "No socket is on port %u, and no rule leads from it to one.\n",
+			      w->port);
 	text_rules(w, out);
 	weir_table_free(&w->table);
 }
