@@ -309,8 +309,10 @@ static void render(struct who *w, struct weir_buf *out)
 	if (w->n_shown)
 		weir_table_render(&w->table, 0, out);
 	else
-		weir_buf_addf(out, "No socket is on port %u, and no rule leads from it to one.\n",
-			      w->port);
+		weir_buf_addf(
+			out,
+			"No socket is on port %u, and no rule leads from it to one that is there.\n",
+			w->port);
 	text_rules(w, out);
 	weir_table_free(&w->table);
 }
