@@ -126,6 +126,21 @@ killed() {
 	left_nothing
 }
 
+# Pings into a full stop: each one is in the row of its reason, and the sum is theirs.
+drops() {
+	"$weir" drops --json --once --for 8s --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
+	local pid=$!
+	until grep -qs listening "$work/err" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+	nft 'add table ip t; add chain ip t c { type filter hook output priority 0; };
+		add rule ip t c icmp type echo-request drop' || return 1
+	ping -c 5 -i 0.3 -W 1 192.0.2.2 >/dev/null
+	nft delete table ip t
+	wait "$pid" || { cat "$work/err"; return 1; }
+	jq -e '.dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
+		([.account.lost[]] | add) == 0' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+}
+
 doctor() {
 	local code
 	"$weir" doctor --json >"$work/json" 2>"$work/err"
@@ -259,6 +274,25 @@ visit() {
 		--resolve "$1.test:443:192.0.2.1" "https://$1.test/"
 }
 
+# What is sent arrives at the peer, and not one packet more.
+sent() {
+	local before after
+	before=$(ip -n "$peer" -s -j link show in0 | jq '.[0].stats64.rx.packets')
+	"$weir" send udp 192.0.2.1 192.0.2.2:9 -i "$out" -c 20 || return 1
+	after=$(ip -n "$peer" -s -j link show in0 | jq '.[0].stats64.rx.packets')
+	[ $((after - before)) = 20 ] || { echo "$((after - before)) of 20 arrived"; return 1; }
+}
+
+# The road of a packet that the filter drops ends there, and says by which rule.
+explained() {
+	"$weir" filter deny --name stranger src host 192.0.2.2 -i "$out" || return 1
+	"$weir" explain udp 192.0.2.2 192.0.2.1:53 -i "$out" --json >"$work/json"
+	[ $? = 4 ] || { echo "it passes: $(cat "$work/json")"; return 1; }
+	"$weir" unload >/dev/null
+	jq -e '.steps[0].rule == "stranger"' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+}
+
 [ "$(id -u)" = 0 ] || { echo "skip vm-smoke: needs root"; exit 77; }
 [ "${1:-}" != all ] || programs
 check network network
@@ -271,6 +305,8 @@ check watch watch
 check watch-left-nothing left_nothing
 check watch-xdp watch --capture xdp
 check watch-xdp-left-nothing left_nothing
+check drops drops
+check drops-left-nothing left_nothing
 for hook in xdp tc netfilter; do
 	if [ $hook = netfilter ] && ! "$weir" doctor --json |
 		jq -e '.checks[] | select(.name == "netfilter") | .ok' >/dev/null; then
@@ -294,6 +330,11 @@ for engine in splice copy sockmap; do
 	check proxy-$engine proxy $engine
 	check proxy-$engine-left-nothing left_nothing
 done
+check send sent
+check explain explained
+check explain-left-nothing left_nothing
+check selftest "$weir" selftest
+check selftest-left-nothing left_nothing
 if [ "${1:-}" = all ]; then
 	for capture in tc af_packet pcap; do
 		if [ $capture = tc ] && ! "$weir" doctor --json |

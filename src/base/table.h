@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 
-#define WEIR_TABLE_COLUMNS 8
+#define WEIR_TABLE_COLUMNS 16
 
 struct weir_table {
 	unsigned int columns;

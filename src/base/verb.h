@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/opt.h"
+#include "base/road.h"
 
 /* Exit statuses, the same for every verb (docs: weir(8), EXIT STATUS). */
 enum weir_exit {
@@ -35,6 +36,9 @@ struct weir_verb {
 	 * into @out, or, where @j is not NULL, members into its open object. Nothing to
 	 * tell is no error. */
 	int (*status_more)(struct weir_buf *out, struct weir_json *j, struct weir_error *err);
+	/* What the verb does to a described packet, as steps of its road, or NULL. Nothing in
+	 * force adds nothing. A failure is told as a step that is unknown. */
+	int (*explain)(struct weir_road *road, struct weir_error *err);
 };
 
 /* The options of a verb that only tells something: its table and its struct. */

@@ -13,10 +13,15 @@
 
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
+#include "cap/drops/cmd.h"
+#include "cap/explain/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
+#include "cap/selftest/cmd.h"
+#include "cap/send/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
+#include "cap/tcp/cmd.h"
 #include "cap/unload/cmd.h"
 #include "cap/watch/cmd.h"
 #include "cli/help.h"
@@ -24,11 +29,16 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_tcp_verb,
+	&weir_drops_verb,
 	&weir_filter_verb,
+	&weir_send_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
+	&weir_explain_verb,
 	&weir_status_verb,
 	&weir_doctor_verb,
+	&weir_selftest_verb,
 	&weir_help_verb,
 	&weir_version_verb,
 	&weir_unload_verb,

@@ -61,6 +61,18 @@ void weir_craft_opts_init(struct weir_craft_opts *o);
 int weir_craft(const struct weir_craft_opts *o, const struct weir_strv *words,
 	       struct weir_craft *ret, struct weir_error *err);
 
+/*
+ * The packets of a capture file (pcap, pcapng; - is standard input), each as a frame with
+ * an Ethernet header, as --pcap reads its one. @option names it in messages.
+ */
+struct weir_craft_reader;
+int weir_craft_reader_open(const char *path, const char *option, struct weir_craft_reader **ret,
+			   struct weir_error *err);
+void weir_craft_reader_close(struct weir_craft_reader *r);
+/* 1; 0 at the end; or a negative errno. @ret_ns: when it was captured, since the epoch. */
+int weir_craft_reader_next(struct weir_craft_reader *r, struct weir_craft *ret, uint64_t *ret_ns,
+			   struct weir_error *err);
+
 /* One from its parts, for the lock-out guard: TCP with @tcp_flags (WEIR_TCP_*). */
 struct weir_addr;
 void weir_craft_tcp(struct weir_craft *ret, const struct weir_addr *src, uint16_t sport,

@@ -109,26 +109,53 @@ int weir_craft_read_hex(const char *path, struct weir_craft *ret, struct weir_er
 
 /* Captures */
 
-static void close_pcap(pcap_t **p)
+struct weir_craft_reader {
+	pcap_t *pcap;
+	const char *option; /* in messages */
+};
+
+void weir_craft_reader_close(struct weir_craft_reader *r)
 {
-	if (*p)
-		pcap_close(*p);
+	if (!r)
+		return;
+	if (r->pcap)
+		pcap_close(r->pcap);
+	free(r);
 }
 
-static int open_pcap(const char *path, pcap_t **ret, struct weir_error *err)
+static int open_pcap(const char *path, struct weir_craft_reader *r, struct weir_error *err)
 {
 	FILE *f = is_stdin(path) ? stdin : fopen(path, "re");
 	char msg[PCAP_ERRBUF_SIZE];
 
 	if (!f)
-		return weir_fail(err, -errno, "--pcap: cannot open %s: %s", path, strerror(errno));
-	*ret = pcap_fopen_offline(f, msg);
-	if (*ret)
+		return weir_fail(err, -errno, "%s: cannot open %s: %s", r->option, path,
+				 strerror(errno));
+	r->pcap = pcap_fopen_offline_with_tstamp_precision(f, PCAP_TSTAMP_PRECISION_NANO, msg);
+	if (r->pcap)
 		return 0;
 	if (f != stdin)
 		fclose(f);
-	return weir_fail(err, -EINVAL, "--pcap: cannot read %s: %s: give a pcap or pcapng file",
-			 path, msg);
+	return weir_fail(err, -EINVAL, "%s: cannot read %s: %s: give a pcap or pcapng file",
+			 r->option, path, msg);
+}
+
+int weir_craft_reader_open(const char *path, const char *option, struct weir_craft_reader **ret,
+			   struct weir_error *err)
+{
+	struct weir_craft_reader *r = calloc(1, sizeof(*r));
+	int code;
+
+	if (!r)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	r->option = option;
+	code = open_pcap(path, r, err);
+	if (code) {
+		weir_craft_reader_close(r);
+		return code;
+	}
+	*ret = r;
+	return 0;
 }
 
 static uint16_t be16(const uint8_t *b)
@@ -177,8 +204,8 @@ static bool read_link(int linktype, const uint8_t *b, size_t n, struct link *ret
 
 /* @len: what the packet had. What the capture left out of the payload becomes zeros,
  * so that its lengths stay true; no header is made up. */
-static int give_frame(const uint8_t *b, size_t n, size_t len, struct weir_craft *ret,
-		      struct weir_error *err)
+static int give_frame(const char *option, const uint8_t *b, size_t n, size_t len,
+		      struct weir_craft *ret, struct weir_error *err)
 {
 	uint8_t *rest = ret->frame + ret->len + n;
 	struct weir_pkt p;
@@ -187,62 +214,81 @@ static int give_frame(const uint8_t *b, size_t n, size_t len, struct weir_craft 
 		len = n;
 	if (ret->len + len > WEIR_CRAFT_MAX)
 		return weir_fail(err, -E2BIG,
-				 "--pcap: the packet has %zu bytes: a packet for a test has %d at "
-				 "most",
-				 ret->len + len, WEIR_CRAFT_MAX);
+				 "%s: the packet has %zu bytes: weir makes packets of %d at most",
+				 option, ret->len + len, WEIR_CRAFT_MAX);
 	memcpy(rest - n, b, n);
 	memset(rest, 0, len - n);
 	ret->len += len;
 	weir_parse(&p, ret->frame, rest, WEIR_L2_ETHER, 0, (uint32_t)ret->len);
 	if (rest - ret->frame < ETH_HLEN || (len > n && p.flags & WEIR_PKT_TRUNCATED))
 		return weir_fail(err, -EINVAL,
-				 "--pcap: %zu bytes of %zu captured are not all headers: capture "
+				 "%s: %zu bytes of %zu captured are not all headers: capture "
 				 "with a larger -s",
-				 n, len);
+				 option, n, len);
 	return 0;
 }
 
-static int convert(int linktype, const uint8_t *b, size_t n, size_t len, struct weir_craft *ret,
-		   struct weir_error *err)
+static int convert(const struct weir_craft_reader *r, const uint8_t *b, size_t n, size_t len,
+		   struct weir_craft *ret, struct weir_error *err)
 {
+	int linktype = pcap_datalink(r->pcap);
 	struct link l;
 
 	ret->len = 0;
 	if (linktype == DLT_EN10MB)
-		return give_frame(b, n, len, ret, err);
+		return give_frame(r->option, b, n, len, ret, err);
 	if (!read_link(linktype, b, n, &l)) {
 		const char *name = pcap_datalink_val_to_name(linktype);
 
 		return weir_fail(
 			err, -EINVAL,
-			"--pcap: packets of the kind %s: give a capture of Ethernet, of raw IP or of \"any\"",
-			name ? name : "unknown");
+			"%s: packets of the kind %s: give a capture of Ethernet, of raw IP or of \"any\"",
+			r->option, name ? name : "unknown");
 	}
 	if (l.type < ETH_P_802_3_MIN)
 		return weir_fail(err, -EINVAL,
-				 "--pcap: the packet has no Ethernet type: give one of IP or ARP");
+				 "%s: the packet has no Ethernet type: give one of IP or ARP",
+				 r->option);
 	weir_craft_ether(ret->frame, l.type);
 	if (l.src)
 		memcpy(ret->frame + ETH_ALEN, l.src, ETH_ALEN);
 	ret->len = ETH_HLEN;
-	return give_frame(b + l.len, n - l.len, len > l.len ? len - l.len : 0, ret, err);
+	return give_frame(r->option, b + l.len, n - l.len, len > l.len ? len - l.len : 0, ret, err);
+}
+
+int weir_craft_reader_next(struct weir_craft_reader *r, struct weir_craft *ret, uint64_t *ret_ns,
+			   struct weir_error *err)
+{
+	struct pcap_pkthdr *h;
+	const u_char *data;
+	int code = pcap_next_ex(r->pcap, &h, &data);
+
+	if (code == PCAP_ERROR_BREAK)
+		return 0;
+	if (code != 1)
+		return weir_fail(err, -EINVAL, "%s: %s: give a whole capture", r->option,
+				 pcap_geterr(r->pcap));
+	*ret_ns = (uint64_t)h->ts.tv_sec * 1000000000ULL + (uint64_t)h->ts.tv_usec;
+	code = convert(r, data, h->caplen, h->len, ret, err);
+	return code ? code : 1;
+}
+
+static void close_reader(struct weir_craft_reader **r)
+{
+	weir_craft_reader_close(*r);
 }
 
 int weir_craft_read_pcap(const char *path, struct weir_craft *ret, struct weir_error *err)
 {
-	weir_cleanup(close_pcap) pcap_t *p = NULL;
-	struct pcap_pkthdr *h;
-	const u_char *data;
-	int r = open_pcap(path, &p, err);
+	weir_cleanup(close_reader) struct weir_craft_reader *r = NULL;
+	uint64_t when;
+	int code = weir_craft_reader_open(path, "--pcap", &r, err);
 
-	if (r < 0)
-		return r;
-	r = pcap_next_ex(p, &h, &data);
-	if (r == PCAP_ERROR_BREAK)
-		return weir_fail(err, -EINVAL,
-				 "--pcap: no packet in %s: give a capture that has one", path);
-	if (r != 1)
-		return weir_fail(err, -EINVAL, "--pcap: cannot read %s: %s: give a whole capture",
-				 path, pcap_geterr(p));
-	return convert(pcap_datalink(p), data, h->caplen, h->len, ret, err);
+	if (!code)
+		code = weir_craft_reader_next(r, ret, &when, err);
+	if (code < 0)
+		return code;
+	return code ? 0 :
+		      weir_fail(err, -EINVAL,
+				"--pcap: no packet in %s: give a capture that has one", path);
 }

@@ -29,6 +29,9 @@
  * and removes what only a false condition reaches. */
 #define STUB_PROLOGUE 2
 
+/* Before the section's usual name, where a tracing program contains the match stub. */
+#define MATCH_PREFIX "match."
+
 /* What is being loaded; libbpf's callbacks carry no pointer of ours. Loading
  * happens on one thread at a time (load_lock). */
 static struct {
@@ -181,6 +184,9 @@ static void setup_once(void)
 	register_section("xdp.frags", BPF_PROG_TYPE_XDP, 0, BPF_F_XDP_HAS_FRAGS);
 	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0, 0);
 	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
+	/* As libbpf's own sections, with a place for a match: see set_targets(). */
+	register_section(MATCH_PREFIX "tp_btf+", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, 0);
+	register_section(MATCH_PREFIX "iter+", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, 0);
 	register_section("netfilter", (enum bpf_prog_type)WEIR_BPF_PROG_NETFILTER,
 			 (enum bpf_attach_type)WEIR_BPF_NETFILTER, 0);
 }
@@ -231,6 +237,26 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match)
 	return weir_match_sets(match) ? WEIR_MATCH_CALL : WEIR_MATCH_INLINE;
 }
 
+/* libbpf finds what tracing programs attach to only for sections of its own. */
+static int set_targets(struct bpf_object *obj, struct weir_error *err)
+{
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, obj) {
+		const char *sec = bpf_program__section_name(prog), *target = strchr(sec, '/');
+		int ret;
+
+		if (!target || strncmp(sec, MATCH_PREFIX, sizeof(MATCH_PREFIX) - 1) != 0 ||
+		    !bpf_program__autoload(prog))
+			continue;
+		ret = bpf_program__set_attach_target(prog, 0, target + 1);
+		if (ret)
+			return weir_fail(err, ret, "this kernel has no %s: see `weir doctor`",
+					 target + 1);
+	}
+	return 0;
+}
+
 /* Load with the code of @kind in the stubs; @policy: in the policy's place. */
 static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t len,
 		     enum weir_match_kind kind, bool policy, struct weir_error *err)
@@ -258,7 +284,7 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	weir_autofree struct bpf_insn *code = NULL;
 	size_t n_sets = match ? weir_match_sets(match) : 0, open_sets = 0, len = 0;
 	int *fds = calloc(n_sets + 1, sizeof(*fds));
-	int ret = fds ? 0 : -ENOMEM;
+	int ret = fds ? set_targets(obj, err) : -ENOMEM;
 
 	for (; !ret && open_sets < n_sets; open_sets++) {
 		fds[open_sets] = fill_set(match, open_sets, err);

@@ -22,7 +22,8 @@ void weir_load_setup(void);
 enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 
 /* Load @obj. Every program of it that contains the match stub
- * (bpf/match_stub.bpf.h) gets @match compiled into it; NULL matches all. */
+ * (bpf/match_stub.bpf.h) gets @match compiled into it; NULL matches all. The section of a
+ * tracing program that does is called "match.tp_btf/NAME" or "match.iter/NAME". */
 int weir_load(struct bpf_object *obj, const struct weir_match *match,
 	      struct weir_error *err);
 

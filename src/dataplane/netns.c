@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "dataplane/netns.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -160,4 +163,172 @@ int weir_netns_live(uint64_t **ret)
 	}
 	*ret = f.cookie;
 	return (int)f.n;
+}
+
+/* ---- A walk through all of them */
+
+struct space {
+	dev_t dev;
+	ino_t ino;
+};
+
+struct walk {
+	weir_netns_fn fn;
+	void *arg;
+	const char *only; /* NULL: all */
+	struct space own;
+	struct space *seen;
+	size_t n, room;
+	bool hidden;
+	int ret;
+};
+
+/* Is it a new one? Returns 1, 0 or -ENOMEM. */
+static int remember(struct walk *w, const struct stat *st)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (w->seen[i].dev == st->st_dev && w->seen[i].ino == st->st_ino)
+			return 0;
+	if (w->n == w->room) {
+		size_t room = w->room ? w->room * 2 : 16;
+		void *grown = room <= NAMESPACES_MAX ?
+				      reallocarray(w->seen, room, sizeof(*w->seen)) :
+				      NULL;
+
+		if (!grown)
+			return -ENOMEM;
+		w->seen = grown;
+		w->room = room;
+	}
+	w->seen[w->n++] = (struct space){ .dev = st->st_dev, .ino = st->st_ino };
+	return 1;
+}
+
+static bool is_refusal(int error)
+{
+	return error == EPERM || error == EACCES;
+}
+
+/* What is not there any more, or no namespace, is passed over. */
+static void visit(struct walk *w, const char *path)
+{
+	struct stat st;
+	uint64_t cookie;
+	int fresh;
+
+	if (stat(path, &st)) {
+		w->hidden = w->hidden || is_refusal(errno);
+		return;
+	}
+	fresh = remember(w, &st);
+	if (fresh < 0)
+		w->ret = fresh;
+	if (fresh <= 0)
+		return;
+	if (st.st_ino != w->own.ino || st.st_dev != w->own.dev || w->n > 1) {
+		weir_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || setns(fd, CLONE_NEWNET)) {
+			w->hidden = w->hidden || is_refusal(errno);
+			return;
+		}
+	}
+	w->ret = weir_sys_netns_cookie(&cookie);
+	if (!w->ret)
+		w->ret = w->fn(w->arg, cookie);
+}
+
+static void visit_processes(struct walk *w)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+
+	if (!proc) {
+		w->hidden = true;
+		return;
+	}
+	while (!w->ret && (e = readdir(proc))) {
+		char path[64];
+
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.20s/ns/net", e->d_name);
+		visit(w, path);
+	}
+	closedir(proc);
+}
+
+static void visit_mounts(struct walk *w)
+{
+	weir_autofclose FILE *in = fopen("/proc/self/mountinfo", "re");
+	weir_autofree char *line = NULL;
+	size_t cap = 0;
+
+	while (in && !w->ret && getline(&line, &cap, in) > 0) {
+		char root[64], point[4096];
+
+		if (sscanf(line, "%*d %*d %*s %63s %4095s", root, point) != 2 ||
+		    strncmp(root, "net:[", 5) != 0)
+			continue;
+		unescape(point);
+		visit(w, point);
+	}
+}
+
+static void *walk_thread(void *arg)
+{
+	struct walk *w = arg;
+	struct stat own;
+
+	if (w->only) {
+		weir_autoclose int fd = open(w->only, O_RDONLY | O_CLOEXEC);
+		uint64_t cookie;
+
+		if (fd < 0 || setns(fd, CLONE_NEWNET))
+			w->ret = -errno;
+		else
+			w->ret = weir_sys_netns_cookie(&cookie);
+		if (!w->ret)
+			w->ret = w->fn(w->arg, cookie);
+		return NULL;
+	}
+	/* This one first: a thread that has left it may be refused the way back. */
+	if (!stat("/proc/thread-self/ns/net", &own))
+		w->own = (struct space){ .dev = own.st_dev, .ino = own.st_ino };
+	visit(w, "/proc/thread-self/ns/net");
+	if (!w->ret)
+		visit_processes(w);
+	if (!w->ret)
+		visit_mounts(w);
+	return NULL;
+}
+
+static int run_walk(struct walk *w)
+{
+	pthread_t thread;
+	int ret = -pthread_create(&thread, NULL, walk_thread, w);
+
+	if (!ret) {
+		pthread_join(thread, NULL);
+		ret = w->ret;
+	}
+	free(w->seen);
+	return ret;
+}
+
+int weir_netns_each(weir_netns_fn fn, void *arg, bool *ret_hidden)
+{
+	struct walk w = { .fn = fn, .arg = arg };
+	int ret = run_walk(&w);
+
+	if (ret_hidden)
+		*ret_hidden = w.hidden;
+	return ret;
+}
+
+int weir_netns_in(const char *path, weir_netns_fn fn, void *arg)
+{
+	struct walk w = { .fn = fn, .arg = arg, .only = path };
+
+	return run_walk(&w);
 }

@@ -2,6 +2,7 @@
 /* The network namespaces of this machine. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,3 +10,14 @@
  * holds, in *@ret (to be freed). Returns how many, or a negative errno when not
  * all could be looked at (it takes CAP_PERFMON and CAP_SYS_ADMIN). */
 int weir_netns_live(uint64_t **ret);
+
+/* What @fn is called for: a thread that is in the namespace. Returns 0, or a negative errno,
+ * which ends the walk. */
+typedef int (*weir_netns_fn)(void *arg, uint64_t cookie);
+
+/* Enter, one after the other, all namespaces that processes or mounts hold, and call @fn in
+ * each. *@ret_hidden (may be NULL): some could not be entered; this one always can. Returns
+ * 0, a negative errno, or what @fn returned. */
+int weir_netns_each(weir_netns_fn fn, void *arg, bool *ret_hidden);
+/* The same for the only one at @path. */
+int weir_netns_in(const char *path, weir_netns_fn fn, void *arg);

@@ -536,7 +536,8 @@ static const struct {
 		try_socket_filter,
 	},
 	[WEIR_FEATURE_TP_BTF] = {
-		{ .name = "tp_btf", .requires = "CAP_BPF, CAP_PERFMON", .optional = true },
+		{ .name = "tp_btf", .needed_by = "tcp, path, drops",
+		  .requires = "CAP_BPF, CAP_PERFMON" },
 		try_tp_btf,
 	},
 	[WEIR_FEATURE_BY_ID] = {
@@ -568,7 +569,7 @@ static const struct {
 		try_sockops,
 	},
 	[WEIR_FEATURE_ITER_TCP] = {
-		{ .name = "iter_tcp", .requires = "CAP_BPF, CAP_PERFMON", .optional = true },
+		{ .name = "iter_tcp", .needed_by = "tcp", .requires = "CAP_BPF, CAP_PERFMON" },
 		try_iter_tcp,
 	},
 };

@@ -28,6 +28,7 @@ LIBRARIES = {
     r"<ares\.h>": {"net", "cli"},
     r"<yaml\.h>": {"cap", "cli"},
     r"<microhttpd\.h>": {"cap", "cli"},
+    r"<jansson\.h>": {"cap", "cli"},
 }
 
 FUNCTION_LINES = 90

@@ -75,11 +75,11 @@ def check(tmp_path):
     ("resolver list x", '"x" is one argument too many: leave it out'),
     ("resolver flush x y", '"y" is one argument too many: leave it out'),
     ("resolver flush --json", "--json does not go with resolver flush: it is for resolver list"),
-    ("--json", "--json does not go with running the proxy: it is for connections, top, resolver "
+    ("--json", "--json does not go with running it: it is for connections, top, resolver "
                "or dns"),
     ("check --once", "--once does not go with check: it is for connections or top"),
-    ("reload -c x", "--config does not go with reload: it is for running it, or check"),
-    ("off --drain 5s", "--drain does not go with off: it is for running it, or check"),
+    ("reload -c x", "--config does not go with reload: it is for running it or check"),
+    ("off --drain 5s", "--drain does not go with off: it is for running it or check"),
     ("--workers 0", None),
     ("--workers 65", '--workers "65" is out of range: give one from 1 to 64'),
     ("--drain 0s", '--drain "0s" is out of range: give one from 1ms to 1d'),

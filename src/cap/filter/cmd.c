@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/units.h"
@@ -94,26 +95,28 @@ static const struct weir_opt options[] = {
 #define MANY WEIR_STRV_MAX
 
 static const struct weir_filter_action actions[] = {
-	{ "on", "IFACE...", " direction mode default hook fragments malformed " CHANGE, 1, MANY,
+	{ { "on", "IFACE...", " direction mode default hook fragments malformed " CHANGE, 1, MANY },
 	  weir_filter_do_on },
-	{ "off", "[IFACE...]", " confirm ", 0, MANY, weir_filter_do_off },
-	{ "allow", "MATCH...", RULE " before " CHANGE, 0, MANY, weir_filter_do_rule },
-	{ "deny", "MATCH...", RULE " before " CHANGE, 0, MANY, weir_filter_do_rule },
-	{ "limit", "MATCH... --rate RATE", RULE " before rate burst per " CHANGE, 0, MANY,
+	{ { "off", "[IFACE...]", " confirm ", 0, MANY }, weir_filter_do_off },
+	{ { "allow", "MATCH...", RULE " before " CHANGE, 0, MANY }, weir_filter_do_rule },
+	{ { "deny", "MATCH...", RULE " before " CHANGE, 0, MANY }, weir_filter_do_rule },
+	{ { "limit", "MATCH... --rate RATE", RULE " before rate burst per " CHANGE, 0, MANY },
 	  weir_filter_do_rule },
-	{ "del", "NAME...", CHANGE, 1, MANY, weir_filter_do_del },
-	{ "set", "NAME load FILE | add PREFIX... | del PREFIX... | list | unload, or set list",
-	  " json " CHANGE, 1, MANY, weir_filter_do_set },
-	{ "apply", "FILE", CHANGE, 1, 1, weir_filter_do_apply },
-	{ "confirm", "", " ", 0, 0, weir_filter_do_confirm },
-	{ "show", "", " ", 0, 0, weir_filter_do_show },
-	{ "diff", "FILE", " ", 1, 1, weir_filter_do_diff },
-	{ "save", "[FILE]", " boot ", 0, 1, weir_filter_do_save },
-	{ "list", "", " json prometheus ", 0, 0, weir_filter_do_list },
-	{ "drops", "", " json once for ", 0, 0, weir_filter_do_drops },
-	{ "test", "PACKET", PLACE " ttl json flags vlan size icmp-type icmp-code pcap hex ", 0,
-	  MANY, weir_filter_do_test },
-	{ "reattach", "", " ", 0, 0, weir_filter_do_reattach },
+	{ { "del", "NAME...", CHANGE, 1, MANY }, weir_filter_do_del },
+	{ { "set", "NAME load FILE | add PREFIX... | del PREFIX... | list | unload, or set list",
+	    " json " CHANGE, 1, MANY },
+	  weir_filter_do_set },
+	{ { "apply", "FILE", CHANGE, 1, 1 }, weir_filter_do_apply },
+	{ { "confirm", "", " ", 0, 0 }, weir_filter_do_confirm },
+	{ { "show", "", " ", 0, 0 }, weir_filter_do_show },
+	{ { "diff", "FILE", " ", 1, 1 }, weir_filter_do_diff },
+	{ { "save", "[FILE]", " boot ", 0, 1 }, weir_filter_do_save },
+	{ { "list", "", " json prometheus ", 0, 0 }, weir_filter_do_list },
+	{ { "drops", "", " json once for ", 0, 0 }, weir_filter_do_drops },
+	{ { "test", "PACKET", PLACE " ttl json flags vlan size icmp-type icmp-code pcap hex ", 0,
+	    MANY },
+	  weir_filter_do_test },
+	{ { "reattach", "", " ", 0, 0 }, weir_filter_do_reattach },
 };
 
 int weir_filter_cmd_usage(struct weir_filter_cmd *c, int code)
@@ -147,126 +150,6 @@ static void init(struct weir_filter_cmd *c)
 	weir_craft_opts_init(&c->craft);
 }
 
-static size_t value_size(const struct weir_opt *o)
-{
-	switch (o->kind) {
-	case WEIR_OPT_FLAG:
-		return sizeof(bool);
-	case WEIR_OPT_COUNT:
-		return sizeof(unsigned int);
-	case WEIR_OPT_STR:
-		return sizeof(const char *);
-	case WEIR_OPT_CHOICE:
-		return sizeof(int);
-	case WEIR_OPT_LIST:
-		return sizeof(struct weir_strv);
-	case WEIR_OPT_U64:
-	case WEIR_OPT_SIZE:
-	case WEIR_OPT_DURATION:
-		break;
-	}
-	return sizeof(uint64_t);
-}
-
-/* Every default is a value that no option can give. */
-static bool is_given(const struct weir_filter_cmd *c, const struct weir_opt *o)
-{
-	struct weir_filter_cmd fresh;
-
-	init(&fresh);
-	return memcmp((const char *)c + o->offset, (const char *)&fresh + o->offset,
-		      value_size(o)) != 0;
-}
-
-static bool takes(const struct weir_filter_action *a, const char *name)
-{
-	char word[32];
-
-	snprintf(word, sizeof(word), " %s ", name);
-	return strstr(a->takes, word) != NULL;
-}
-
-/* The actions as an option table: one judgement of what is near. */
-static int unknown_action(struct weir_filter_cmd *c, const char *word, struct weir_error *err)
-{
-	struct weir_opt names[WEIR_ARRAY_SIZE(actions) + 1] = { 0 };
-	const char *near;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		names[i].name = actions[i].name;
-		names[i].help = actions[i].words;
-	}
-	near = weir_opt_nearest(names, word, strlen(word));
-	weir_filter_cmd_usage(c, 0);
-	if (near)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": did you mean %s?", word,
-				 near);
-	return weir_fail(err, -EINVAL, "unknown action \"%s\": \"weir help filter\" lists them",
-			 word);
-}
-
-static int find_action(struct weir_filter_cmd *c, const struct weir_strv *words,
-		       struct weir_error *err)
-{
-	if (!words->n) {
-		weir_filter_cmd_usage(c, 0);
-		return weir_fail(err, -EINVAL, "no action given: \"weir help filter\" lists them");
-	}
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (strcmp(actions[i].name, words->v[0]) == 0)
-			c->action = &actions[i];
-	if (!c->action)
-		return unknown_action(c, words->v[0], err);
-	c->words.n = words->n - 1;
-	memcpy(c->words.v, words->v + 1, c->words.n * sizeof(c->words.v[0]));
-	return 0;
-}
-
-/* Who takes it instead, as "allow, deny or limit". */
-static void add_takers(const char *name, struct weir_buf *out)
-{
-	size_t n = 0, at = 0;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		n += takes(&actions[i], name);
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (takes(&actions[i], name))
-			weir_buf_addf(out, "%s%s",
-				      !at++   ? "" :
-				      at == n ? " or " :
-						", ",
-				      actions[i].name);
-}
-
-static int check_options(struct weir_filter_cmd *c, struct weir_error *err)
-{
-	weir_autobuf struct weir_buf takers = { 0 };
-
-	for (const struct weir_opt *o = options; o->name; o++) {
-		if (!is_given(c, o) || takes(c->action, o->name))
-			continue;
-		add_takers(o->name, &takers);
-		return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s", o->name,
-				 c->action->name, takers.failed ? "others" : takers.data);
-	}
-	return 0;
-}
-
-static int check_words(const struct weir_filter_cmd *c, struct weir_error *err)
-{
-	const struct weir_filter_action *a = c->action;
-
-	if (c->json && c->prometheus)
-		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
-	if (c->words.n < a->min_words)
-		return weir_fail(err, -EINVAL, "%s needs more words: weir filter %s %s", a->name,
-				 a->name, a->words);
-	if (c->words.n > a->max_words)
-		return weir_fail(err, -EINVAL, "\"%s\" is one argument too many: leave it out",
-				 c->words.v[a->max_words]);
-	return 0;
-}
-
 /* Seconds, as people say it, or a duration. */
 static int parse_confirm(struct weir_filter_cmd *c, struct weir_error *err)
 {
@@ -286,15 +169,26 @@ static int parse_confirm(struct weir_filter_cmd *c, struct weir_error *err)
 	return 0;
 }
 
+static const struct weir_actions table = {
+	.verb = &weir_filter_verb,
+	.rows = actions,
+	.n = WEIR_ARRAY_SIZE(actions),
+	.stride = sizeof(actions[0]),
+};
+
 static int prepare(struct weir_filter_cmd *c, const struct weir_strv *words, struct weir_error *err)
 {
-	int ret = find_action(c, words, err);
+	struct weir_filter_cmd fresh;
+	int ret;
 
-	if (!ret)
-		ret = check_options(c, err);
-	if (!ret)
-		ret = check_words(c, err);
-	return ret ? ret : parse_confirm(c, err);
+	init(&fresh);
+	ret = weir_action_choose(&table, words, c, &fresh, &c->words, err);
+	if (ret < 0)
+		return ret;
+	c->action = &actions[ret];
+	if (c->json && c->prometheus)
+		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
+	return parse_confirm(c, err);
 }
 
 /* "--name=value", which no value can be mistaken in. */
@@ -312,12 +206,14 @@ static void add_option(const struct weir_opt *o, const struct weir_filter_cmd *c
 int weir_filter_cmd_rule_words(const struct weir_filter_cmd *c, struct weir_strv *ret,
 			       struct weir_buf *text)
 {
-	static const struct weir_filter_action rule = { .takes = RULE " rate burst per " };
+	static const struct weir_action rule = { .takes = RULE " rate burst per " };
+	struct weir_filter_cmd fresh;
 	unsigned int n = 0;
 	const char *at;
 
+	init(&fresh);
 	for (const struct weir_opt *o = options; o->name; o++) {
-		if (!takes(&rule, o->name) || !is_given(c, o))
+		if (!weir_action_takes(&rule, o->name) || !weir_action_given(o, c, &fresh))
 			continue;
 		add_option(o, c, text);
 		n++;
@@ -325,7 +221,7 @@ int weir_filter_cmd_rule_words(const struct weir_filter_cmd *c, struct weir_strv
 	if (text->failed || 2 + n + c->words.n > WEIR_STRV_MAX)
 		return text->failed ? -ENOMEM : -E2BIG;
 	ret->n = 0;
-	ret->v[ret->n++] = c->action->name;
+	ret->v[ret->n++] = c->action->a.name;
 	at = text->data;
 	for (unsigned int i = 0; i < n; i++, at += strlen(at) + 1)
 		ret->v[ret->n++] = at;
@@ -392,4 +288,5 @@ const struct weir_verb weir_filter_verb = {
 	.complete = "words:on off allow deny limit del set apply confirm show diff save list drops "
 		    "test reattach status",
 	.run = run,
+	.explain = weir_filter_explain,
 };

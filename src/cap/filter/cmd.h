@@ -5,3 +5,6 @@
 #include "base/verb.h"
 
 extern const struct weir_verb weir_filter_verb;
+
+/* explain.c: its part of `weir explain`. */
+int weir_filter_explain(struct weir_road *road, struct weir_error *err);

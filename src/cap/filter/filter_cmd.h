@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/action.h"
 #include "base/opt.h"
 #include "base/verb.h"
 #include "bpf/policy_stub.h"
@@ -48,10 +49,7 @@ struct weir_filter_cmd {
 };
 
 struct weir_filter_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	const char *takes; /* the long names of its options, each between blanks */
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_filter_cmd *c, struct weir_error *err);
 };
 
@@ -138,6 +136,10 @@ void weir_filter_json_account(struct weir_json *j, const struct weir_policy_ifac
 
 /* As metrics; @f NULL: nothing is filtered. */
 void weir_filter_prometheus(struct weir_filter *f, struct weir_buf *out);
+
+/* test.c, for explain.c too: a rule by its id, or NULL; and why, where no rule says it. */
+const struct weir_policy_rule *weir_filter_rule_of(const struct weir_policy *p, uint32_t id);
+const char *weir_filter_verdict_why(const struct weir_filter_verdict *v, bool has_rule);
 
 /* list.c, drops.c, test.c */
 int weir_filter_do_list(struct weir_filter_cmd *c, struct weir_error *err);

@@ -17,7 +17,7 @@ struct answer {
 	const struct weir_policy_rule *rule; /* that decided, or NULL */
 };
 
-static const struct weir_policy_rule *rule_of(const struct weir_policy *p, uint32_t id)
+const struct weir_policy_rule *weir_filter_rule_of(const struct weir_policy *p, uint32_t id)
 {
 	for (size_t i = 0; id && i < p->n_rules; i++)
 		if (p->rules[i].id == id)
@@ -67,7 +67,7 @@ static int ask(struct weir_filter *f, const char *iface, bool out, const struct 
 		r = weir_filter_test(f, a.iface, packet, &a.verdict, err);
 		if (r)
 			return r;
-		a.rule = rule_of(f->policy, a.verdict.rule);
+		a.rule = weir_filter_rule_of(f->policy, a.verdict.rule);
 		if (a.verdict.dropped || !ret->iface || (!ret->rule && !a.verdict.unseen))
 			*ret = a;
 		if (a.verdict.dropped)
@@ -76,18 +76,22 @@ static int ask(struct weir_filter *f, const char *iface, bool out, const struct 
 	return 0;
 }
 
-/* Why, where no rule says it. */
+const char *weir_filter_verdict_why(const struct weir_filter_verdict *v, bool has_rule)
+{
+	if (v->dropped)
+		return weir_filter_reason_texts[v->reason];
+	if (v->unseen)
+		return v->unseen;
+	if (v->flags & WEIR_TEST_REPLY)
+		return "it is a reply to what this host sent";
+	if (v->flags & WEIR_TEST_ESSENTIAL)
+		return "the network needs it: ARP, neighbour discovery, DHCP or an ICMP error";
+	return has_rule ? "an allow rule matched" : "no rule decided, and the default is to pass";
+}
+
 static const char *why(const struct answer *a)
 {
-	if (a->verdict.dropped)
-		return weir_filter_reason_texts[a->verdict.reason];
-	if (a->verdict.unseen)
-		return a->verdict.unseen;
-	if (a->verdict.flags & WEIR_TEST_REPLY)
-		return "it is a reply to what this host sent";
-	if (a->verdict.flags & WEIR_TEST_ESSENTIAL)
-		return "the network needs it: ARP, neighbour discovery, DHCP or an ICMP error";
-	return a->rule ? "an allow rule matched" : "no rule decided, and the default is to pass";
+	return weir_filter_verdict_why(&a->verdict, a->rule);
 }
 
 static void render_text(const struct answer *a, struct weir_buf *out)

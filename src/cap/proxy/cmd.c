@@ -223,14 +223,14 @@ static int do_resolver(struct weir_proxy_cmd *c, struct weir_error *err)
 		return weir_fail(err, -EINVAL,
 				 "\"%.100s\" is nothing that %s can do: give list or "
 				 "flush",
-				 c->words.v[0], c->action->name);
+				 c->words.v[0], c->action->a.name);
 	if (list && c->words.n > 1)
 		return weir_fail(err, -EINVAL, "\"%.100s\" is one argument too many: leave it out",
 				 c->words.v[1]);
 	if (!list && c->json)
 		return weir_fail(err, -EINVAL,
 				 "--json does not go with %s flush: it is for %s list",
-				 c->action->name, c->action->name);
+				 c->action->a.name, c->action->a.name);
 	c->status = WEIR_EXIT_FAILED;
 	ret = weir_account_find(&m, err);
 	if (ret)
@@ -284,146 +284,49 @@ static int do_off(struct weir_proxy_cmd *c, struct weir_error *err)
 }
 
 static const struct weir_proxy_cmd_action actions[] = {
-	{ "check", "[-c FILE]", CONFIG, 0, 0, do_check },
-	{ "reload", "", " ", 0, 0, do_reload },
-	{ "connections", "", " json once ", 0, 0, weir_proxy_cmd_show },
-	{ "top", "", " json once ", 0, 0, weir_proxy_cmd_show },
-	{ "kill", "ID", " ", 1, 1, do_kill },
-	{ "resolver", "list | flush [NAME]", " json ", 1, 2, do_resolver },
-	{ "dns", "list | flush [NAME]", " json ", 1, 2, do_resolver },
-	{ "off", "", " ", 0, 0, do_off },
+	{ { "", "", CONFIG, 0, 0 }, do_run },
+	{ { "check", "[-c FILE]", CONFIG, 0, 0 }, do_check },
+	{ { "reload", "", " ", 0, 0 }, do_reload },
+	{ { "connections", "", " json once ", 0, 0 }, weir_proxy_cmd_show },
+	{ { "top", "", " json once ", 0, 0 }, weir_proxy_cmd_show },
+	{ { "kill", "ID", " ", 1, 1 }, do_kill },
+	{ { "resolver", "list | flush [NAME]", " json ", 1, 2 }, do_resolver },
+	{ { "dns", "list | flush [NAME]", " json ", 1, 2 }, do_resolver },
+	{ { "off", "", " ", 0, 0 }, do_off },
 };
-/* Without an action. */
-static const struct weir_proxy_cmd_action run_it = { "", "", CONFIG, 0, 0, do_run };
 
 /* ---- Words */
 
-static bool is_given(const struct weir_proxy_cmd *c, const struct weir_opt *o)
+static int unknown_word(const char *word, struct weir_error *err)
 {
-	const char *at = (const char *)c + o->offset;
-
-	switch (o->kind) {
-	case WEIR_OPT_FLAG:
-		return *(const bool *)at;
-	case WEIR_OPT_STR:
-		return *(const char *const *)at;
-	case WEIR_OPT_LIST:
-		return ((const struct weir_strv *)at)->n;
-	default:
-		break;
-	}
-	return *(const uint64_t *)at;
-}
-
-static bool takes(const struct weir_proxy_cmd_action *a, const char *name)
-{
-	char word[32];
-
-	snprintf(word, sizeof(word), " %s ", name);
-	return strstr(a->takes, word) != NULL;
-}
-
-/* The actions as an option table: one judgement of what is near. */
-static int unknown_action(const char *word, struct weir_error *err)
-{
-	struct weir_opt names[WEIR_ARRAY_SIZE(actions) + 1] = { 0 };
-	const char *near;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		names[i].name = actions[i].name;
-		names[i].help = actions[i].name;
-	}
-	near = weir_opt_nearest(names, word, strlen(word));
-	if (near)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": did you mean %s?", word,
-				 near);
-	if (access(word, F_OK) == 0)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": give a file as -c %s", word,
+	return access(word, F_OK) ?
+		       0 :
+		       weir_fail(err, -EINVAL, "unknown action \"%s\": give a file as -c %s", word,
 				 word);
-	return weir_fail(err, -EINVAL, "unknown action \"%s\": \"weir help proxy\" lists them",
-			 word);
 }
 
-static int find_action(struct weir_proxy_cmd *c, const struct weir_strv *words,
-		       struct weir_error *err)
-{
-	c->action = &run_it;
-	if (!words->n)
-		return 0;
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (strcmp(actions[i].name, words->v[0]) == 0)
-			c->action = &actions[i];
-	if (c->action == &run_it)
-		return unknown_action(words->v[0], err);
-	c->words.n = words->n - 1;
-	memcpy(c->words.v, words->v + 1, c->words.n * sizeof(c->words.v[0]));
-	return 0;
-}
-
-/* Who takes it instead, as "connections, top or resolver". */
-static void add_takers(const char *name, struct weir_buf *out)
-{
-	size_t n = 0, at = 0;
-
-	if (takes(&run_it, name)) {
-		weir_buf_adds(out, "running it, or check");
-		return;
-	}
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		n += takes(&actions[i], name);
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (takes(&actions[i], name))
-			weir_buf_addf(out, "%s%s",
-				      !at++   ? "" :
-				      at == n ? " or " :
-						", ",
-				      actions[i].name);
-}
-
-static int check_options(const struct weir_proxy_cmd *c, struct weir_error *err)
-{
-	weir_autobuf struct weir_buf takers = { 0 };
-
-	for (const struct weir_opt *o = options; o->name; o++) {
-		if (!is_given(c, o) || takes(c->action, o->name))
-			continue;
-		add_takers(o->name, &takers);
-		return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s", o->name,
-				 c->action == &run_it ? "running the proxy" : c->action->name,
-				 takers.failed ? "others" : takers.data);
-	}
-	return 0;
-}
-
-static int check_words(const struct weir_proxy_cmd *c, struct weir_error *err)
-{
-	const struct weir_proxy_cmd_action *a = c->action;
-
-	if (c->words.n < a->min_words)
-		return weir_fail(err, -EINVAL, "%s needs more words: weir proxy %s %s", a->name,
-				 a->name, a->words);
-	if (c->words.n > a->max_words)
-		return weir_fail(err, -EINVAL, "\"%s\" is one argument too many: leave it out",
-				 c->words.v[a->max_words]);
-	return 0;
-}
+static const struct weir_actions table = {
+	.verb = &weir_proxy_verb,
+	.rows = actions,
+	.n = WEIR_ARRAY_SIZE(actions),
+	.stride = sizeof(actions[0]),
+	.unknown = unknown_word,
+};
 
 static int run(int argc, char **argv)
 {
-	struct weir_proxy_cmd c = { .status = WEIR_EXIT_FAILED };
+	static const struct weir_proxy_cmd fresh = { .status = WEIR_EXIT_FAILED };
+	struct weir_proxy_cmd c = fresh;
 	struct weir_error err = { "" };
 	struct weir_strv words = { 0 };
 	int ret = weir_verb_parse(&weir_proxy_verb, argc, argv, &c, &words, WEIR_STRV_MAX);
 
 	if (ret)
 		return ret;
-	ret = find_action(&c, &words, &err);
-	if (!ret)
-		ret = check_options(&c, &err);
-	if (!ret)
-		ret = check_words(&c, &err);
-	if (ret)
+	ret = weir_action_choose(&table, &words, &c, &fresh, &c.words, &err);
+	if (ret < 0)
 		return weir_verb_fail("proxy", &err, WEIR_EXIT_USAGE);
+	c.action = &actions[ret];
 	weir_load_setup();
 	ret = c.action->run(&c, &err);
 	return ret < 0 ? weir_verb_fail("proxy", &err, c.status) : ret;
@@ -456,4 +359,5 @@ const struct weir_verb weir_proxy_verb = {
 	.complete = "words:check reload connections top kill resolver off status",
 	.run = run,
 	.status_more = weir_proxy_status_more,
+	.explain = weir_proxy_explain,
 };

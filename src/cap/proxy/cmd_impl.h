@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "base/action.h"
 #include "base/opt.h"
 #include "base/verb.h"
 #include "cap/proxy/config.h"
@@ -26,10 +27,7 @@ struct weir_proxy_cmd {
 };
 
 struct weir_proxy_cmd_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	const char *takes; /* the long names of its options, each between blanks */
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_proxy_cmd *c, struct weir_error *err);
 };
 

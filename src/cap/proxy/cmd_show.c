@@ -28,7 +28,7 @@ int weir_proxy_cmd_show(struct weir_proxy_cmd *c, struct weir_error *err)
 	char request[32];
 	int ret;
 
-	snprintf(request, sizeof(request), "%s%s", c->action->name, c->json ? " json" : "");
+	snprintf(request, sizeof(request), "%s%s", c->action->a.name, c->json ? " json" : "");
 	ret = weir_live_open(&l, screen, WEIR_NSEC_PER_SEC, 0, err);
 	if (ret)
 		return ret;

@@ -7,6 +7,7 @@
  * until the socket closes.
  *
  *	status [json]   connections [json]   top [json]   kill ID   reload   reopen   drain
+ *	explain DST,PORT,SRC[,NAME]
  */
 #pragma once
 

@@ -74,6 +74,11 @@ static int do_drain(struct ask *k)
 	return 0;
 }
 
+static int do_explain(struct ask *k)
+{
+	return weir_answer_explain(k->service->cfg, k->word, &k->a->out, &k->err);
+}
+
 static const struct {
 	const char *word;
 	bool json, id; /* what may stand behind it */
@@ -82,7 +87,7 @@ static const struct {
 	{ "status", true, false, do_status },  { "connections", true, false, do_connections },
 	{ "top", true, false, do_top },	       { "kill", false, true, do_kill },
 	{ "reload", false, false, do_reload }, { "reopen", false, false, do_reopen },
-	{ "drain", false, false, do_drain },
+	{ "drain", false, false, do_drain },   { "explain", false, true, do_explain },
 };
 
 static int run(struct ask *k, const char *request)

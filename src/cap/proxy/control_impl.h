@@ -11,7 +11,7 @@
 #include "cap/proxy/service.h"
 
 #define WEIR_CONTROL_DIR "/run/weir"
-#define WEIR_CONTROL_REQUEST 256 /* longest request, with its newline */
+#define WEIR_CONTROL_REQUEST 512 /* longest request, with its newline */
 
 /* ---- control_ask.c */
 
@@ -45,4 +45,9 @@ void weir_answer_free(struct weir_answer *a);
 /* ---- control_status.c: the proxy's state; one JSON document, or text */
 
 int weir_service_status(struct weir_service *s, bool json, struct weir_buf *out,
+			struct weir_error *err);
+
+/* ---- explain.c: what becomes of a connection; @words as explain.c says */
+
+int weir_answer_explain(const struct weir_proxy_config *c, const char *words, struct weir_buf *out,
 			struct weir_error *err);

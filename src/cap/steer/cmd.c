@@ -251,4 +251,5 @@ const struct weir_verb weir_steer_verb = {
 	.details = details,
 	.complete = "words:add del group register off apply show save list test who status",
 	.run = run,
+	.explain = weir_steer_explain,
 };

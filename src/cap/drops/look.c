@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* One look at all that counts. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "cap/drops/ledger.h"
+#include "bpf/policy_stub.h"
+#include "policy/engine.h"
+
+/* From the finest to the coarsest. */
+enum view { VIEW_FILTER, VIEW_KERNEL, VIEW_COUNTERS, VIEWS };
+
+void weir_drops_look_free(struct weir_drops_look *l)
+{
+	free(l->rows);
+	free(l->flows);
+	free(l->xdp);
+	free(l->own);
+	free(l->rules);
+	weir_drops_counters_free(&l->counters);
+	*l = (struct weir_drops_look){ 0 };
+}
+
+static int look_at_iface(struct weir_drops_look *l, struct weir_filter *f,
+			 const struct weir_policy_iface *i, uint32_t ifindex)
+{
+	struct weir_filter_iface_info info = { 0 };
+
+	weir_filter_iface_info(f, i, &info);
+	if (ifindex && info.ifindex != ifindex)
+		return 0;
+	for (int reason = WEIR_DROP_NONE + 1; reason < WEIR_DROP_REASONS; reason++) {
+		struct weir_drops_own *grown;
+
+		if (!info.account.dropped[reason])
+			continue;
+		grown = reallocarray(l->own, l->n_own + 1, sizeof(*l->own));
+		if (!grown)
+			return -ENOMEM;
+		l->own = grown;
+		grown[l->n_own] = (struct weir_drops_own){
+			.ifindex = info.ifindex,
+			.hook = i->hook,
+			.reason = (uint8_t)reason,
+			.out = i->out,
+			.packets = info.account.dropped[reason],
+			.bytes = info.account.dropped_bytes[reason],
+		};
+		memcpy(grown[l->n_own++].iface, i->name, sizeof(grown->iface));
+	}
+	return 0;
+}
+
+/* Which rules decided, in all hooks together. */
+static int look_at_rules(struct weir_drops_look *l, const struct weir_filter *f)
+{
+	const struct weir_policy *p = f->policy;
+
+	l->rules = calloc(p->n_rules + 1, sizeof(*l->rules));
+	if (!l->rules)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct weir_policy_rule *r = &p->rules[i];
+		struct weir_rule_hits hits;
+		struct weir_drops_own_rule *to = &l->rules[l->n_rules];
+
+		if (r->action == WEIR_POLICY_ALLOW || !r->id ||
+		    weir_rules_hits(&f->rules, r->id, &hits) || !hits.hits)
+			continue;
+		to->id = r->id;
+		to->packets = hits.hits;
+		snprintf(to->name, sizeof(to->name), "filter/%s", r->name);
+		l->n_rules++;
+	}
+	return 0;
+}
+
+/* No filter, and no right to see one, is an empty one. */
+static int look_at_filter(struct weir_drops_look *l, uint32_t ifindex)
+{
+	struct weir_filter f;
+	int ret = 0;
+
+	if (weir_filter_open(&f, false, NULL))
+		return 0;
+	for (size_t i = 0; !ret && i < f.policy->n_ifaces; i++)
+		ret = look_at_iface(l, &f, &f.policy->ifaces[i], ifindex);
+	if (!ret && !ifindex)
+		ret = look_at_rules(l, &f);
+	weir_filter_close(&f);
+	return ret;
+}
+
+static int look_at_kernel(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
+			  struct weir_drops_look *l)
+{
+	int n = weir_drops_kernel_rows(k, &l->rows);
+
+	if (n < 0)
+		return n;
+	l->n_rows = (size_t)n;
+	if (scope->flows) {
+		n = weir_drops_kernel_flows(k, &l->flows);
+		if (n < 0)
+			return n;
+		l->n_flows = (size_t)n;
+	}
+	weir_drops_kernel_counters(k, &l->account, &l->missed);
+	if (scope->matched)
+		return 0;
+	n = weir_drops_kernel_xdp(k, &l->xdp);
+	if (n < 0)
+		return n;
+	l->n_xdp = (size_t)n;
+	return 0;
+}
+
+static int look_at(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
+		   enum view which, struct weir_drops_look *l, struct weir_error *err)
+{
+	int ret = 0;
+
+	if (which == VIEW_KERNEL) {
+		ret = look_at_kernel(k, scope, l);
+		return ret ? weir_fail(err, ret, "cannot read what was dropped: %s: report this",
+				       strerror(-ret)) :
+			     0;
+	}
+	/* Counters know nothing of a match. */
+	if (scope->matched)
+		return 0;
+	if (which == VIEW_COUNTERS)
+		return weir_drops_counters_read(&l->counters, scope->ifindex, err);
+	ret = look_at_filter(l, scope->ifindex);
+	return ret ? weir_fail(err, ret, "out of memory") : 0;
+}
+
+int weir_drops_look(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
+		    bool first, struct weir_drops_look *ret, struct weir_error *err)
+{
+	static const enum view orders[][VIEWS] = {
+		{ VIEW_COUNTERS, VIEW_KERNEL, VIEW_FILTER },
+		{ VIEW_FILTER, VIEW_KERNEL, VIEW_COUNTERS },
+	};
+	struct weir_drops_look l = { .at = weir_clock_mono() };
+	int code = 0;
+
+	for (int i = 0; i < VIEWS && !code; i++)
+		code = look_at(k, scope, orders[first][i], &l, err);
+	if (code) {
+		weir_drops_look_free(&l);
+		return code;
+	}
+	*ret = l;
+	return 0;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The ledger as text, as lines and as JSON. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "cap/drops/ledger.h"
+
+enum weir_drops_by {
+	WEIR_DROPS_BY_PLACE,
+	WEIR_DROPS_BY_REASON,
+	WEIR_DROPS_BY_FUNCTION,
+	WEIR_DROPS_BY_FLOW
+};
+
+struct weir_drops_view {
+	const struct weir_drops_scope *scope;
+	const struct weir_drops_words *words;
+	const struct weir_drops_look *first, *before, *now;
+	const struct weir_drops_ledger *whole;	/* since the first look */
+	const struct weir_drops_ledger *recent; /* since the one before; lines, rates */
+	enum weir_drops_by by;
+	size_t most; /* rows of flows */
+};
+
+void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out);
+void weir_drops_show_lines(const struct weir_drops_view *v, struct weir_buf *out);
+void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out);
+/* An event as a line or as an object; @ts: ns since the epoch. */
+void weir_drops_show_event(const struct weir_drops_event *e, uint64_t ts,
+			   const struct weir_drops_scope *scope,
+			   const struct weir_drops_words *words, bool json, struct weir_buf *out);
+
+/* What weir itself did not see or could not keep, since the first look (show_json.c). */
+struct weir_drops_account {
+	uint64_t seen, elsewhere, local, unmatched, matched, sent, queued;
+	uint64_t lost_rows, lost_flows, lost_ring, missed;
+};
+void weir_drops_account(const struct weir_drops_look *now, const struct weir_drops_look *first,
+			struct weir_drops_account *ret);
+void weir_drops_json_account(struct weir_json *j, const struct weir_drops_account *a);
+
+/* "tcp", "arp"; "" where nothing tells. */
+const char *weir_drops_protocol(uint16_t eth_type, uint8_t proto, char *buf, size_t size);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The checks, for the table in cmd.c. */
+#pragma once
+
+#include "cap/selftest/selftest.h"
+
+/* check_see.c */
+void weir_check_send(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_watch_tc(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_watch_xdp(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_watch_af_packet(struct weir_selftest *t, struct weir_check_result *r);
+/* check_filter.c */
+void weir_check_filter_xdp(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_filter_tc(struct weir_selftest *t, struct weir_check_result *r);
+/* check_drops.c */
+void weir_check_drops_closed(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_drops_full(struct weir_selftest *t, struct weir_check_result *r);

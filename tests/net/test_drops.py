@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`weir drops`: N losses of a kind are N in the row of that kind, and nothing else is; what
+is sent is what is received and what the ledger says."""
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import lab
+
+A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
+
+
+def names():
+    """The reasons that this kernel knows, without weir."""
+    dump = lab.sh("bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux").stdout
+    return set(re.findall(r"'SKB_DROP_REASON_(\w+)'", dump))
+
+
+@pytest.fixture(scope="module")
+def known():
+    return names()
+
+
+class Drops:
+    """`weir drops ARGS` in a namespace, from its first look until it is stopped."""
+
+    def __init__(self, ns, *words):
+        self.ns, self.words = ns, words
+        self.process = subprocess.Popen(
+            ns.command(lab.WEIR, "drops", *words), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stderr.readline()
+        assert line == "weir drops: listening\n", (line, self.process.stderr.read())
+
+    def stop(self, number=signal.SIGINT):
+        self.process.send_signal(number)
+        self.out, self.err = self.process.communicate(timeout=lab.PATIENCE)
+        return self.out
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+class Ledger:
+    def __init__(self, text):
+        self.all = json.loads(text.splitlines()[-1])
+        self.rows = self.all["rows"]
+
+    def count(self, **wanted):
+        return sum(r["count"] for r in self.rows
+                   if all(r.get(k) == v for k, v in wanted.items()))
+
+    def freed(self, **wanted):
+        return sum(r["count"] for r in self.all["freed"]
+                   if all(r.get(k) == v for k, v in wanted.items()))
+
+    def view(self, name, key="count"):
+        return sum(v[key] for v in self.all["also_counted_by"] if v["name"] == name)
+
+    def brief(self):
+        return [(r["stage"], r["reason"], r.get("function"), r.get("protocol"), r["count"])
+                for r in self.rows]
+
+    def check(self):
+        """What holds always."""
+        account = self.all["account"]
+        assert self.all["dropped"] == sum(r["count"] for r in self.rows), self.all
+        assert account["seen"] == account["elsewhere"] + account["local"] \
+            + account["unmatched"] + account["matched"], account
+        assert not any(account["lost"].values()), account
+        return self
+
+
+@contextlib.contextmanager
+def ledger(ns, *words):
+    """The ledger of what happens inside, in .result."""
+    drops = Drops(ns, "--json", "--interval", "1h", *words)
+
+    class Box:
+        result = None
+    try:
+        yield Box
+        Box.result = Ledger(drops.stop()).check()
+    finally:
+        drops.kill()
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A pair with addresses; `b` may be filtered. Neighbours are known before."""
+    p = lab.Pair(addresses=True, host=True)
+    for ns, dev, mac, addresses in ((p.a, "va", p.mac_b, (B4, B6)),
+                                    (p.b, "vb", p.mac_a, (A4, A6))):
+        for address in addresses:
+            ns.ip("neigh", "replace", address, "lladdr", mac, "dev", dev, "nud", "permanent")
+    yield p
+    p.remove()
+
+
+def udp(ns, to, port, n, family=socket.AF_INET, size=10):
+    """Send @n datagrams; a port that answers unreachable does not stop it."""
+    with ns:
+        s = socket.socket(family, socket.SOCK_DGRAM)
+    with s:
+        for _ in range(n):
+            with contextlib.suppress(ConnectionRefusedError):
+                s.sendto(b"x" * size, (to, port))
+
+
+def frames(net, n, **change):
+    """@n UDP frames from a to b, made by hand."""
+    import scapy.all as scapy
+    ip = scapy.IP(**{"src": A4, "dst": B4, **change.get("ip", {})})
+    frame = scapy.Ether(src=net.mac_a, dst=net.mac_b) / ip \
+        / scapy.UDP(sport=1234, dport=5678, **change.get("udp", {})) / (b"y" * 20)
+    return [bytes(frame)] * n
+
+
+def arrive_all(net, n):
+    """Until b has taken @n UDP packets for which there is no port."""
+    def no_ports():
+        text = net.b.sh("cat", "/proc/net/snmp", "/proc/net/snmp6").stdout
+        v4 = re.findall(r"^Udp: (\d+ \d+) ", text, re.M)[0].split()[1]
+        v6 = re.search(r"Udp6NoPorts\s+(\d+)", text)
+        return int(v4) + int(v6[1])
+    if not hasattr(net, "no_ports"):
+        net.no_ports = 0
+    net.no_ports += n
+    lab.wait_for("the datagrams", lambda: no_ports() >= net.no_ports)
+
+
+@pytest.mark.parametrize("family, to", [(socket.AF_INET, B4), (socket.AF_INET6, B6)])
+def test_closed_udp_port(net, family, to):
+    with ledger(net.b) as box:
+        udp(net.a, to, 9, 137, family)
+        arrive_all(net, 137)
+    got = box.result
+    assert got.count(reason="NO_SOCKET", protocol="udp", stage="socket", iface="vb") == 137
+    assert got.all["dropped"] == 137, got.brief()
+    assert got.view("UdpNoPorts") == 137 and got.view("UdpNoPorts", "more") == 0
+    row = next(r for r in got.rows if r["reason"] == "NO_SOCKET")
+    assert "udp" in row["function"] and row["advice"]
+
+
+@pytest.mark.parametrize("family, to", [(socket.AF_INET, B4), (socket.AF_INET6, B6)])
+def test_closed_tcp_port(net, family, to):
+    with ledger(net.b) as box:
+        with net.a:
+            for _ in range(31):
+                with socket.socket(family) as s, pytest.raises(ConnectionRefusedError):
+                    s.connect((to, 9))
+    assert box.result.count(reason="NO_SOCKET", protocol="tcp") == 31
+    assert box.result.all["dropped"] == 31, box.result.brief()
+
+
+def test_full_socket_buffer(net):
+    with net.b:
+        r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with r:
+        r.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        r.bind((B4, 7000))
+        r.setblocking(False)
+        with ledger(net.b) as box:
+            udp(net.a, B4, 7000, 200, size=500)
+            udp(net.a, B4, 9, 1)  # behind the others: once it is there, they are
+            arrive_all(net, 1)
+        got = 0
+        with contextlib.suppress(BlockingIOError):
+            while r.recv(2000):
+                got += 1
+    led = box.result
+    assert 0 < got < 200
+    assert led.count(reason="SOCKET_RCVBUFF", protocol="udp", stage="socket") == 200 - got
+    assert led.all["dropped"] == 200 - got + 1
+    assert led.view("UdpRcvbufErrors") == 200 - got
+    assert led.view("UdpRcvbufErrors", "more") == 0
+
+
+def test_full_accept_queue(net):
+    with net.b:
+        server = socket.socket()
+    with server, contextlib.ExitStack() as stack:
+        server.bind((B4, 7001))
+        server.listen(0)
+        with ledger(net.b) as box:
+            with net.a:
+                for _ in range(6):
+                    c = stack.enter_context(socket.socket())
+                    c.setblocking(False)
+                    c.connect_ex((B4, 7001))
+
+            def overflows():
+                text = net.b.sh("cat", "/proc/net/netstat").stdout.splitlines()
+                at = text[0].split().index("ListenOverflows")
+                return int(text[1].split()[at])
+            lab.wait_for("overflows", lambda: overflows() >= 5)
+            end = overflows()
+    led = box.result
+    # A SYN that is sent again may be refused again, so the kernel's own count decides.
+    full = led.count(reason="ListenOverflows") + led.count(reason="TCP_LISTEN_OVERFLOW")
+    assert end <= full <= overflows_now(net)
+    assert led.all["dropped"] == full, led.brief()
+
+
+def overflows_now(net):
+    text = net.b.sh("cat", "/proc/net/netstat").stdout.splitlines()
+    return int(text[1].split()[text[0].split().index("ListenOverflows")])
+
+
+def test_bad_checksums(net, known):
+    with net.b:
+        r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with r, ledger(net.b) as box:
+        r.bind((B4, 5678))
+        r.settimeout(lab.PATIENCE)
+        net.a.inject("va", frames(net, 23, udp={"chksum": 0x1234}))
+        net.a.inject("va", frames(net, 17, ip={"chksum": 0x1234}))
+        net.a.inject("va", frames(net, 1))
+        assert r.recv(100) == b"y" * 20
+    led = box.result
+    assert led.count(stage="udp", protocol="udp") == 23, led.brief()
+    assert led.count(stage="ip", protocol="udp") == 17, led.brief()
+    if "UDP_CSUM" in known:
+        assert led.count(reason="UDP_CSUM") == 23
+    assert led.count(reason="IP_CSUM") == 17
+    assert led.all["dropped"] == 40, led.brief()
+
+
+def test_nft_drop(net):
+    net.b.sh("nft", "add table inet t; add chain inet t c { type filter hook input priority 0; };"
+             " add rule inet t c udp dport 6000 drop")
+    try:
+        with ledger(net.b) as box:
+            udp(net.a, B4, 6000, 77)
+            udp(net.a, B6, 6000, 11, socket.AF_INET6)
+            udp(net.a, B4, 9, 1)
+            arrive_all(net, 1)
+    finally:
+        net.b.sh("nft", "delete table inet t")
+    led = box.result
+    assert led.count(reason="NETFILTER_DROP", stage="netfilter") == 88, led.brief()
+    assert led.all["dropped"] == 89
+
+
+def header_errors(net):
+    text = net.b.sh("cat", "/proc/net/snmp").stdout.splitlines()
+    return int(text[1].split()[text[0].split().index("InHdrErrors")])
+
+
+def test_expired_ttl(net):
+    """TTLs that end here, of packets that would go on; one that is for this host does not."""
+    before = header_errors(net)
+    net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    net.b.ip("route", "replace", "192.0.2.0/24", "via", A4)
+    try:
+        with ledger(net.b) as box:
+            net.a.inject("va", frames(net, 19, ip={"ttl": 1}))
+            net.a.inject("va", frames(net, 29, ip={"ttl": 1, "dst": "192.0.2.1"}))
+            arrive_all(net, 19)
+            lab.wait_for("the TTLs", lambda: header_errors(net) >= before + 29)
+    finally:
+        net.b.ip("route", "del", "192.0.2.0/24", check=False)
+        net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    led = box.result
+    assert led.count(stage="ip") == 29, led.brief()
+    assert led.count(reason="NO_SOCKET") == 19
+    assert led.all["dropped"] == 48, led.brief()
+
+
+@pytest.mark.parametrize("hook, stage", [("xdp", "xdp"), ("tc", "tc-in")])
+def test_filter_drop(net, hook, stage):
+    """Weir's filter says how many by which rule; what the kernel frees is the same."""
+    net.b.sh(lab.WEIR, "filter", "on", "vb", "--hook", hook)
+    try:
+        net.b.sh(lab.WEIR, "filter", "deny", "--name", "no", "--protocol", "udp",
+                 "--dst-port", "6100")
+        with ledger(net.b) as box:
+            udp(net.a, B4, 6100, 64)
+            udp(net.a, B4, 9, 3)
+            arrive_all(net, 3)
+    finally:
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert led.count(reason="weir filter: rule", stage=stage, iface="vb") == 64, led.brief()
+    assert led.count(reason="NO_SOCKET") == 3
+    assert led.all["dropped"] == 67, led.brief()
+    assert led.view("filter/no") == 64
+
+
+def test_mixed_flood_adds_up(net):
+    """Sent less received is the sum of the ledger, to the last packet."""
+    with net.b:
+        r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    net.b.sh("nft", "add table inet t; add chain inet t c { type filter hook input priority 0; };"
+             " add rule inet t c udp dport 6000 drop")
+    net.b.sh(lab.WEIR, "filter", "on", "vb")
+    net.b.sh(lab.WEIR, "filter", "deny", "--protocol", "udp", "--dst-port", "6100")
+    sent = 0
+    try:
+        r.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        r.bind((B4, 5678))
+        r.setblocking(False)
+        with ledger(net.b) as box:
+            for _ in range(40):
+                for port, n in ((6000, 31), (6100, 17), (5678, 60), (9, 11)):
+                    udp(net.a, B4, port, n, size=200)
+                    sent += n
+                for change in ({"udp": {"chksum": 1}}, {"ip": {"chksum": 1}}):
+                    net.a.inject("va", frames(net, 5, **change))
+                    sent += 5
+            arrive_all(net, 40 * 11)
+            got = 0
+            with contextlib.suppress(BlockingIOError):
+                while r.recv(2000):
+                    got += 1
+    finally:
+        r.close()
+        net.b.sh("nft", "delete table inet t")
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert sent - got == led.all["dropped"], (sent, got, led.brief()[-5:])
+    assert led.count(reason="NETFILTER_DROP") == 40 * 31
+    assert led.count(reason="weir filter: rule") == 40 * 17
+    assert led.count(reason="NO_SOCKET") == 40 * 11
+    assert led.count(stage="ip") == 200 and led.count(stage="udp") == 200
+
+
+def test_ordinary_traffic_loses_nothing(net):
+    """Connections that come and go, of both families, and datagrams that are read."""
+    with net.b:
+        listeners = [socket.create_server((B4, 7100), backlog=64),
+                     socket.create_server((B6, 7100), family=socket.AF_INET6, backlog=64)]
+        u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        u.bind((B4, 7100))
+    with ledger(net.b) as here, ledger(net.a) as there:
+        for listener, to in zip(listeners, (B4, B6)):
+            for i in range(60):
+                with net.a:
+                    c = socket.create_connection((to, 7100))
+                s, _ = listener.accept()
+                c.sendall(b"q" * 3000)
+                assert len(s.recv(3000, socket.MSG_WAITALL)) == 3000
+                s.sendall(b"r" * 3000)
+                assert len(c.recv(3000, socket.MSG_WAITALL)) == 3000
+                for end in ((s, c) if i % 2 else (c, s)):
+                    end.close()
+        with net.a:
+            c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for _ in range(50):
+            c.sendto(b"d", (B4, 7100))
+            assert u.recv(10) == b"d"
+        c.close()
+    for s in (*listeners, u):
+        s.close()
+    assert here.result.rows == [], here.result.brief()
+    assert there.result.rows == [], there.result.brief()
+
+
+def test_match_interface_and_flows(net):
+    with ledger(net.b, "--dst-port", "9", "--by", "flow") as narrow, ledger(net.b, "-i", "lo") \
+            as elsewhere, ledger(net.b, "udp and not port 9") as other:
+        udp(net.a, B4, 9, 25)
+        udp(net.a, B4, 10, 4)
+        arrive_all(net, 29)
+    assert narrow.result.all["dropped"] == 25
+    assert narrow.result.all["account"]["unmatched"] >= 4
+    assert [(f["src_ip"], f["dst_ip"], f["dst_port"], f["protocol"], f["reason"], f["count"])
+            for f in narrow.result.all["flows"]] == [(A4, B4, 9, "udp", "NO_SOCKET", 25)]
+    assert elsewhere.result.all["dropped"] == 0
+    assert other.result.all["dropped"] == 4, other.result.brief()
+
+
+def test_events(net):
+    drops = Drops(net.b, "--events", "--json")
+    try:
+        with net.a:
+            s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with s:
+            s.bind((A6, 4321))
+            for _ in range(12):
+                with contextlib.suppress(ConnectionRefusedError):
+                    s.sendto(b"e", (B6, 9))
+        arrive_all(net, 12)
+        events = [json.loads(line) for line in drops.stop().splitlines()]
+    finally:
+        drops.kill()
+    mine = [e for e in events if e.get("src_port") == 4321]
+    assert len(mine) == 12
+    assert {(e["reason"], e["src_ip"], e["dst_ip"], e["dst_port"], e["protocol"], e["iface"],
+             e["lost"]) for e in mine} == {("NO_SOCKET", A6, B6, 9, "udp", "vb", True)}
+    told = json.loads(drops.err.splitlines()[-1])
+    assert told["delivered"] == len(events) and told["account"]["lost"]["ring"] == 0
+
+
+def test_lost_events_are_told(net):
+    """A reader that sleeps loses events, and they are counted."""
+    drops = Drops(net.b, "--events", "--json", "--fail-on-loss")
+    try:
+        drops.process.send_signal(signal.SIGSTOP)
+        for _ in range(20):
+            udp(net.a, B4, 9, 1000)
+        arrive_all(net, 20000)
+        drops.process.send_signal(signal.SIGCONT)
+        events = drops.stop().splitlines()
+    finally:
+        drops.kill()
+    told = json.loads(drops.err.splitlines()[-1])
+    assert told["account"]["lost"]["ring"] > 0
+    assert told["delivered"] == len(events)
+    assert told["delivered"] + told["account"]["lost"]["ring"] == told["account"]["matched"]
+    assert drops.process.returncode == 3
+
+
+def test_capture_copies_are_no_loss(net):
+    """A packet socket whose queue is full loses copies, not packets."""
+    with net.b:
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        r.bind((B4, 7200))
+    with tap, r, ledger(net.b) as box:
+        for _ in range(100):
+            udp(net.a, B4, 7200, 1)
+            r.recv(100)
+    assert box.result.rows == [], box.result.brief()
+
+
+def test_other_namespaces(net):
+    with ledger(net.a) as quiet, ledger(net.a, "--all-netns") as loud:
+        udp(net.a, B4, 9, 9)
+        arrive_all(net, 9)
+    assert quiet.result.count(reason="NO_SOCKET", protocol="udp") == 0
+    assert loud.result.count(reason="NO_SOCKET", protocol="udp") >= 9
+
+
+def test_text(net):
+    out = net.b.command(lab.WEIR, "drops", "--once", "--for", "1500ms")
+    p = subprocess.Popen(out, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stderr.readline() == "weir drops: listening\n"
+    udp(net.a, B4, 9, 5)
+    arrive_all(net, 5)
+    text, _ = p.communicate(timeout=lab.PATIENCE)
+    assert re.search(r"^socket +NO_SOCKET +\S*udp\S* +vb +5 +\S+ +nothing listens there", text,
+                     re.M), text
+    assert re.search(r"^UdpNoPorts +- +5 +5 +0 ", text, re.M), text
+    assert "Lost: 5 packets" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left(net, number):
+    import kernel
+    drops = Drops(net.b, "--json")
+    objects = kernel.Objects(drops.process.pid)
+    assert "weir_drops_free" in " ".join(objects.names)
+    drops.process.send_signal(number)
+    drops.process.communicate(timeout=lab.PATIENCE)
+    objects.wait_gone()
+
+
+def unprivileged(*caps):
+    words = ",".join(["-all", *[f"+{c}" for c in caps]])
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={words}",
+            f"--ambient-caps={words}", f"--bounding-set={words}"]
+
+
+def test_rights(net):
+    with lab.public_dir() as path:
+        program = path / "weir"
+        program.write_bytes(Path(lab.WEIR).read_bytes())
+        program.chmod(0o755)
+        done = subprocess.run(net.b.command(*unprivileged("net_admin"), program, "drops", "--once"),
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert "CAP_BPF, CAP_PERFMON" in done.stderr, done.stderr
+        command = net.b.command(*unprivileged("bpf", "perfmon"), program, "drops", "--json",
+                                "--once", "--for", "1500ms")
+        p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert p.stderr.readline() == "weir drops: listening\n"
+        udp(net.a, B4, 9, 6)
+        arrive_all(net, 6)
+        led = Ledger(p.communicate(timeout=lab.PATIENCE)[0])
+    assert led.count(reason="NO_SOCKET") == 6
+    if int(Path("/proc/sys/kernel/kptr_restrict").read_text()) or \
+            int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 1:
+        assert led.rows[0]["function"].startswith("0x"), led.brief()
+
+
+@pytest.mark.parametrize("words, text", [
+    (["--by", "colour"], "--by"),
+    (["--events", "--once"], "--once"),
+    (["--events", "--by", "flow"], "--by"),
+    (["--interval", "1ms"], "--interval"),
+    (["-i", "nosuch0"], "nosuch0"),
+    (["vlan", "5"], "vlan"),
+    (["--all-netns", "-i", "lo"], "--all-netns"),
+    (["tcp", "and", "bogus"], "bogus"),
+])
+def test_wrong_usage(net, words, text):
+    done = net.b.sh(lab.WEIR, "drops", *words, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and text in done.stderr, done.stderr

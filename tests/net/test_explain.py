@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""weir explain: the programs in force are asked in the road's order, and count nothing."""
+
+import json
+import socket
+
+import pytest
+
+import lab
+
+
+@pytest.fixture(scope="module")
+def host():
+    """`b` has addresses, bpffs, and a listener on 10.77.0.2:5201."""
+    pair = lab.Pair(addresses=True, host=True)
+    with pair.b:
+        listener = socket.create_server(("10.77.0.2", 5201))
+    yield pair
+    listener.close()
+    pair.remove()
+
+
+@pytest.fixture
+def clean(host):
+    yield host
+    lab.weir("unload", ns=host.b)
+
+
+def weir(host, *args, status=0):
+    done = lab.weir(*args, ns=host.b)
+    assert done.returncode == status, (args, done)
+    return done
+
+
+def explain(host, *args, status=0):
+    road = json.loads(weir(host, "explain", *args, "--json", status=status).stdout)
+    assert road["verdict"] == ("drop" if status == 4 else "pass")
+    return road
+
+
+def steps(road):
+    return [(s["stage"], s.get("verb"), s["verdict"]) for s in road["steps"] if s["reached"]]
+
+
+def test_the_kernels_own_road(clean):
+    road = explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5201")
+    assert road["iface"] == "vb" and road["direction"] == "in"
+    assert steps(road) == [("route", None, "pass"), ("socket", None, "pass")]
+    road = explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5299", status=4)
+    assert steps(road)[-1] == ("socket", None, "drop")
+
+
+def test_a_connection_that_is_there(clean):
+    with clean.a:
+        client = socket.create_connection(("10.77.0.2", 5201), timeout=lab.PATIENCE)
+    port = client.getsockname()[1]
+    road = explain(clean, "tcp", f"10.77.0.1:{port}", "10.77.0.2:5201")
+    assert "a connection that is there" in road["steps"][-1]["detail"]
+    client.close()
+
+
+@pytest.mark.parametrize("hook, stage", [("xdp", "XDP"), ("tc", "tc"), ("netfilter", "netfilter")])
+def test_the_filter_names_its_rule_and_counts_nothing(clean, hook, stage):
+    weir(clean, "filter", "on", "vb", "--hook", hook)
+    weir(clean, "filter", "deny", "--src-ip", "10.77.0.66")
+    road = explain(clean, "tcp", "10.77.0.66", "10.77.0.2:5201", "-i", "vb", status=4)
+    assert steps(road) == [(stage, "filter", "drop")]
+    assert "10.77.0.66" in road["steps"][0]["text"]
+    assert [s["stage"] for s in road["steps"] if not s["reached"]] == ["route", "socket"]
+    assert steps(explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5201")) == [
+        (stage, "filter", "pass"), ("route", None, "pass"), ("socket", None, "pass")]
+    listed = json.loads(weir(clean, "filter", "list", "--json").stdout)
+    assert [r["hits"] for r in listed["rules"]] == [0]
+
+
+def test_steering_comes_before_the_socket(clean):
+    weir(clean, "steer", "add", "demo", "--protocol", "tcp", "--dst-port", "5202", "--to",
+         "listen:10.77.0.2:5201")
+    road = explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5202")
+    assert steps(road) == [("route", None, "pass"), ("sk_lookup", "steer", "take")]
+    assert road["steps"][-1]["rule"] == "demo" and "port 5201" in road["steps"][-1]["detail"]
+    assert steps(explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5203", status=4)) == [
+        ("route", None, "pass"), ("sk_lookup", "steer", "pass"), ("socket", None, "drop")]
+
+
+def test_what_is_for_others_reaches_no_socket(clean):
+    clean.b.ip("route", "add", "198.51.100.0/24", "via", "10.77.0.1")
+    weir(clean, "steer", "add", "all", "--protocol", "tcp", "--dst-port", "1-65535", "--to",
+         "listen:10.77.0.2:5201")
+    road = explain(clean, "tcp", "10.77.0.1", "198.51.100.1:80")
+    assert steps(road) == [("route", None, "unknown")]
+    assert "forwarded by vb" in road["steps"][0]["detail"]
+    clean.b.ip("route", "del", "198.51.100.0/24")
+
+
+def test_leaving(clean):
+    weir(clean, "filter", "on", "vb", "--hook", "tc", "-Q", "out")
+    weir(clean, "filter", "deny", "--dst-port", "25", "-Q", "out")
+    road = explain(clean, "tcp", "10.77.0.2", "10.77.0.1:25", "-Q", "out", status=4)
+    assert steps(road) == [("tc", "filter", "drop")]
+    assert steps(explain(clean, "tcp", "10.77.0.2", "10.77.0.1:26", "-Q", "out")) == [
+        ("tc", "filter", "pass")]
+
+
+def test_the_picture(clean):
+    weir(clean, "filter", "on", "vb", "--hook", "tc")
+    weir(clean, "filter", "deny", "--src-ip", "10.77.0.66")
+    text = weir(clean, "explain", "udp", "10.77.0.66:1", "10.77.0.2:53", "-i", "vb",
+                status=4).stdout.splitlines()
+    assert text[0] == "udp 10.77.0.66:1 → 10.77.0.2:53, 42 bytes, coming in by vb"
+    assert text[2].split() == ["✗", "tc", "filter", "drop", "a", "deny", "rule", "matched"]
+    assert text[4] == "dropped at tc by weir filter; not reached: route, socket"
+    assert "\033" not in "".join(text)
+
+
+@pytest.mark.parametrize("args, status, says", [
+    (["tcp", "10.77.0.1"], 2, "weir explain: "),
+    (["tcp", "10.77.0.1", "10.77.0.2", "-i", "nope"], 1, "no interface nope"),
+    (["tcp", "192.0.2.1", "10.77.0.2"], 1, "no route to 192.0.2.1: say by which interface"),
+    (["tcp", "10.77.0.1", "10.77.0.2", "-Q", "inout"], 2, "-Q"),
+])
+def test_wrong_input(clean, args, status, says):
+    done = weir(clean, "explain", *args, status=status)
+    assert says in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
