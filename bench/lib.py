@@ -44,7 +44,9 @@ class Program:
 
     @staticmethod
     def prepare(cpu):
-        os.sched_setaffinity(0, {cpu})
+        """@cpu: None = any."""
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the bench
 
     def listen(self, pipe):
@@ -112,6 +114,28 @@ def run(*argv):
     p = subprocess.run(argv, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if p.returncode:
         raise Failed(f'{" ".join(argv)}: {p.stderr.strip()[-300:] or p.returncode}')
+
+
+class Place:
+    """A network namespace that a sleeping child holds."""
+
+    def __init__(self):
+        self.holder = subprocess.Popen(['unshare', '-n', 'sleep', '3600'],
+                                       preexec_fn=lambda: Program.prepare(0))
+        host = os.readlink('/proc/self/ns/net')
+        while os.readlink(f'/proc/{self.holder.pid}/ns/net') == host:
+            time.sleep(0.01)
+        self.run('ip', 'link', 'set', 'lo', 'up')
+
+    def words(self, *argv):
+        return ['nsenter', f'--net=/proc/{self.holder.pid}/ns/net', *argv]
+
+    def run(self, *argv):
+        run(*self.words(*argv))
+
+    def end(self):
+        self.holder.kill()
+        self.holder.wait()
 
 
 class Lab:

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
+ * steer
  * What a look-up of weir steer costs, as one line of JSON for each number of rules:
  * ns a PROG_TEST_RUN, least and median of ROUNDS destinations, beside a program with two
  * look-ups in an LPM trie (steer_two.bpf.c) over the same rules, in turn. "hit": a port of
  * a rule; "any": the rule is for all ports, which the other program finds at its second
  * look-up. Runs in a namespace of its own.
+ *
+ * steer hold N ADDR PORT SOCKET
+ * The other program with N entries, attached to this namespace until standard input ends;
+ * connections to ADDR and PORT go to SOCKET (listen:...).
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -109,24 +115,26 @@ static struct weir_steer_generation make_weir(uint32_t n, bool any_port, int lis
 	return g;
 }
 
+static void bind_two(struct steer_two_bpf *skel, uint32_t addr_be, uint16_t port)
+{
+	const struct two_key key = {
+		.len = 64, .protocol = IPPROTO_TCP, .port = port, .addr_be = addr_be
+	};
+	uint32_t zero = 0;
+
+	need(bpf_map_update_elem(bpf_map__fd(skel->maps.bindings), &key, &zero, BPF_ANY) ? -errno :
+											   0,
+	     "fill the other program");
+}
+
 static struct steer_two_bpf *make_two(uint32_t n, bool any_port, int listener)
 {
 	struct steer_two_bpf *skel = steer_two_bpf__open_and_load();
-	uint32_t zero = 0;
 
 	if (!skel)
 		need(-errno, "load the other program");
-	for (uint32_t i = 0; i < n; i++) {
-		const struct two_key key = { .len = 64,
-					     .protocol = IPPROTO_TCP,
-					     .port = any_port ? 0 : PORT,
-					     .addr_be = htonl(address(i)) };
-
-		need(bpf_map_update_elem(bpf_map__fd(skel->maps.bindings), &key, &zero, BPF_ANY) ?
-			     -errno :
-			     0,
-		     "fill the other program");
-	}
+	for (uint32_t i = 0; i < n; i++)
+		bind_two(skel, htonl(address(i)), any_port ? 0 : PORT);
 	put_socket(bpf_map__fd(skel->maps.two_sockets), listener);
 	return skel;
 }
@@ -177,10 +185,39 @@ static void measure(uint32_t n, bool any_port)
 	steer_two_bpf__destroy(two);
 }
 
-int main(void)
+static void hold(uint32_t n, const char *addr, uint16_t port, const char *to)
+{
+	weir_autoclose int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct weir_steer_found found[WEIR_STEER_SPARE];
+	struct weir_steer_finder finder = { 0 };
+	struct steer_two_bpf *skel;
+	struct in_addr in;
+	int link;
+
+	need(weir_steer_find(&finder, to, WEIR_STEER_TCP, found, &err), "find the socket");
+	need(inet_pton(AF_INET, addr, &in) == 1 ? 0 : -EINVAL, addr);
+	skel = make_two(n, false, found[0].fd);
+	bind_two(skel, in.s_addr, port);
+	link = bpf_link_create(bpf_program__fd(skel->progs.bench_steer_two), netns, BPF_SK_LOOKUP,
+			       NULL);
+	need(link < 0 ? -errno : 0, "attach the other program");
+	printf("{\"ready\":true}\n");
+	fflush(stdout);
+	while (getchar() != EOF)
+		;
+	close(link);
+	steer_two_bpf__destroy(skel);
+}
+
+int main(int argc, char **argv)
 {
 	static const uint32_t sizes[] = { 1, 1000, 50000 };
 
+	if (argc == 6 && !strcmp(argv[1], "hold")) {
+		weir_load_setup();
+		hold((uint32_t)atoi(argv[2]), argv[3], (uint16_t)atoi(argv[4]), argv[5]);
+		return 0;
+	}
 	if (unshare(CLONE_NEWNET))
 		need(-errno, "make a namespace");
 	weir_load_setup();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * talk serve ADDR PORT, talk bulk|rr|crr ADDR PORT CONNECTIONS SECONDS: both ends of what
- * `bench/proxy` measures. Each connection begins with a TLS ClientHello that names
+ * talk serve|transparent ADDR PORT, talk bulk|rr|crr ADDR PORT CONNECTIONS SECONDS: both
+ * ends of what `bench/proxy` and `bench/steer` measure; `transparent` is a server to which
+ * TPROXY may lead. Each connection begins with a TLS ClientHello that names
  * bench.test, so that whatever stands between can route it; behind it one byte
  * says what follows:
  *
@@ -212,12 +213,14 @@ static void accept_all(int listener)
 	}
 }
 
-static _Noreturn void run_server(void)
+static _Noreturn void run_server(int transparent)
 {
 	int one = 1, fd = socket(t.to.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	struct epoll_event e[EVENTS], listen_event = { .events = EPOLLIN };
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (transparent && setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &transparent, sizeof(int)))
+		die("IP_TRANSPARENT");
 	if (fd < 0 || bind(fd, (struct sockaddr *)&t.to, t.to_len) || listen(fd, 4096))
 		die("listen");
 	if (epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &listen_event))
@@ -429,11 +432,12 @@ int main(int argc, char **argv)
 	t.epoll = epoll_create1(EPOLL_CLOEXEC);
 	t.buffer = calloc(1, BUFFER);
 	if (argc < 4 || t.epoll < 0 || !t.buffer || !read_address(argv[2], argv[3])) {
-		fprintf(stderr, "talk serve|bulk|rr|crr ADDR PORT [CONNECTIONS SECONDS]\n");
+		fprintf(stderr,
+			"talk serve|transparent|bulk|rr|crr ADDR PORT [CONNECTIONS SECONDS]\n");
 		return 2;
 	}
-	if (strcmp(argv[1], "serve") == 0)
-		run_server();
+	if (!strcmp(argv[1], "serve") || !strcmp(argv[1], "transparent"))
+		run_server(argv[1][0] == 't');
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(argv[1], kinds[i].word) == 0)
 			t.kind = kinds[i].kind;

@@ -187,6 +187,54 @@ default_drop() {
 	"$weir" unload >/dev/null && ip netns exec "$peer" ping -c 1 -W 1 192.0.2.1 >/dev/null
 }
 
+# A port where nothing listens is answered by the listener of another one, for the peer and
+# over UDP too; `steer test` tells it, the hits say so, and it all goes again.
+greet() {
+	exec python3 -c 'import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_INET6, kind)
+s.bind(("::", 5201))
+if kind == socket.SOCK_STREAM:
+    s.listen(8)
+    while True:
+        c, _ = s.accept()
+        c.sendall(b"hello from 5201")
+        c.close()
+while True:
+    _, peer = s.recvfrom(99)
+    s.sendto(b"hello from 5201", peer)' "$1"
+}
+
+asked() {
+	ip netns exec "$peer" python3 -c 'import socket, sys
+kind = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM
+s = socket.socket(socket.AF_INET, kind)
+s.settimeout(20)
+s.sendto(b"q", ("192.0.2.1", 5202)) if kind == socket.SOCK_DGRAM else s.connect(("192.0.2.1", 5202))
+sys.exit(s.recv(99) != b"hello from 5201")' "$1" 2>/dev/null
+}
+
+steer() {
+	local pid i code=0
+	greet "$1" &
+	pid=$!
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		"$weir" steer add smoke --protocol "$1" --dst-port 5202 --to 'listen:[::]:5201' && break
+		sleep 0.5
+	done
+	asked "$1" || code=1
+	"$weir" steer test "$1" 192.0.2.2:9 192.0.2.1:5202 | grep -q ^STEER || code=2
+	"$weir" steer list --json |
+		jq -e '.rules[0].hits > 0 and (.account | .seen == .passed + .steered + ([.dropped[]] | add // 0))' \
+			>/dev/null || code=3
+	kill $pid
+	wait $pid 2>/dev/null
+	[ "$1" = udp ] || ! asked "$1" || code=4
+	"$weir" unload >/dev/null || code=5
+	[ $code = 0 ] || echo "step $code failed"
+	return $code
+}
+
 # Two names at one port, each with a certificate of its own that the client checks; a name
 # without a route, and a source that is not allowed, get nothing.
 proxy() {
@@ -292,6 +340,10 @@ for hook in xdp tc netfilter; do
 done
 check filter-default-drop default_drop
 check filter-default-drop-left-nothing left_nothing
+for protocol in tcp udp; do
+	check steer-$protocol steer $protocol
+	check steer-$protocol-left-nothing left_nothing
+done
 for engine in splice copy sockmap; do
 	check proxy-$engine proxy $engine
 	check proxy-$engine-left-nothing left_nothing

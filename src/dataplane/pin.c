@@ -129,7 +129,10 @@ int weir_pin_lock(const char *path, struct weir_error *err)
 	struct stat ours, there;
 
 	if (fd < 0)
-		return weir_fail(err, -errno, "cannot open %s: %m", path);
+		return weir_fail(err, -errno,
+				 errno == EACCES ? "cannot open %s (%m): run as root" :
+						   "cannot open %s: %m",
+				 path);
 	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB); waited += POLL_MS) {
 		if (errno != EWOULDBLOCK)
 			return weir_fail(err, -errno, "cannot lock %s: %m", path);

@@ -20,6 +20,7 @@
 
 #define STORE_DIR "rules"
 #define STORE_ABI 1
+#define BATCH 1024U /* rules read at a time; more than any bucket holds */
 
 /* ---- Open */
 
@@ -40,6 +41,7 @@ static int *part_fd(struct weir_rules *r, const struct part *p)
 static void init(struct weir_rules *r)
 {
 	r->rules_fd = r->names_fd = r->hits_fd = -1;
+	r->max = 0;
 }
 
 void weir_rules_close(struct weir_rules *r)
@@ -83,6 +85,18 @@ static int make_store(const struct weir_pin_dir *d, struct weir_error *err)
 	return ret;
 }
 
+/* The counters are the last of a store to run out of ids: element 0 is unused. */
+static int read_max(struct weir_rules *r, struct weir_error *err)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(r->hits_fd, &info, &len))
+		return weir_load_explain(err, -errno, "look at the rule store");
+	r->max = info.max_entries - 1;
+	return 0;
+}
+
 int weir_rules_open(struct weir_rules *r, bool create, struct weir_error *err)
 {
 	struct weir_pin_dir d;
@@ -103,6 +117,8 @@ int weir_rules_open(struct weir_rules *r, bool create, struct weir_error *err)
 		else
 			*part_fd(r, &parts[i]) = fd;
 	}
+	if (!ret)
+		ret = read_max(r, err);
 	weir_pin_close(&d);
 	if (ret)
 		weir_rules_close(r);
@@ -175,8 +191,8 @@ static int give_id(const struct weir_rules *r, uint32_t *ret)
 	int err;
 
 	bpf_map_lookup_elem(r->names_fd, &cursor, &id);
-	for (int i = 0; i < WEIR_RULES_MAX; i++) {
-		id = id % WEIR_RULES_MAX + 1;
+	for (uint32_t i = 0; i < r->max; i++) {
+		id = id % r->max + 1;
 		if (id_is_used(r, id))
 			continue;
 		err = clear_hits(r, id);
@@ -225,11 +241,8 @@ static int put_locked(struct weir_rules *r, struct weir_rule *rule)
 	return bpf_map_update_elem(r->rules_fd, &id, rule, BPF_ANY) ? -errno : 0;
 }
 
-int weir_rules_put(struct weir_rules *r, struct weir_rule *rule, struct weir_error *err)
+static int check_rule(struct weir_rule *rule, struct weir_error *err)
 {
-	struct weir_pin_dir d;
-	int ret;
-
 	if (!is_rule_name(rule->name))
 		return weir_fail(err, -EINVAL,
 				 "'%.*s' cannot be the name of a rule: use up to %d letters, "
@@ -240,15 +253,34 @@ int weir_rules_put(struct weir_rules *r, struct weir_rule *rule, struct weir_err
 	rule->verb[sizeof(rule->verb) - 1] = '\0';
 	rule->owner[sizeof(rule->owner) - 1] = '\0';
 	rule->text[sizeof(rule->text) - 1] = '\0';
+	return 0;
+}
+
+int weir_rules_put_all(struct weir_rules *r, struct weir_rule *rules, size_t n,
+		       struct weir_error *err)
+{
+	struct weir_pin_dir d;
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < n; i++)
+		ret = check_rule(&rules[i], err);
+	if (ret)
+		return ret;
 	ret = lock_store(r, &d, err);
 	if (ret)
 		return ret;
-	ret = put_locked(r, rule);
+	for (size_t i = 0; !ret && i < n; i++)
+		ret = put_locked(r, &rules[i]);
 	weir_pin_close(&d);
 	if (ret == -E2BIG)
-		return weir_fail(err, ret, "there are %d rules, and no more fit: remove some",
-				 WEIR_RULES_MAX);
+		return weir_fail(err, ret, "there are %u rules, and no more fit: remove some",
+				 r->max);
 	return ret ? weir_load_explain(err, ret, "store a rule") : 0;
+}
+
+int weir_rules_put(struct weir_rules *r, struct weir_rule *rule, struct weir_error *err)
+{
+	return weir_rules_put_all(r, rule, 1, err);
 }
 
 /* ---- Read */
@@ -267,30 +299,37 @@ static int compare(const void *a, const void *b)
 	return ret;
 }
 
-/* All rules, sorted, in *@ret (to be freed); returns how many. The ids are few
- * and known, so they are asked for one by one: walking a hash table that changes
- * may show a rule twice or start over. */
+/* All rules, sorted, in *@ret (to be freed); returns how many. They are taken bucket by
+ * bucket: going on from the last key, as one does key by key, may show a rule twice or
+ * start over where others change the table. */
 static int read_all(const struct weir_rules *r, struct weir_rule **ret)
 {
+	weir_autofree uint32_t *keys = calloc(BATCH, sizeof(*keys));
 	struct weir_rule *all = NULL;
-	size_t n = 0, cap = 0;
+	uint32_t at = 0, next = 0, n = 0;
+	bool first = true;
+	int err = keys ? 0 : -ENOMEM;
 
-	for (uint32_t id = 1; id <= WEIR_RULES_MAX; id++) {
-		struct weir_rule rule;
+	while (!err) {
+		void *grown = realloc(all, (n + BATCH) * sizeof(*all));
+		uint32_t count = BATCH;
 
-		if (bpf_map_lookup_elem(r->rules_fd, &id, &rule))
-			continue;
-		if (n == cap) {
-			void *grown = realloc(all, (cap * 2 + 64) * sizeof(*all));
-
-			if (!grown) {
-				free(all);
-				return -ENOMEM;
-			}
-			all = grown;
-			cap = cap * 2 + 64;
+		if (!grown) {
+			err = -ENOMEM;
+			break;
 		}
-		all[n++] = rule;
+		all = grown;
+		if (bpf_map_lookup_batch(r->rules_fd, first ? NULL : &at, &next, keys, all + n,
+					 &count, NULL))
+			err = -errno;
+		if (!err || err == -ENOENT)
+			n += count;
+		at = next;
+		first = false;
+	}
+	if (err != -ENOENT) {
+		free(all);
+		return err;
 	}
 	if (n)
 		qsort(all, n, sizeof(*all), compare);
@@ -394,12 +433,36 @@ int weir_rules_del(struct weir_rules *r, const char *owner, const char *name,
 	return ret ? weir_load_explain(err, ret, "remove a rule") : 0;
 }
 
+int weir_rules_keep(struct weir_rules *r, const char *owner,
+		    bool (*keep)(void *arg, const struct weir_rule *rule), void *arg,
+		    struct weir_error *err)
+{
+	weir_autofree struct weir_rule *all = NULL;
+	struct weir_rule_key key;
+	struct weir_pin_dir d;
+	int n, ret = lock_store(r, &d, err);
+
+	if (ret)
+		return ret;
+	n = read_all(r, &all);
+	ret = n < 0 ? n : 0;
+	for (int i = 0; !ret && i < n; i++) {
+		if (strcmp(all[i].owner, owner) != 0 || keep(arg, &all[i]))
+			continue;
+		make_key(&key, owner, all[i].name);
+		if (bpf_map_delete_elem(r->rules_fd, &all[i].id) ||
+		    (bpf_map_delete_elem(r->names_fd, &key) && errno != ENOENT))
+			ret = -errno;
+	}
+	weir_pin_close(&d);
+	return ret ? weir_load_explain(err, ret, "remove rules") : 0;
+}
+
 const char *weir_rules_builtin(uint32_t id)
 {
-	static const char *const words[WEIR_DROP_REASONS] = {
-		[WEIR_DROP_NONE] = "none",
+	static const char *const words[WEIR_DROP_REASONS] = { [WEIR_DROP_NONE] = "none",
 #define WORD(name, word, text) [WEIR_DROP_##name] = word,
-		WEIR_DROP_TABLE(WORD)
+							      WEIR_DROP_TABLE(WORD)
 #undef WORD
 	};
 	uint32_t reason = id & ~WEIR_RULE_BUILTIN;

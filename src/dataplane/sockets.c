@@ -50,6 +50,7 @@ static void read_address(struct weir_addr *a, uint8_t family, const void *ip)
 static int add_socket(void *arg, const struct nlmsghdr *h)
 {
 	const struct inet_diag_msg *d = weir_nl_payload(h, sizeof(*d));
+	const uint8_t *v6only;
 	struct socket_list *l = arg;
 	struct weir_socket *s;
 
@@ -76,6 +77,8 @@ static int add_socket(void *arg, const struct nlmsghdr *h)
 	};
 	read_address(&s->local, d->idiag_family, d->id.idiag_src);
 	read_address(&s->remote, d->idiag_family, d->id.idiag_dst);
+	v6only = weir_nl_find(h, sizeof(*d), INET_DIAG_SKV6ONLY, sizeof(*v6only));
+	s->v6only = v6only && *v6only;
 	return 0;
 }
 

@@ -18,6 +18,7 @@ struct weir_socket {
 	struct weir_addr local, remote;
 	uint16_t local_port, remote_port;
 	uint32_t inode, ifindex; /* ifindex: bound to; 0 = none */
+	bool v6only; /* takes no IPv4; of those that listen or are not connected */
 	uint64_t cookie;
 	uint32_t pid; /* weir_sockets_of(): a process that holds it; else 0 */
 };

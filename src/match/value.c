@@ -296,6 +296,16 @@ static bool service(const char *name, unsigned int bit, uint32_t *ret)
 	return s;
 }
 
+/* Every service's name has a letter (RFC 6335): a range of numbers needs no look into
+ * /etc/services, which takes longer than all the rest of a rule. */
+static bool may_be_service(const struct weir_word *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if ((w->s[i] | 0x20) >= 'a' && (w->s[i] | 0x20) <= 'z')
+			return true;
+	return false;
+}
+
 /* A number or a service's name. A name that belongs to one of TCP and UDP asks
  * for that protocol too, as in pcap-filter. -ENOENT: neither. */
 static int parse_port(const struct weir_word *w, unsigned int l4, struct port *ret,
@@ -311,7 +321,7 @@ static int parse_port(const struct weir_word *w, unsigned int l4, struct port *r
 		return 0;
 	if (r == -ERANGE)
 		return weir_word_fail(err, -EINVAL, w, "not a port: use 0 to %u", UINT16_MAX);
-	if (!w->n || !weir_word_copy(w, name))
+	if (!may_be_service(w) || !weir_word_copy(w, name))
 		return -ENOENT;
 	has_tcp = (l4 & WEIR_L4_TCP) && service(name, WEIR_L4_TCP, &tcp);
 	has_udp = (l4 & WEIR_L4_UDP) && service(name, WEIR_L4_UDP, &udp);

@@ -11,7 +11,7 @@
 
 #include "bpf/reason.h"
 
-#define WEIR_FILTER_ABI 1
+#define WEIR_FILTER_ABI 2
 #define WEIR_FILTER_ROWS 64 /* interface x hook x direction, of one namespace */
 
 enum weir_filter_fragments {
@@ -99,9 +99,9 @@ struct weir_bucket_line {
 };
 
 /* The lines of the map: those of sources; one for each rule (--per rule), by its id,
- * in way[0]; those of known sources. 21 MB. */
+ * in way[0]; those of known sources. 24 MB. */
 #define WEIR_BUCKET_SOURCES (1U << 18) /* a million sources */
-#define WEIR_BUCKET_RULES (1U << 14)   /* WEIR_RULES_MAX */
+#define WEIR_BUCKET_RULES (1U << 16)   /* WEIR_RULES_MAX */
 #define WEIR_BUCKET_KNOWN (1U << 16)   /* half a million */
 #define WEIR_BUCKET_LINES (WEIR_BUCKET_SOURCES + WEIR_BUCKET_RULES + WEIR_BUCKET_KNOWN)
 

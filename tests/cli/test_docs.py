@@ -196,6 +196,15 @@ def directory(tmp_path_factory):
     return path
 
 
+LISTENER = """python3 -uc 'import socket, time
+s = socket.create_server(("127.0.0.1", 5201))
+print("ready")
+time.sleep(60)' >listener &
+listener=$!
+until grep -q ready listener; do sleep 0.05; done
+"""
+
+
 def script_of(command):
     """The command, with an end where it would run until Ctrl-C. The filter's stand on
     each other, so those before it go first."""
@@ -209,6 +218,10 @@ def script_of(command):
         return (f"{start} 2>proxy.err &\nproxy=$!\n"
                 "until grep -q listening proxy.err; do sleep 0.05; done\n"
                 f"{command}\nkill $proxy\nwait $proxy")
+    if command.startswith("weir steer"):
+        every = readme_commands("weir steer")
+        return (LISTENER + "".join(f"{line} >/dev/null\n" for line in every[:every.index(command)]) +
+                f"{command}\nstatus=$?\nkill $listener\nexit $status")
     if not command.startswith("weir filter"):
         return command
     every = readme_commands("weir filter")

@@ -10,6 +10,7 @@ import pytest
 import filters
 import lab
 import packets
+import prometheus
 
 POLICY = ["denied: deny --src-ip 10.0.0.0/16", "udps: deny --protocol udp --dst-port 7000-7999",
           "ok: allow --dst-port 22", "slow: limit --protocol icmp --rate 1/s --burst 5 --per rule"]
@@ -77,6 +78,31 @@ def test_conservation(road, mode):
         assert now[name]["bytes"] - hits[name]["bytes"] == octets
         assert "last_hit_ts" in now[name]
     assert now["slow"]["hits"] == hits["slow"]["hits"]
+
+
+def test_prometheus_tells_the_same(road):
+    """Every counter of list and drops, by the same names, and every reason from 0 on."""
+    road.filter.apply("interface vb", *POLICY)
+    maker = packets.Maker(seed=5)
+    road.send([frame(maker, "10.0.0.7"), frame(maker, proto=packets.TCP, dport=22),
+               odd(maker, packets.TCP, bytes(6))])
+    series = prometheus.parse(road.filter("list", "--prometheus").stdout, "weir_filter_")
+    account, rules = road.filter.account("vb"), road.filter.rules()
+    place = {"iface": "vb", "hook": account["hook"], "direction": "in"}
+    for key in ("seen", "seen_bytes", "passed", "replies", "essential"):
+        assert prometheus.value(series, f"weir_filter_{key}_total", **place) == account[key]
+    reasons = {dict(labels)["reason"]: n for (name, labels), n in series.items()
+               if name == "weir_filter_dropped_total"}
+    assert {k: n for k, n in reasons.items() if n} == account["dropped"]
+    assert {"rule", "limit", "truncated"} <= set(reasons)
+    assert prometheus.value(series, "weir_filter_attached", **place) == 1
+    for name, rule in rules.items():
+        who = {"rule": name, "owner": rule["owner"], "action": rule["action"]}
+        assert prometheus.value(series, "weir_filter_rule_hits_total", **who) == rule["hits"]
+        assert prometheus.value(series, "weir_filter_rule_bytes_total", **who) == rule["bytes"]
+    road.filter("off")
+    nothing = prometheus.parse(road.filter("list", "--prometheus").stdout, "weir_filter_")
+    assert prometheus.value(nothing, "weir_filter_interfaces") == 0
 
 
 def test_limit_counts_what_it_drops(road):

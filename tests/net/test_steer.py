@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import time
 import pytest
 
 import lab
+import prometheus
 
 HERE4, HERE6 = "127.0.0.1", "::1"
 
@@ -355,6 +357,272 @@ def test_killed_half_way(steer):
             assert steer.ask(99) == "a 99"
             there = f"k{i}" in steer.rules()
             assert steer.ask(200 + i) == (f"a {200 + i}" if there else errno.ECONNREFUSED)
+
+
+def test_two_rules_and_a_member_that_is_missing(steer):
+    """One member restarts while the other is down: it can be registered."""
+    with steer.server(5201, "a"):
+        with steer.server(5202, "b"):
+            steer("group", "pool", f"listen:{HERE4}:5201", f"listen:{HERE4}:5202")
+            steer("add", "g", "--protocol", "tcp", "--dst-port", "99", "--to", "group:pool")
+    lab.wait_for("both to go", lambda: steer.rules()["g"]["sockets_present"] == 0)
+    done = steer("register", "g", check=False)
+    assert done.returncode == 1 and "rule g: no tcp socket listens" in done.stderr
+    with steer.server(5202, "again"):
+        done = steer("register", "g")
+        assert "g: 1 new socket" in done.stderr
+        assert f"no tcp socket listens on {HERE4}:5201" in done.stderr
+        assert {steer.ask(99) for _ in range(20)} == {"again 99"}
+        # The group may change meanwhile, and others of its rules.
+        steer("group", "pool", f"listen:{HERE4}:5202", f"listen:{HERE4}:5203")
+        assert {steer.ask(99) for _ in range(20)} == {"again 99"}
+
+
+def test_a_flow_stays_with_its_member(steer):
+    """Packets of one unconnected UDP client come to one socket of a group; those of one
+    client to many addresses are spread."""
+    with contextlib.ExitStack() as close:
+        members = [close.enter_context(udp(steer, socket.AF_INET, HERE4, p))
+                   for p in (5301, 5302)]
+        steer("group", "pool", *(f"listen:{HERE4}:{p}" for p in (5301, 5302)))
+        steer("add", "g", "--protocol", "udp", "--dst-port", "53", "--to", "group:pool")
+        client = close.enter_context(steer.socket(socket.SOCK_DGRAM))
+
+        def got(address):
+            client.sendto(b"q", (address, 53))
+            ready = []
+            lab.wait_for("the packet", lambda: ready.extend(
+                m for m in select.select(members, [], [], 0)[0]) or ready)
+            assert len(ready) == 1
+            ready[0].recv(10)
+            return members.index(ready[0])
+
+        assert len({got(HERE4) for _ in range(20)}) == 1
+        assert {got(f"127.0.1.{i}") for i in range(40)} == {0, 1}
+
+
+@pytest.mark.parametrize("v6only", [False, True])
+def test_dual_stack(steer, v6only):
+    """An IPv6 socket gets IPv4 packets, unless it says otherwise, which is told at once."""
+    with contextlib.ExitStack() as close:
+        server = close.enter_context(steer.socket(socket.SOCK_DGRAM, socket.AF_INET6))
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+        server.bind(("::", 5300))
+        words = ["add", "r", "--protocol", "udp", "--dst-port", "53", "--to", "listen:[::]:5300"]
+        done = steer(*words, check=not v6only)
+        if v6only:
+            assert done.returncode == 1 and "takes IPv6 only" in done.stderr
+            steer(*words, "--dst-ip", "::/0")
+        for family, address, source in ((socket.AF_INET6, HERE6, HERE6),
+                                        (socket.AF_INET, HERE4, "::ffff:" + HERE4)):
+            client = close.enter_context(steer.socket(socket.SOCK_DGRAM, family))
+            client.connect((address, 53))
+            client.send(b"q")
+            if family == socket.AF_INET and v6only:
+                with pytest.raises(ConnectionRefusedError):
+                    client.recv(10)
+                continue
+            assert server.recvfrom(10)[1][0] == source
+        # Where no rule says anything, `test` knows who takes what.
+        said = json.loads(steer("test", "udp", HERE4, f"{HERE4}:5300", "--json").stdout)
+        assert ("cookie" in said) == (not v6only)
+
+
+def test_a_connected_udp_socket_is_refused(steer):
+    with steer.socket(socket.SOCK_DGRAM) as s:
+        s.bind((HERE4, 5300))
+        s.connect((HERE4, 9))
+        done = steer("add", "r", "--protocol", "udp", "--dst-port", "53", "--to",
+                     f"pid:{os.getpid()}/fd:{s.fileno()}", check=False)
+        assert done.returncode == 1 and "is connected" in done.stderr
+
+
+def test_a_descriptor_that_became_another_socket(steer):
+    """What a descriptor was before gets nothing more, wherever in the slots it lay."""
+    with contextlib.ExitStack() as close:
+        old = []
+        for _ in range(2):
+            s = close.enter_context(steer.socket())
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            s.bind((HERE4, 5201))
+            s.listen(8)
+            s.setblocking(False)
+            old.append(s)
+        new = steer.socket()
+        new.bind((HERE4, 5202))
+        new.listen(8)
+        fd = os.dup(old[0].fileno())
+        words = ["add", "r", "--protocol", "tcp", "--dst-port", "99", "--to",
+                 f"pid:{os.getpid()}/fd:{fd}"]
+        steer(*words)
+        steer("register", "r")  # both of the old address
+        os.dup2(new.fileno(), fd)
+        steer(*words)
+        client = steer.socket()
+        client.connect((HERE4, 99))
+        client.close()
+        new.close()
+        os.close(fd)
+        lab.wait_for("the socket to go", lambda: steer.ask(99) == errno.ECONNREFUSED)
+        for s in old:
+            with pytest.raises(BlockingIOError):
+                s.accept()
+
+
+def test_a_manager_holds_the_socket(steer):
+    """As a service manager does: it listens, its services come and go, and no connection
+    is refused meanwhile."""
+    with steer.socket() as listener:
+        listener.bind((HERE4, 5201))
+        listener.listen(64)
+        steer("add", "r", "--protocol", "tcp", "--dst-port", "99", "--to", f"listen:{HERE4}:5201")
+        for word in ("one", "two"):
+            waiting = steer.socket()
+            waiting.connect((HERE4, 99))  # nobody serves it yet
+            service = subprocess.Popen(
+                [sys.executable, "-c", "import socket, sys\n"
+                 "s = socket.socket(fileno=int(sys.argv[1]))\n"
+                 "c, _ = s.accept()\nc.sendall(sys.argv[2].encode())\n",
+                 str(listener.fileno()), word], pass_fds=[listener.fileno()])
+            assert waiting.recv(10).decode() == word
+            waiting.close()
+            assert service.wait(lab.PATIENCE) == 0
+        assert steer.rules()["r"]["misses"] == 0
+
+
+def test_commands_at_once(steer):
+    with steer.server(5201, "a"):
+        running = [subprocess.Popen(
+            steer.ns.command(lab.WEIR, "steer", "add", f"r{i}", "--protocol", "tcp", "--dst-port",
+                             str(100 + i), "--to", f"listen:{HERE4}:5201"))
+            for i in range(8)]
+        assert [p.wait(lab.PATIENCE) for p in running] == [0] * 8
+        assert [steer.ask(100 + i) for i in range(8)] == [f"a {100 + i}" for i in range(8)]
+        assert len(steer.rules()) == 8
+
+
+def test_apply_under_load_is_never_half(steer, tmp_path):
+    """Two files in turn, each of which sends both ports to one server: whoever asks both
+    ports, one after the other, meets whole files only."""
+    files = {}
+    for word, port in (("a", 5201), ("b", 5202)):
+        files[word] = tmp_path / word
+        files[word].write_text("".join(
+            f"r{i}: --protocol tcp --dst-port {i} --to listen:{HERE4}:{port}\n"
+            for i in range(90, 110)))
+    said, stop = [], threading.Event()
+
+    def load():
+        while not stop.is_set():
+            said.append(steer.ask(99))
+
+    with steer.server(5201, "a"), steer.server(5202, "b"):
+        steer("apply", files["a"])
+        thread = threading.Thread(target=load)
+        thread.start()
+        for _ in range(4):
+            for word in "ba":
+                steer("apply", files[word])
+                assert steer.ask(95) == f"{word} 95" and steer.ask(105) == f"{word} 105"
+        stop.set()
+        thread.join()
+    assert set(said) <= {"a 99", "b 99"} and len(said) > 20
+
+
+def test_many_rules(steer, tmp_path):
+    """Fifty thousand are applied, found, counted and shown as they were written."""
+    text = "".join(
+        f"r{i}: --protocol tcp --dst-ip 127.{i >> 16}.{i >> 8 & 255}.{i & 255} --dst-port "
+        f"{1000 + i % 100 * 10}-{1009 + i % 100 * 10} --to listen:{HERE4}:5201\n"
+        for i in range(50000))
+    (tmp_path / "rules").write_text(text)
+    with steer.server(5201, "a"):
+        steer("apply", tmp_path / "rules")
+        assert steer("show").stdout == text
+        for i in (1, 255, 40000, 49999):
+            port, address = 1005 + i % 100 * 10, f"127.{i >> 16}.{i >> 8 & 255}.{i & 255}"
+            assert steer.ask(port, address) == f"a {port}"
+        rules = steer.rules()
+        assert len(rules) == 50000 and sum(r["hits"] for r in rules.values()) == 4
+        assert rules["r49999"]["hits"] == 1
+
+
+def test_killed_while_many_are_applied(steer, tmp_path):
+    """At any moment: the rules before or those after, never a mixture."""
+    (tmp_path / "rules").write_text("".join(
+        f"r{i}: --protocol tcp --dst-port {10000 + i} --to listen:{HERE4}:5201\n"
+        for i in range(20000)))
+    with steer.server(5201, "a"):
+        for i in range(8):
+            steer("off")
+            steer("add", "old", "--protocol", "tcp", "--dst-port", "99",
+                  "--to", f"listen:{HERE4}:5201")
+            p = subprocess.Popen(steer.ns.command(lab.WEIR, "steer", "apply", tmp_path / "rules"),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(0.03 * i)
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+            both = steer.ask(99), steer.ask(10000), steer.ask(29999)
+            assert both in (("a 99", errno.ECONNREFUSED, errno.ECONNREFUSED),
+                            (errno.ECONNREFUSED, "a 10000", "a 29999"))
+            assert len(steer.rules()) == (1 if both[0] == "a 99" else 20000)
+
+
+def test_who_tells_only_what_decides(steer):
+    with steer.server(5201, "a"):
+        to = ["--to", f"listen:{HERE4}:5201"]
+        steer("add", "wide", "--protocol", "tcp", "--dst-port", "90-110", *to)
+        steer("add", "far", "--protocol", "tcp", "--dst-ip", "127.9.0.0/16", "--dst-port", "1-999",
+              *to)
+        steer("add", "some", "--protocol", "tcp", "--dst-port", "99", "--src-ip", HERE4, *to)
+        who = lambda port: json.loads(steer("who", port, "--json").stdout)["rules"]
+        assert who(99) == ["wide", "far", "some"]
+        steer("add", "narrow", "--protocol", "tcp", "--dst-port", "98-99", *to)
+        # Of all addresses the narrower range decides; what names fewer still has its own.
+        assert who(99) == ["far", "some", "narrow"]
+        assert who(97) == ["wide", "far"]
+        assert who(5201) == []
+
+
+def test_prometheus(steer):
+    series = prometheus.parse(steer("list", "--prometheus").stdout, "weir_steer_")
+    assert prometheus.value(series, "weir_steer_rules") == 0
+    with steer.server(5201, "a"):
+        steer("add", "r.x:1", "--protocol", "tcp", "--dst-port", "99", "--to",
+              f"listen:{HERE4}:5201")
+        steer("add", "unused", "--protocol", "tcp", "--dst-port", "98", "--on-miss", "pass",
+              "--to", f"listen:{HERE4}:5201")
+        assert steer.ask(99) == "a 99"
+    lab.wait_for("a miss", lambda: steer.ask(99) == errno.ECONNREFUSED)
+    series = prometheus.parse(steer("list", "--prometheus").stdout, "weir_steer_")
+    rules, account = steer.rules(), steer.account()
+    for key in ("hits", "misses", "errors"):
+        for name, rule in rules.items():
+            assert prometheus.value(series, f"weir_steer_rule_{key}_total",
+                                    rule=name) == rule[key]
+    assert prometheus.value(series, "weir_steer_rule_sockets_present", rule="unused") == 0
+    for key in ("seen", "passed", "steered"):
+        assert prometheus.value(series, f"weir_steer_{key}_total") == account[key]
+    assert prometheus.value(series, "weir_steer_dropped_total", reason="miss") == \
+        account["dropped"]["miss"] > 0
+    assert prometheus.value(series, "weir_steer_dropped_total", reason="error") == 0
+    done = steer("list", "--prometheus", "--json", check=False)
+    assert done.returncode == 2 and "give one of both" in done.stderr
+
+
+def test_a_rule_of_a_file_is_named_with_its_line(steer, tmp_path):
+    bad = tmp_path / "bad"
+    bad.write_text(f"# two lines\nr: --dst-port 1 --to listen:{HERE4}:1\n"
+                   "s: --dst-port 2 --to group:none\n")
+    done = steer("apply", bad, check=False)
+    assert done.returncode == 2 and f"{bad}:3: rule s: there is no group:none" in done.stderr
+
+
+def test_the_protocol_that_was_meant_is_told(steer):
+    with steer.server(5201, "a"):
+        done = steer("add", "r", "--dst-port", "99", "--to", f"listen:{HERE4}:5201", check=False)
+        assert done.returncode == 1
+        assert "only a tcp one: give --protocol tcp" in done.stderr
 
 
 @pytest.mark.parametrize("words,status,told", [

@@ -79,6 +79,8 @@ static const struct weir_opt options[] = {
 	  .help = "save: for weir-filter.service, sets included" },
 
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .group = "Output", .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "list: as metrics, for a textfile collector" },
 	{ "once", 0, WEIR_OPT_FLAG, AT(once), .help = "drops: one picture" },
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .min = 1,
 	  .help = "drops: stop after so long (10s, 5m)" },
@@ -109,7 +111,7 @@ static const struct weir_filter_action actions[] = {
 	{ { "show", "", " ", 0, 0 }, weir_filter_do_show },
 	{ { "diff", "FILE", " ", 1, 1 }, weir_filter_do_diff },
 	{ { "save", "[FILE]", " boot ", 0, 1 }, weir_filter_do_save },
-	{ { "list", "", " json ", 0, 0 }, weir_filter_do_list },
+	{ { "list", "", " json prometheus ", 0, 0 }, weir_filter_do_list },
 	{ { "drops", "", " json once for ", 0, 0 }, weir_filter_do_drops },
 	{ { "test", "PACKET", PLACE " ttl json flags vlan size icmp-type icmp-code pcap hex ", 0,
 	    MANY },
@@ -184,6 +186,8 @@ static int prepare(struct weir_filter_cmd *c, const struct weir_strv *words, str
 	if (ret < 0)
 		return ret;
 	c->action = &actions[ret];
+	if (c->json && c->prometheus)
+		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
 	return parse_confirm(c, err);
 }
 

@@ -37,7 +37,7 @@ struct weir_filter_cmd {
 	const char *confirm;
 	bool force;
 	/* Of what is shown or saved. */
-	bool boot, json, once;
+	bool boot, json, prometheus, once;
 	uint64_t for_ns;
 	struct weir_craft_opts craft;
 
@@ -133,6 +133,9 @@ struct weir_rule_hits weir_filter_hits(const struct weir_filter *f,
 /* Begins an object with an interface and its account; the caller ends it. */
 void weir_filter_json_account(struct weir_json *j, const struct weir_policy_iface *i,
 			      const struct weir_filter_account *a);
+
+/* As metrics; @f NULL: nothing is filtered. */
+void weir_filter_prometheus(struct weir_filter *f, struct weir_buf *out);
 
 /* test.c, for explain.c too: a rule by its id, or NULL; and why, where no rule says it. */
 const struct weir_policy_rule *weir_filter_rule_of(const struct weir_policy *p, uint32_t id);

@@ -299,14 +299,18 @@ int weir_filter_do_list(struct weir_filter_cmd *c, struct weir_error *err)
 
 	if (ret < 0)
 		return ret;
-	if (ret > 0 && c->json)
+	if (ret > 0 && c->prometheus)
+		weir_filter_prometheus(NULL, &out);
+	else if (ret > 0 && c->json)
 		render_json(NULL, &out);
 	else if (ret > 0)
 		weir_buf_adds(&out, "Nothing is filtered in this network namespace.\n");
 	if (ret > 0)
 		return weir_verb_print("filter", &out, WEIR_EXIT_DONE);
 	ret = view_init(&v, &f, err);
-	if (!ret && c->json)
+	if (!ret && c->prometheus)
+		weir_filter_prometheus(&f, &out);
+	else if (!ret && c->json)
 		render_json(&v, &out);
 	else if (!ret)
 		render_text(&v, &out);

@@ -3,9 +3,9 @@
 #include "cap/proxy/account.h"
 
 #include "base/cleanup.h"
+#include "base/prom.h"
 #include "base/units.h"
 #include "cap/proxy/config.h"
-#include "cap/proxy/prom.h"
 
 const struct weir_proxy_end_name weir_proxy_ends[WEIR_ENDS] = {
 	[WEIR_END_DONE] = { "done", "both ends closed, all was delivered" },
@@ -206,42 +206,39 @@ void weir_account_text(const uint64_t totals[WEIR_TOTALS], struct weir_buf *out)
 
 /* ---- Prometheus */
 
-static void metric_engines(const uint64_t totals[WEIR_TOTALS], struct weir_buf *out)
+static void metric_engines(const uint64_t totals[WEIR_TOTALS], const struct weir_prom *p)
 {
-	weir_prom_head(out, "engine_connections_total", "counter",
-		       "Connections relayed, by engine.");
+	weir_prom_head(p, "engine_connections_total", "counter", "Connections relayed, by engine.");
 	for (unsigned int i = WEIR_ENGINE_AUTO + 1; i < WEIR_ENGINES; i++)
-		weir_prom_value(out, "engine_connections_total",
+		weir_prom_value(p, "engine_connections_total",
 				(struct weir_prom_label[]){ { "engine", weir_proxy_engines[i] },
 							    { NULL, NULL } },
 				totals[WEIR_TOTAL_ENGINE + i]);
-	weir_prom_head(out, "engine_bytes_total", "counter",
+	weir_prom_head(p, "engine_bytes_total", "counter",
 		       "Bytes delivered, by engine and direction.");
 	for (unsigned int i = WEIR_ENGINE_AUTO + 1; i < WEIR_ENGINES; i++) {
 		struct weir_prom_label labels[] = { { "engine", weir_proxy_engines[i] },
 						    { "direction", "in" },
 						    { NULL, NULL } };
 
-		weir_prom_value(out, "engine_bytes_total", labels,
-				totals[WEIR_TOTAL_ENGINE_IN + i]);
+		weir_prom_value(p, "engine_bytes_total", labels, totals[WEIR_TOTAL_ENGINE_IN + i]);
 		labels[1].val = "out";
-		weir_prom_value(out, "engine_bytes_total", labels,
-				totals[WEIR_TOTAL_ENGINE_OUT + i]);
+		weir_prom_value(p, "engine_bytes_total", labels, totals[WEIR_TOTAL_ENGINE_OUT + i]);
 	}
 }
 
 /* Every series from the beginning, the zeros too: a rate() needs the first step. */
 void weir_account_prometheus(const uint64_t totals[WEIR_TOTALS], struct weir_buf *out)
 {
+	const struct weir_prom p = { out, "proxy" };
 	struct sums s = sum(totals);
 
-	weir_prom_head(out, "connections_total", "counter", "Connections accepted.");
-	weir_prom_value(out, "connections_total", NULL, s.seen);
-	weir_prom_head(out, "open_connections", "gauge", "Connections accepted and not ended.");
-	weir_prom_value(out, "open_connections", NULL, s.open);
-	weir_prom_head(out, "ended_total", "counter", "Connections ended, by reason.");
+	weir_prom_one(&p, "connections_total", "counter", "Connections accepted.", s.seen);
+	weir_prom_one(&p, "open_connections", "gauge", "Connections accepted and not ended.",
+		      s.open);
+	weir_prom_head(&p, "ended_total", "counter", "Connections ended, by reason.");
 	for (unsigned int i = 0; i < WEIR_ENDS; i++)
-		weir_prom_value(out, "ended_total",
+		weir_prom_value(&p, "ended_total",
 				(struct weir_prom_label[]){ { "reason", weir_proxy_ends[i].word },
 							    { NULL, NULL } },
 				totals[WEIR_TOTAL_ENDED + i]);
@@ -250,8 +247,8 @@ void weir_account_prometheus(const uint64_t totals[WEIR_TOTALS], struct weir_buf
 		const struct weir_prom_label labels[] = { c->label, { NULL, NULL } };
 
 		if (c->help)
-			weir_prom_head(out, c->metric, "counter", c->help);
-		weir_prom_value(out, c->metric, labels, totals[c->total]);
+			weir_prom_head(&p, c->metric, "counter", c->help);
+		weir_prom_value(&p, c->metric, labels, totals[c->total]);
 	}
-	metric_engines(totals, out);
+	metric_engines(totals, &p);
 }

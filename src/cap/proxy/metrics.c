@@ -11,8 +11,8 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/prom.h"
 #include "cap/proxy/control.h"
-#include "cap/proxy/prom.h"
 #include "net/sock.h"
 
 #define CLIENTS_MAX 16
@@ -125,18 +125,18 @@ static const struct {
 	{ "backend_bytes_out_total", "counter", "Bytes from it to clients.", get_out },
 };
 
-static int print_backends(const struct weir_proxy_config *c, struct weir_buf *out)
+static int print_backends(const struct weir_proxy_config *c, const struct weir_prom *p)
 {
 	weir_cleanup(free_backends) struct backends b = { 0 };
 	int ret = gather_backends(&b, c);
 
 	for (size_t i = 0; !ret && b.n && i < WEIR_ARRAY_SIZE(of_backend); i++) {
-		weir_prom_head(out, of_backend[i].name, of_backend[i].type, of_backend[i].help);
+		weir_prom_head(p, of_backend[i].name, of_backend[i].type, of_backend[i].help);
 		for (size_t k = 0; k < b.n; k++) {
 			const struct weir_prom_label labels[] = { { "backend", b.v[k]->text },
 								  { NULL, NULL } };
 
-			weir_prom_value(out, of_backend[i].name, labels, of_backend[i].get(b.v[k]));
+			weir_prom_value(p, of_backend[i].name, labels, of_backend[i].get(b.v[k]));
 		}
 	}
 	return ret;
@@ -144,14 +144,7 @@ static int print_backends(const struct weir_proxy_config *c, struct weir_buf *ou
 
 /* ---- The service */
 
-static void print_one(struct weir_buf *out, const char *name, const char *type, const char *help,
-		      uint64_t v)
-{
-	weir_prom_head(out, name, type, help);
-	weir_prom_value(out, name, NULL, v);
-}
-
-static void print_service(const struct weir_service *s, struct weir_buf *out)
+static void print_service(const struct weir_service *s, const struct weir_prom *p)
 {
 	uint64_t up = weir_clock_mono() - s->began, lost = 0, pipes = 0;
 	const struct weir_prom_label version[] = { { "version", WEIR_VERSION }, { NULL, NULL } };
@@ -164,34 +157,36 @@ static void print_service(const struct weir_service *s, struct weir_buf *out)
 		pipes += stats.pipes;
 	}
 	weir_names_stats(s->shared.names, &names);
-	weir_prom_head(out, "info", "gauge", "Always 1; which version it is.");
-	weir_prom_value(out, "info", version, 1);
-	print_one(out, "start_time_seconds", "gauge", "When it was started, since the epoch.",
-		  (weir_clock_real() - up) / WEIR_NSEC_PER_SEC);
-	print_one(out, "workers", "gauge", "Worker threads.", s->n_workers);
-	print_one(out, "draining", "gauge", "Whether it drains.", s->draining);
-	print_one(out, "reloads_total", "counter", "Reloads that took effect.", s->reloads);
-	print_one(out, "reloads_failed_total", "counter",
-		  "Reloads that did not: the configuration before is in force.", s->reloads_failed);
-	print_one(out, "pipes", "gauge", "Pipes that splice(2) holds.", pipes);
-	print_one(out, "account_lost_total", "counter",
-		  "Times that the account could not be kept in full.", lost);
-	print_one(out, "resolver_questions", "gauge", "Names that are being asked for.",
-		  names.open);
-	print_one(out, "resolver_refused_total", "counter",
-		  "Names not asked for, because too many were at once.", names.refused);
+	weir_prom_head(p, "info", "gauge", "Always 1; which version it is.");
+	weir_prom_value(p, "info", version, 1);
+	weir_prom_one(p, "start_time_seconds", "gauge", "When it was started, since the epoch.",
+		      (weir_clock_real() - up) / WEIR_NSEC_PER_SEC);
+	weir_prom_one(p, "workers", "gauge", "Worker threads.", s->n_workers);
+	weir_prom_one(p, "draining", "gauge", "Whether it drains.", s->draining);
+	weir_prom_one(p, "reloads_total", "counter", "Reloads that took effect.", s->reloads);
+	weir_prom_one(p, "reloads_failed_total", "counter",
+		      "Reloads that did not: the configuration before is in force.",
+		      s->reloads_failed);
+	weir_prom_one(p, "pipes", "gauge", "Pipes that splice(2) holds.", pipes);
+	weir_prom_one(p, "account_lost_total", "counter",
+		      "Times that the account could not be kept in full.", lost);
+	weir_prom_one(p, "resolver_questions", "gauge", "Names that are being asked for.",
+		      names.open);
+	weir_prom_one(p, "resolver_refused_total", "counter",
+		      "Names not asked for, because too many were at once.", names.refused);
 }
 
 static int print_all(const struct weir_service *s, struct weir_buf *out)
 {
+	const struct weir_prom p = { out, "proxy" };
 	uint64_t totals[WEIR_TOTALS];
 	int ret = weir_account_totals(s->maps.totals_fd, totals, NULL);
 
 	if (ret)
 		return ret;
 	weir_account_prometheus(totals, out);
-	print_service(s, out);
-	ret = print_backends(s->cfg, out);
+	print_service(s, &p);
+	ret = print_backends(s->cfg, &p);
 	return out->failed ? -ENOMEM : ret;
 }
 

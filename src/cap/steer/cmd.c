@@ -41,6 +41,8 @@ static const struct weir_opt options[] = {
 	{ "boot", 0, WEIR_OPT_FLAG, AT(boot), .group = "Output",
 	  .help = "save: for weir-steer.service" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "list: as metrics, for a textfile collector" },
 
 	WEIR_CRAFT_OPTIONS(AT(craft)),
 	{ 0 },
@@ -60,7 +62,7 @@ static const struct weir_steer_action actions[] = {
 	{ "apply", "FILE", " ", 1, 1, weir_steer_do_apply },
 	{ "show", "", " ", 0, 0, weir_steer_do_show },
 	{ "save", "[FILE]", " boot ", 0, 1, weir_steer_do_save },
-	{ "list", "", " json ", 0, 0, weir_steer_do_list },
+	{ "list", "", " json prometheus ", 0, 0, weir_steer_do_list },
 	{ "test", "PACKET", " json " PACKET, 0, MANY, weir_steer_do_test },
 	{ "who", "PORT", " json ", 1, 1, weir_steer_do_who },
 };
@@ -186,6 +188,8 @@ static int check(struct weir_steer_cmd *c, struct weir_error *err)
 		return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s", o->name,
 				 a->name, takers.failed ? "others" : takers.data);
 	}
+	if (c->json && c->prometheus)
+		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
 	if (c->words.n < a->min_words)
 		return weir_fail(err, -EINVAL, "%s needs more words: weir steer %s %s", a->name,
 				 a->name, a->words);

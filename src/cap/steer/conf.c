@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/policy_impl.h"
+#include "policy/words.h"
 
 static int oom(struct weir_error *err)
 {
@@ -24,6 +24,7 @@ void weir_steer_conf_free(struct weir_steer_conf *c)
 	free(c->groups);
 	free(c->targets);
 	free(c->was);
+	free(c->names);
 	*c = (struct weir_steer_conf){ 0 };
 }
 
@@ -47,7 +48,12 @@ static int grow(void *v, size_t n, size_t *room, size_t size)
 
 struct weir_steer_rule *weir_steer_conf_rule(const struct weir_steer_conf *c, const char *name)
 {
-	for (size_t i = 0; i < c->n_rules; i++)
+	size_t at = c->n_names ? weir_policy_hash(name, strlen(name)) & (c->n_names - 1) : 0;
+
+	for (; c->n_names && c->names[at]; at = (at + 1) & (c->n_names - 1))
+		if (!strcmp(c->rules[c->names[at] - 1].name, name))
+			return &c->rules[c->names[at] - 1];
+	for (size_t i = 0; !c->n_names && i < c->n_rules; i++)
 		if (!strcmp(c->rules[i].name, name))
 			return &c->rules[i];
 	return NULL;
@@ -118,6 +124,48 @@ bool weir_steer_conf_takes(const struct weir_steer_conf *c, const struct weir_st
 
 /* ---- Change */
 
+static void put_name(struct weir_steer_conf *c, size_t rule)
+{
+	const char *name = c->rules[rule].name;
+	size_t at = weir_policy_hash(name, strlen(name)) & (c->n_names - 1);
+
+	while (c->names[at])
+		at = (at + 1) & (c->n_names - 1);
+	c->names[at] = (uint32_t)rule + 1;
+}
+
+/* Enter all names anew. Without memory for it names are looked for one by one. */
+static void put_names(struct weir_steer_conf *c)
+{
+	size_t n = 64;
+
+	while (n < 4 * (c->n_rules + 1))
+		n *= 2;
+	free(c->names);
+	c->names = calloc(n, sizeof(*c->names));
+	c->n_names = c->names ? n : 0;
+	for (size_t i = 0; c->names && i < c->n_rules; i++)
+		put_name(c, i);
+}
+
+void weir_steer_conf_expire(struct weir_steer_conf *c, uint64_t now)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->n_rules; i++) {
+		struct weir_steer_rule *r = &c->rules[i];
+
+		if (r->expires && r->expires <= now)
+			weir_steer_rule_free(r);
+		else
+			c->rules[kept++] = *r;
+	}
+	if (kept == c->n_rules)
+		return;
+	c->n_rules = kept;
+	put_names(c);
+}
+
 /* With a made name, the same words once more are the same rule. */
 int weir_steer_conf_add(struct weir_steer_conf *c, struct weir_steer_rule *r, bool replace,
 			struct weir_error *err)
@@ -140,9 +188,13 @@ int weir_steer_conf_add(struct weir_steer_conf *c, struct weir_steer_rule *r, bo
 		r->id = old->id;
 		weir_steer_rule_free(old);
 		*old = *r;
-	} else {
-		c->rules[c->n_rules++] = *r;
+		return 0;
 	}
+	c->rules[c->n_rules++] = *r;
+	if (2 * c->n_rules > c->n_names)
+		put_names(c);
+	else
+		put_name(c, c->n_rules - 1);
 	return 0;
 }
 
@@ -226,6 +278,7 @@ int weir_steer_conf_del(struct weir_steer_conf *c, const char *name, struct weir
 				 name);
 	weir_steer_rule_free(r);
 	memmove(r, r + 1, (size_t)(&c->rules[--c->n_rules] - r) * sizeof(*r));
+	put_names(c);
 	return 0;
 }
 
@@ -244,26 +297,35 @@ int weir_steer_conf_set_was(struct weir_steer_conf *c, const char *to, const str
 	return 0;
 }
 
-int weir_steer_conf_check(const struct weir_steer_conf *c, struct weir_error *err)
+static int check_rule(const struct weir_steer_conf *c, const struct weir_steer_rule *r,
+		      struct weir_error *err)
 {
 	const char *members[WEIR_STEER_GROUP_MAX];
+	bool possible = !r->n_dst;
 
-	for (size_t i = 0; i < c->n_rules; i++) {
-		const struct weir_steer_rule *r = &c->rules[i];
-		bool possible = !r->n_dst;
-
-		if (!weir_steer_conf_members(c, r->to, &members))
-			return weir_fail(
-				err, -EINVAL,
-				"rule %s: there is no %s: make it with `group %s SOCKET...`",
-				r->name, r->to, r->to + 6);
-		for (size_t k = 0; k < r->n_dst; k++)
-			possible |= weir_steer_conf_takes(c, r, r->dst[k].is_v4);
-		if (!possible)
-			return weir_fail(err, -EINVAL,
-					 "rule %s: an IPv4 socket cannot get IPv6 connections: "
-					 "name one that listens on IPv6",
-					 r->name);
-	}
+	if (!weir_steer_conf_members(c, r->to, &members))
+		return weir_fail(err, -EINVAL,
+				 "rule %s: there is no %s: make it with `group %s SOCKET...`",
+				 r->name, r->to, r->to + 6);
+	for (size_t i = 0; i < r->n_dst; i++)
+		possible |= weir_steer_conf_takes(c, r, r->dst[i].is_v4);
+	if (!possible)
+		return weir_fail(err, -EINVAL,
+				 "rule %s: an IPv4 socket cannot get IPv6 connections: "
+				 "name one that listens on IPv6",
+				 r->name);
 	return 0;
+}
+
+int weir_steer_conf_check(const struct weir_steer_conf *c, const char *source,
+			  struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < c->n_rules; i++) {
+		ret = check_rule(c, &c->rules[i], err);
+		if (ret && source)
+			weir_fail_prefix(err, ret, "%s:%u", source, c->rules[i].line);
+	}
+	return ret;
 }

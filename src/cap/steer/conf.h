@@ -74,6 +74,10 @@ struct weir_steer_conf {
 	struct weir_steer_was *was;
 	size_t n_rules, n_groups, n_targets, n_was;
 	size_t room_rules, room_groups, room_targets, room_was;
+	/* Rules by name: index + 1, by its hash; 0 = free. None where rules were put in by
+	 * hand: then they are looked through. */
+	uint32_t *names;
+	size_t n_names; /* a power of two, or 0 */
 };
 
 /* What a rule is made of. NULL = not given. */
@@ -102,6 +106,9 @@ int weir_steer_conf_del(struct weir_steer_conf *c, const char *name, struct weir
 int weir_steer_conf_set_was(struct weir_steer_conf *c, const char *to, const struct weir_addr *addr,
 			    uint16_t port);
 
+/* Take out the rules whose time is over. */
+void weir_steer_conf_expire(struct weir_steer_conf *c, uint64_t now);
+
 struct weir_steer_rule *weir_steer_conf_rule(const struct weir_steer_conf *c, const char *name);
 const struct weir_steer_group *weir_steer_conf_group(const struct weir_steer_conf *c,
 						     const char *name);
@@ -114,8 +121,10 @@ size_t weir_steer_conf_members(const struct weir_steer_conf *c, const char *to,
 /* May @r get connections of the family? An IPv4 socket never gets IPv6 ones. */
 bool weir_steer_conf_takes(const struct weir_steer_conf *c, const struct weir_steer_rule *r,
 			   bool v4);
-/* Do all rules lead to something that can exist? */
-int weir_steer_conf_check(const struct weir_steer_conf *c, struct weir_error *err);
+/* Do all rules lead to something that can exist? @source names the file in messages, or
+ * NULL. */
+int weir_steer_conf_check(const struct weir_steer_conf *c, const char *source,
+			  struct weir_error *err);
 
 /* "listen:ADDR:PORT" and "pid:N/fd:M" taken apart. */
 struct weir_steer_socket {

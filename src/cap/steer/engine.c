@@ -13,11 +13,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "cap/steer/engine_impl.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 #include "policy/engine.h"
-
-#define VERB "steer"
 
 /* ---- Open and close */
 
@@ -37,7 +36,7 @@ static void init(struct weir_steer *s)
 {
 	int *list[7];
 
-	*s = (struct weir_steer){ .dir.fd = -1, .rules = { -1, -1, -1 } };
+	*s = (struct weir_steer){ .dir.fd = -1, .rules = { -1, -1, -1, 0 } };
 	for (int *const *fd = fds_of(s, list); *fd; fd++)
 		**fd = -1;
 }
@@ -54,7 +53,7 @@ void weir_steer_close(struct weir_steer *s)
 	init(s);
 }
 
-static const char *pin_name(char buf[16], const char *what, char letter)
+const char *weir_steer_pin_name(char buf[16], const char *what, char letter)
 {
 	snprintf(buf, 16, "%s-%c", what, letter);
 	return buf;
@@ -78,7 +77,7 @@ static char find_letter(struct weir_steer *s)
 	if (bpf_obj_get_info_by_fd(s->link_fd, &info, &len))
 		return 0;
 	for (char c = 'a'; c <= 'b'; c++) {
-		s->prog_fd = weir_pin_get(&s->dir, pin_name(name, "prog", c));
+		s->prog_fd = weir_pin_get(&s->dir, weir_steer_pin_name(name, "prog", c));
 		if (s->prog_fd >= 0 && prog_id(s->prog_fd) == info.prog_id)
 			return c;
 		weir_closep(&s->prog_fd);
@@ -89,23 +88,8 @@ static char find_letter(struct weir_steer *s)
 
 static int incomplete(struct weir_error *err)
 {
-	return weir_fail(err, -EPROTO, "what is pinned is incomplete: `weir unload " VERB "`");
-}
-
-/* Rules that have expired are gone for whoever looks, as they are for the program. */
-static void forget_expired(struct weir_steer *s)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < s->conf.n_rules; i++) {
-		struct weir_steer_rule *r = &s->conf.rules[i];
-
-		if (r->expires && r->expires <= s->clock.boot)
-			weir_steer_rule_free(r);
-		else
-			s->conf.rules[kept++] = *r;
-	}
-	s->conf.n_rules = kept;
+	return weir_fail(err, -EPROTO,
+			 "what is pinned is incomplete: `weir unload " WEIR_STEER_VERB "`");
 }
 
 static int open_generation(struct weir_steer *s, struct weir_error *err)
@@ -117,8 +101,8 @@ static int open_generation(struct weir_steer *s, struct weir_error *err)
 	s->letter = find_letter(s);
 	if (!s->letter)
 		return incomplete(err);
-	text = weir_pin_get(&s->dir, pin_name(name, "text", s->letter));
-	s->answer_fd = weir_pin_get(&s->dir, pin_name(name, "answer", s->letter));
+	text = weir_pin_get(&s->dir, weir_steer_pin_name(name, "text", s->letter));
+	s->answer_fd = weir_pin_get(&s->dir, weir_steer_pin_name(name, "answer", s->letter));
 	s->sockets_fd = weir_pin_get(&s->dir, "sockets");
 	s->lost_fd = weir_pin_get(&s->dir, "lost");
 	s->account_fd = weir_pin_get(&s->dir, "account");
@@ -126,8 +110,9 @@ static int open_generation(struct weir_steer *s, struct weir_error *err)
 	    s->account_fd < 0)
 		return incomplete(err);
 	ret = weir_steer_text_read(text, &s->conf, err);
+	/* Rules that have expired are gone for whoever looks, as they are for the program. */
 	if (!ret)
-		forget_expired(s);
+		weir_steer_conf_expire(&s->conf, s->clock.boot);
 	return ret;
 }
 
@@ -156,7 +141,7 @@ int weir_steer_open(struct weir_steer *s, bool create, struct weir_error *err)
 	int ret;
 
 	init(s);
-	ret = weir_pin_open(&s->dir, VERB, create, err);
+	ret = weir_pin_open(&s->dir, WEIR_STEER_VERB, create, err);
 	if (!ret)
 		ret = open_all(s, create, err);
 	if (ret == -ENOENT)
@@ -195,12 +180,14 @@ static int sum(int fd, uint32_t key, uint64_t *ret, size_t n)
 
 int weir_steer_lost_of(const struct weir_steer *s, uint32_t rule, struct weir_steer_lost *ret)
 {
-	uint64_t v[2];
+	uint64_t v[2] = { 0 };
 	int r = sum(s->lost_fd, rule, v, 2);
 
-	if (!r)
-		*ret = (struct weir_steer_lost){ v[0], v[1] };
-	return r;
+	/* A rule that never lost anything is not in it. */
+	if (r && r != -ENOENT)
+		return r;
+	*ret = (struct weir_steer_lost){ v[0], v[1] };
+	return 0;
 }
 
 int weir_steer_account_of(const struct weir_steer *s, struct weir_steer_account *ret)
@@ -211,551 +198,6 @@ int weir_steer_account_of(const struct weir_steer *s, struct weir_steer_account 
 	if (!r)
 		memcpy(ret, v, sizeof(v));
 	return r;
-}
-
-/* ---- Targets */
-
-/* What a command does about sockets. */
-struct work {
-	struct weir_steer *s;
-	struct weir_steer_conf *next;
-	const struct weir_steer_change *change;
-	struct weir_steer_finder finder;
-	struct weir_steer_notes *notes;
-	/* Descriptors by slot, put there once the program is loaded. */
-	struct slot {
-		uint32_t slot;
-		int fd;
-	} * slots;
-	size_t n, room;
-	uint8_t used[WEIR_STEER_SLOTS]; /* by the old or the new rules */
-};
-
-static void work_free(struct work *w)
-{
-	for (size_t i = 0; i < w->n; i++)
-		close(w->slots[i].fd);
-	free(w->slots);
-	weir_steer_finder_free(&w->finder);
-}
-
-static void mark(struct work *w, const struct weir_steer_target *t)
-{
-	memset(w->used + t->first, 1, t->members * WEIR_STEER_SPARE);
-}
-
-static int find_room(const struct work *w, uint32_t n, uint32_t *ret)
-{
-	uint32_t free_ = 0;
-
-	for (uint32_t i = 0; i < WEIR_STEER_SLOTS; i++) {
-		free_ = w->used[i] ? 0 : free_ + 1;
-		if (free_ < n)
-			continue;
-		*ret = i + 1 - n;
-		return 0;
-	}
-	return -ENOSPC;
-}
-
-static int add_slot(struct work *w, uint32_t slot, int fd)
-{
-	if (w->n == w->room) {
-		size_t room = w->room ? 2 * w->room : 16;
-		void *v = reallocarray(w->slots, room, sizeof(*w->slots));
-
-		if (!v)
-			return -ENOMEM;
-		w->slots = v;
-		w->room = room;
-	}
-	w->slots[w->n++] = (struct slot){ slot, fd };
-	return 0;
-}
-
-/* Does @fd take IPv6 alone, where the rule wants IPv4 too? */
-static int check_family(const struct weir_steer_rule *r, const char *to,
-			const struct weir_steer_found *found, struct weir_error *err)
-{
-	int v6only = 0;
-	socklen_t len = sizeof(v6only);
-	bool v4 = !r->n_dst;
-
-	for (size_t i = 0; i < r->n_dst; i++)
-		v4 |= r->dst[i].is_v4;
-	if (!v4 || weir_addr_is_v4(&found->addr) ||
-	    getsockopt(found->fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len) || !v6only)
-		return 0;
-	return weir_fail(err, -EINVAL,
-			 "%s takes IPv6 only: give --dst-ip ::/0, or IPv6 prefixes, with it", to);
-}
-
-/* The slots of one member: those that hold a socket found again keep it. */
-static int fill_member(struct work *w, const struct weir_steer_rule *r, const char *to,
-		       uint32_t first, struct weir_steer_found *found, int n,
-		       struct weir_error *err)
-{
-	bool kept[WEIR_STEER_SPARE] = { false };
-	int ret = 0;
-
-	for (int i = 0; i < n; i++) {
-		bool there = false;
-
-		ret = ret ? ret : check_family(r, to, &found[i], err);
-		for (uint32_t k = 0; w->s->sockets_fd >= 0 && k < WEIR_STEER_SPARE; k++)
-			if (weir_steer_cookie(w->s, first + k) == found[i].cookie)
-				there = kept[k] = true;
-		if (!there)
-			continue;
-		close(found[i].fd);
-		found[i].fd = -1;
-	}
-	for (int i = 0; i < n; i++) {
-		uint32_t k = 0;
-
-		if (found[i].fd < 0)
-			continue;
-		while (kept[k])
-			k++;
-		kept[k] = true;
-		if (ret || add_slot(w, first + k, found[i].fd)) {
-			close(found[i].fd);
-			ret = ret ? ret : weir_fail(err, -ENOMEM, "out of memory");
-		}
-	}
-	return ret;
-}
-
-/* A socket that was given as a descriptor is found again by its address. */
-static int find_again(struct work *w, const char *to, enum weir_steer_proto p, bool again,
-		      struct weir_steer_found found[WEIR_STEER_SPARE], struct weir_error *err)
-{
-	const struct weir_steer_was *was = again ? weir_steer_conf_was(w->next, to) : NULL;
-	char word[WEIR_STEER_TO_MAX], addr[WEIR_ADDR_STRLEN];
-
-	if (!was)
-		return weir_steer_find(&w->finder, to, p, found, err);
-	weir_addr_str(&was->addr, addr);
-	snprintf(word, sizeof(word),
-		 weir_addr_is_v4(&was->addr) ? "listen:%s:%u" : "listen:[%s]:%u", addr, was->port);
-	return weir_steer_find(&w->finder, word, p, found, err);
-}
-
-static int note_missing(struct work *w, const struct weir_steer_rule *r,
-			const struct weir_error *err)
-{
-	weir_buf_addf(&w->notes->text,
-		      "rule %s waits for its socket: %s; then `weir steer register %s`\n", r->name,
-		      err->msg, r->name);
-	return 0;
-}
-
-static int find_member(struct work *w, const struct weir_steer_rule *r, const char *to,
-		       enum weir_steer_proto p, uint32_t first, bool again, struct weir_error *err)
-{
-	struct weir_steer_found found[WEIR_STEER_SPARE];
-	int n = find_again(w, to, p, again, found, err);
-
-	if (n == -ENOENT && w->change->missing_ok)
-		return note_missing(w, r, err);
-	if (n == -ENOENT)
-		return weir_fail_prefix(err, n, "rule %s", r->name);
-	if (n < 0)
-		return n;
-	if (!strncmp(to, "pid:", 4) &&
-	    weir_steer_conf_set_was(w->next, to, &found[0].addr, found[0].port)) {
-		for (int i = 0; i < n; i++)
-			close(found[i].fd);
-		return weir_fail(err, -ENOMEM, "out of memory");
-	}
-	return fill_member(w, r, to, first, found, n, err);
-}
-
-static int add_target(struct weir_steer_conf *c, const struct weir_steer_target *t)
-{
-	void *v = reallocarray(c->targets, c->n_targets + 1, sizeof(*t));
-
-	if (!v)
-		return -ENOMEM;
-	c->targets = v;
-	c->targets[c->n_targets++] = *t;
-	return 0;
-}
-
-/* Give @r's sockets of one protocol their slots, and find those that are to be found. */
-static int place_target(struct work *w, const struct weir_steer_rule *r, enum weir_steer_proto p,
-			struct weir_error *err)
-{
-	const struct weir_steer_target *old = weir_steer_conf_target(&w->s->conf, r->to, p);
-	const char *members[WEIR_STEER_GROUP_MAX];
-	size_t n = weir_steer_conf_members(w->next, r->to, &members);
-	struct weir_steer_target t = { .proto = p, .members = (uint32_t)n };
-	bool fresh = w->change->fresh_all ||
-		     (w->change->fresh && !strcmp(w->change->fresh, r->name));
-	int ret = 0;
-
-	if (weir_steer_conf_target(w->next, r->to, p))
-		return 0;
-	snprintf(t.to, sizeof(t.to), "%s", r->to);
-	/* A group that changed is another one. */
-	if (old && !strncmp(r->to, "group:", 6)) {
-		const char *before[WEIR_STEER_GROUP_MAX];
-
-		if (weir_steer_conf_members(&w->s->conf, r->to, &before) != n)
-			old = NULL;
-		for (size_t i = 0; old && i < n; i++)
-			if (strcmp(before[i], members[i]) != 0)
-				old = NULL;
-	}
-	if (old)
-		t.first = old->first;
-	else if (find_room(w, t.members * WEIR_STEER_SPARE, &t.first))
-		return weir_fail(err, -ENOSPC, "more than %d sockets: use fewer of them",
-				 WEIR_STEER_SLOTS / WEIR_STEER_SPARE);
-	mark(w, &t);
-	if (add_target(w->next, &t))
-		return weir_fail(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; !ret && (!old || fresh) && i < n; i++)
-		ret = find_member(w, r, members[i], p, t.first + (uint32_t)i * WEIR_STEER_SPARE,
-				  old && w->change->fresh_all, err);
-	return ret;
-}
-
-static int place_targets(struct work *w, struct weir_error *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; i < w->s->conf.n_targets; i++)
-		mark(w, &w->s->conf.targets[i]);
-	for (size_t i = 0; !ret && i < w->next->n_rules; i++)
-		for (int p = 0; !ret && p < WEIR_STEER_PROTOS; p++)
-			if (w->next->rules[i].protos & 1U << p)
-				ret = place_target(w, &w->next->rules[i], (enum weir_steer_proto)p,
-						   err);
-	return ret;
-}
-
-/* Put what was found into its slots. */
-static int put_sockets(struct work *w, int sockets_fd, struct weir_error *err)
-{
-	for (size_t i = 0; i < w->n; i++) {
-		uint64_t fd = (uint64_t)w->slots[i].fd;
-
-		if (bpf_map_update_elem(sockets_fd, &w->slots[i].slot, &fd, BPF_ANY))
-			return weir_load_explain(err, -errno, "take the socket");
-	}
-	return 0;
-}
-
-/* Take the sockets out of all slots that the rules in force don't use. */
-static void sweep_sockets(const struct weir_steer *s)
-{
-	uint8_t used[WEIR_STEER_SLOTS] = { 0 };
-
-	for (size_t i = 0; i < s->conf.n_targets; i++)
-		memset(used + s->conf.targets[i].first, 1,
-		       s->conf.targets[i].members * WEIR_STEER_SPARE);
-	for (uint32_t i = 0; i < WEIR_STEER_SLOTS; i++)
-		if (!used[i])
-			bpf_map_delete_elem(s->sockets_fd, &i);
-}
-
-/* ---- Ids */
-
-static int give_ids(struct weir_steer *s, struct weir_steer_conf *next, struct weir_error *err)
-{
-	for (size_t i = 0; i < next->n_rules; i++) {
-		struct weir_steer_rule *r = &next->rules[i];
-		const struct weir_steer_rule *old = weir_steer_conf_rule(&s->conf, r->name);
-		weir_autobuf struct weir_buf text = { 0 };
-		struct weir_rule rule = { .order = (uint32_t)i,
-					  .verb = VERB,
-					  .owner = WEIR_STEER_OWNER };
-		int ret;
-
-		if (!r->expires && r->ttl)
-			r->expires = s->clock.boot + r->ttl;
-		r->id = old ? old->id : r->id;
-		weir_steer_print_rule(next, r, 0, s->clock.boot, &text);
-		snprintf(rule.name, sizeof(rule.name), "%s", r->name);
-		snprintf(rule.text, sizeof(rule.text), "%s", text.failed ? "" : text.data);
-		rule.expires = r->expires;
-		if (old && old->id) {
-			struct weir_rule there;
-
-			if (!weir_rules_get(&s->rules, old->id, &there) &&
-			    !strcmp(there.name, rule.name) && !strcmp(there.text, rule.text) &&
-			    there.order == rule.order)
-				continue;
-		}
-		ret = weir_rules_put(&s->rules, &rule, err);
-		if (ret)
-			return ret;
-		if (r->id != rule.id) {
-			/* A new rule counts from 0; the store has cleared its own counter. */
-			weir_autofree struct weir_steer_lost *zero =
-				calloc((size_t)weir_sys_cpus(), sizeof(*zero));
-
-			if (zero && s->lost_fd >= 0)
-				bpf_map_update_elem(s->lost_fd, &rule.id, zero, BPF_ANY);
-		}
-		r->id = rule.id;
-	}
-	return 0;
-}
-
-struct stale {
-	const struct weir_steer_conf *conf;
-	char (*names)[WEIR_RULE_NAME_MAX];
-	size_t n;
-};
-
-static int note_stale(void *arg, const struct weir_rule *rule)
-{
-	struct stale *x = arg;
-	void *v;
-
-	if (strcmp(rule->owner, WEIR_STEER_OWNER) != 0 || weir_steer_conf_rule(x->conf, rule->name))
-		return 0;
-	v = reallocarray(x->names, x->n + 1, sizeof(*x->names));
-	if (!v)
-		return -ENOMEM;
-	x->names = v;
-	snprintf(x->names[x->n++], sizeof(*x->names), "%s", rule->name);
-	return 0;
-}
-
-/* Ids of rules that are not in force go, also what killed commands left. */
-static void drop_ids(struct weir_steer *s)
-{
-	struct stale x = { .conf = &s->conf };
-
-	weir_rules_each(&s->rules, note_stale, &x);
-	for (size_t i = 0; i < x.n; i++)
-		weir_rules_del(&s->rules, WEIR_STEER_OWNER, x.names[i], NULL);
-	free(x.names);
-}
-
-/* ---- The switch */
-
-static int attach(struct weir_steer *s, struct weir_error *err)
-{
-	weir_autoclose int netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int ret;
-
-	if (netns < 0)
-		return weir_fail(err, -errno, "cannot open this network namespace: %m");
-	s->link_fd = bpf_link_create(s->prog_fd, netns, BPF_SK_LOOKUP, NULL);
-	if (s->link_fd < 0) {
-		ret = -errno;
-		s->link_fd = -1;
-		return weir_load_explain(err, ret, "attach to this network namespace");
-	}
-	ret = weir_pin_put_meta(&s->dir, VERB, WEIR_STEER_ABI, NULL, err);
-	return ret ? ret : weir_pin_put(&s->dir, "link", s->link_fd, err);
-}
-
-static void unpin(const struct weir_steer *s, char letter)
-{
-	static const char *const parts[] = { "prog", "text", "answer" };
-	char path[384], name[16];
-
-	for (size_t i = 0; letter && i < WEIR_ARRAY_SIZE(parts); i++) {
-		snprintf(path, sizeof(path), "%s/%s", s->dir.path,
-			 pin_name(name, parts[i], letter));
-		unlink(path);
-	}
-}
-
-static int pin_generation(const struct weir_steer *s, const struct weir_steer_generation *g,
-			  char letter, struct weir_error *err)
-{
-	char name[16];
-	int ret = weir_pin_put(&s->dir, pin_name(name, "prog", letter), g->prog_fd, err);
-
-	if (!ret)
-		ret = weir_pin_put(&s->dir, pin_name(name, "text", letter), g->text_fd, err);
-	if (!ret)
-		ret = weir_pin_put(&s->dir, pin_name(name, "answer", letter), g->answer_fd, err);
-	if (!ret && !s->letter)
-		ret = weir_pin_put(&s->dir, "sockets", g->shared.sockets_fd, err);
-	if (!ret && !s->letter)
-		ret = weir_pin_put(&s->dir, "lost", g->shared.lost_fd, err);
-	if (!ret && !s->letter)
-		ret = weir_pin_put(&s->dir, "account", g->shared.account_fd, err);
-	return ret;
-}
-
-static void move_fd(int *to, int *from)
-{
-	weir_closep(to);
-	*to = *from;
-	*from = -1;
-}
-
-/* From here on @g is in force, or nothing has changed. */
-static int put_in_force(struct weir_steer *s, struct weir_steer_generation *g,
-			struct weir_error *err)
-{
-	char letter = s->letter == 'a' ? 'b' : 'a', old = s->letter;
-	int ret = pin_generation(s, g, letter, err);
-
-	if (!ret && old && bpf_link_update(s->link_fd, g->prog_fd, NULL))
-		ret = weir_load_explain(err, -errno, "switch to the new rules");
-	if (ret) {
-		unpin(s, letter);
-		return ret;
-	}
-	move_fd(&s->prog_fd, &g->prog_fd);
-	move_fd(&s->answer_fd, &g->answer_fd);
-	move_fd(&s->sockets_fd, &g->shared.sockets_fd);
-	move_fd(&s->lost_fd, &g->shared.lost_fd);
-	move_fd(&s->account_fd, &g->shared.account_fd);
-	if (!old)
-		ret = attach(s, err);
-	if (ret) {
-		/* The lock goes with the directory. */
-		weir_pin_close(&s->dir);
-		weir_pin_unload(VERB, NULL);
-		return ret;
-	}
-	s->letter = letter;
-	unpin(s, old);
-	return 0;
-}
-
-static int build(struct work *w, struct weir_error *err)
-{
-	struct weir_steer *s = w->s;
-	const struct weir_steer_shared shared = {
-		.hits_fd = s->rules.hits_fd,
-		.sockets_fd = s->sockets_fd,
-		.lost_fd = s->lost_fd,
-		.account_fd = s->account_fd,
-	};
-	struct weir_steer_generation g = { -1, -1, -1, { -1, -1, -1, -1, false } };
-	struct weir_steer_code code = { 0 };
-	int ret = weir_steer_compile(w->next, &s->clock, &code, err);
-
-	if (!ret)
-		ret = weir_steer_generation_make(w->next, &code, &shared, &g, err);
-	/* Slots of rules in force are only ever given what was found for them. */
-	if (!ret)
-		ret = put_sockets(w, g.shared.sockets_fd, err);
-	if (!ret)
-		ret = put_in_force(s, &g, err);
-	weir_steer_generation_close(&g);
-	weir_steer_code_free(&code);
-	return ret;
-}
-
-/* The addresses of descriptors that the rules still name. */
-static int keep_addresses(const struct weir_steer_conf *old, struct weir_steer_conf *next,
-			  struct weir_error *err)
-{
-	const char *members[WEIR_STEER_GROUP_MAX];
-	int ret = 0;
-
-	next->n_was = 0;
-	for (size_t i = 0; !ret && old->n_was && i < next->n_rules; i++) {
-		size_t n = weir_steer_conf_members(next, next->rules[i].to, &members);
-
-		for (size_t k = 0; !ret && k < n; k++) {
-			const struct weir_steer_was *was = weir_steer_conf_was(old, members[k]);
-
-			if (was)
-				ret = weir_steer_conf_set_was(next, was->to, &was->addr, was->port);
-		}
-	}
-	return ret ? weir_fail(err, ret, "out of memory: free some and try again") : 0;
-}
-
-int weir_steer_commit(struct weir_steer *s, const struct weir_steer_change *change,
-		      struct weir_steer_notes *notes, struct weir_error *err)
-{
-	struct work *w = calloc(1, sizeof(*w));
-	struct weir_steer_conf *next = change->next;
-	int ret;
-
-	if (!w)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	w->s = s;
-	w->next = next;
-	w->change = change;
-	w->notes = notes;
-	free(next->targets);
-	next->targets = NULL;
-	next->n_targets = 0;
-	ret = keep_addresses(&s->conf, next, err);
-	if (!ret)
-		ret = weir_steer_conf_check(next, err);
-	if (!ret)
-		ret = place_targets(w, err);
-	if (!ret)
-		ret = weir_steer_conf_check(next, err); /* addresses are known now */
-	if (!ret)
-		ret = give_ids(s, next, err);
-	if (!ret)
-		ret = build(w, err);
-	if (!ret) {
-		weir_steer_conf_free(&s->conf);
-		s->conf = *next;
-		*next = (struct weir_steer_conf){ 0 };
-		sweep_sockets(s);
-	}
-	drop_ids(s);
-	work_free(w);
-	free(w);
-	return ret;
-}
-
-/* ---- register, off */
-
-int weir_steer_register(struct weir_steer *s, const char *name, uint32_t *ret_sockets,
-			struct weir_error *err)
-{
-	const struct weir_steer_rule *r = weir_steer_conf_rule(&s->conf, name);
-	const struct weir_steer_change change = { .fresh = name };
-	struct work *w;
-	int ret = 0;
-
-	if (!r)
-		return weir_fail(err, -ENOENT, "there is no rule '%s': see `weir steer list`",
-				 name);
-	w = calloc(1, sizeof(*w));
-	if (!w)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	w->s = s;
-	w->next = &s->conf;
-	w->change = &change;
-	for (int p = 0; !ret && p < WEIR_STEER_PROTOS; p++) {
-		const struct weir_steer_target *t =
-			weir_steer_conf_target(&s->conf, r->to, (enum weir_steer_proto)p);
-		const char *members[WEIR_STEER_GROUP_MAX];
-		size_t n = weir_steer_conf_members(&s->conf, r->to, &members);
-
-		for (size_t i = 0; !ret && t && r->protos & 1U << p && i < n; i++)
-			ret = find_member(w, r, members[i], (enum weir_steer_proto)p,
-					  t->first + (uint32_t)i * WEIR_STEER_SPARE, true, err);
-	}
-	if (!ret)
-		ret = put_sockets(w, s->sockets_fd, err);
-	*ret_sockets = (uint32_t)w->n;
-	work_free(w);
-	free(w);
-	return ret;
-}
-
-int weir_steer_off(struct weir_steer *s, struct weir_error *err)
-{
-	int ret;
-
-	weir_steer_conf_free(&s->conf);
-	drop_ids(s);
-	/* The lock goes with the directory. */
-	weir_pin_close(&s->dir);
-	ret = weir_pin_unload(VERB, err);
-	return ret < 0 ? ret : 0;
 }
 
 int weir_steer_ask(const struct weir_steer *s, const struct weir_steer_question *q,

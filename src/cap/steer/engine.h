@@ -42,7 +42,7 @@ struct weir_steer_notes {
  * Put @next in force, whole or not at all; it is taken over.
  * @missing_ok: a rule may wait for its socket, which is told in @notes.
  * @fresh_all: all sockets are looked for anew, not only those of rules that are new;
- * @fresh: those of this rule.
+ * @fresh: those of this rule. A member of a group may be missing while another is there.
  */
 struct weir_steer_change {
 	struct weir_steer_conf *next;
@@ -53,7 +53,7 @@ int weir_steer_commit(struct weir_steer *s, const struct weir_steer_change *chan
 		      struct weir_steer_notes *notes, struct weir_error *err);
 /* Find the sockets of rule @name anew, and give them its connections from now on. */
 int weir_steer_register(struct weir_steer *s, const char *name, uint32_t *ret_sockets,
-			struct weir_error *err);
+			struct weir_steer_notes *notes, struct weir_error *err);
 /* Remove everything. */
 int weir_steer_off(struct weir_steer *s, struct weir_error *err);
 

@@ -22,6 +22,9 @@ static const char *const unit_dirs[] = {
 int weir_steer_do_apply(struct weir_steer_cmd *c, struct weir_error *err)
 {
 	weir_auto_steer_conf next = { 0 };
+	const struct weir_steer_change change = { .next = &next,
+						  .missing_ok = true,
+						  .fresh_all = true };
 	struct weir_steer s;
 	size_t n;
 	int ret = weir_steer_read(c->words.v[0], &next, err);
@@ -32,13 +35,13 @@ int weir_steer_do_apply(struct weir_steer_cmd *c, struct weir_error *err)
 	ret = weir_steer_open(&s, true, err);
 	if (ret)
 		return ret;
-	ret = weir_steer_cmd_commit(c, &s, &next, true, err);
-	for (size_t i = 0; !ret && i < s.conf.n_rules; i++)
-		weir_steer_cmd_tell_routes(&s.conf.rules[i]);
-	if (!ret)
+	ret = weir_steer_cmd_commit(&s, &change, err);
+	if (!ret) {
+		weir_steer_cmd_tell_routes(s.conf.rules, s.conf.n_rules);
 		weir_steer_cmd_tell("applied %s: %zu rule%s",
 				    strcmp(c->words.v[0], "-") ? c->words.v[0] : "standard input",
 				    n, n == 1 ? "" : "s");
+	}
 	if (!s.letter && s.dir.fd >= 0)
 		weir_steer_off(&s, NULL);
 	weir_steer_close(&s);

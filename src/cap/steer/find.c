@@ -241,8 +241,9 @@ static int read_address(int fd, struct weir_steer_found *ret)
 static int check(const char *to, enum weir_steer_proto proto, struct weir_steer_found *ret,
 		 struct weir_error *err)
 {
+	struct sockaddr_storage peer;
 	uint64_t netns, ours = 0;
-	socklen_t len = sizeof(netns);
+	socklen_t len = sizeof(netns), peer_len = sizeof(peer);
 	int code = read_address(ret->fd, ret);
 
 	if (code == -EPROTOTYPE || option(ret->fd, SOL_SOCKET, SO_PROTOCOL) != numbers[proto])
@@ -254,6 +255,11 @@ static int check(const char *to, enum weir_steer_proto proto, struct weir_steer_
 		return weir_fail(err, code, "%s is not a socket: give the descriptor of one", to);
 	if (proto == WEIR_STEER_TCP && option(ret->fd, SOL_SOCKET, SO_ACCEPTCONN) != 1)
 		return weir_fail(err, -EINVAL, "%s does not listen: give a listening socket", to);
+	if (proto == WEIR_STEER_UDP && !getpeername(ret->fd, (struct sockaddr *)&peer, &peer_len))
+		return weir_fail(err, -EINVAL,
+				 "%s is connected, and takes packets of its peer alone: give one "
+				 "that is not",
+				 to);
 	if (!ret->port)
 		return weir_fail(err, -EINVAL, "%s is not bound to a port: give one that is", to);
 	if (!getsockopt(ret->fd, SOL_SOCKET, SO_NETNS_COOKIE, &netns, &len) &&
@@ -314,14 +320,40 @@ static int take(struct weir_steer_finder *f, const struct weir_socket *s)
 	return ret;
 }
 
-static int nothing_listens(const struct weir_steer_finder *f, const char *to,
+static bool is_at(const struct weir_socket *at, const struct weir_steer_socket *s)
+{
+	return weir_steer_is_open(at) && at->local_port == s->port &&
+	       !memcmp(&at->local, &s->addr, sizeof(s->addr));
+}
+
+/* Is it there for the other protocol? Most rules without one mean that. */
+static bool is_of_other(struct weir_steer_finder *f, const struct weir_steer_socket *s,
+			enum weir_steer_proto other)
+{
+	bool any = false;
+
+	if (weir_steer_finder_list(f, other, NULL))
+		return false;
+	for (size_t i = 0; !any && i < f->n[other]; i++)
+		any = is_at(&f->sockets[other][i], s);
+	return any;
+}
+
+static int nothing_listens(struct weir_steer_finder *f, const char *to,
 			   const struct weir_steer_socket *s, enum weir_steer_proto proto,
 			   struct weir_error *err)
 {
+	const enum weir_steer_proto other = proto == WEIR_STEER_TCP ? WEIR_STEER_UDP :
+								      WEIR_STEER_TCP;
 	static const struct weir_addr any6 = { .b = { 0 } };
 	static const struct weir_addr any4 = { .b = { [10] = 0xff, 0xff } };
 	char addr[WEIR_ADDR_STRLEN];
 
+	if (is_of_other(f, s, other))
+		return weir_fail(err, -ENOENT,
+				 "no %s socket listens on %s, only a %s one: give --protocol %s",
+				 weir_steer_protos[proto], to + 7, weir_steer_protos[other],
+				 weir_steer_protos[other]);
 	for (size_t i = 0; i < f->n[proto]; i++) {
 		const struct weir_socket *near = &f->sockets[proto][i];
 		bool any = !memcmp(&near->local, &any6, sizeof(any6)) ||
@@ -355,8 +387,7 @@ static int find_listen(struct weir_steer_finder *f, const char *to,
 	for (size_t i = 0; !code && i < f->n[proto] && n < WEIR_STEER_SPARE; i++) {
 		const struct weir_socket *at = &f->sockets[proto][i];
 
-		if (!weir_steer_is_open(at) || at->local_port != s->port ||
-		    memcmp(&at->local, &s->addr, sizeof(s->addr)) != 0)
+		if (!is_at(at, s))
 			continue;
 		seen = true;
 		ret[n].fd = take(f, at);

@@ -115,12 +115,12 @@ static int fill(const struct steer_bpf *skel, const struct weir_steer_code *code
 		const void *v;
 		size_t size;
 	} arrays[] = {
-		{ skel->maps.ports, code->ports,
-		  bpf_map__max_entries(skel->maps.ports) * sizeof(*code->ports) },
-		{ skel->maps.roots, code->roots, code->n_roots * sizeof(*code->roots) },
-		{ skel->maps.nodes, code->nodes, code->n_nodes * sizeof(*code->nodes) },
-		{ skel->maps.lones, code->lones, code->n_lones * sizeof(*code->lones) },
-		{ skel->maps.candidates, code->candidates,
+		{ skel->maps.weir_ports, code->ports,
+		  bpf_map__max_entries(skel->maps.weir_ports) * sizeof(*code->ports) },
+		{ skel->maps.weir_roots, code->roots, code->n_roots * sizeof(*code->roots) },
+		{ skel->maps.weir_nodes, code->nodes, code->n_nodes * sizeof(*code->nodes) },
+		{ skel->maps.weir_lones, code->lones, code->n_lones * sizeof(*code->lones) },
+		{ skel->maps.weir_candidates, code->candidates,
 		  code->n_candidates * sizeof(*code->candidates) },
 	};
 	int ret = 0;
@@ -138,18 +138,18 @@ static int prepare(struct steer_bpf *skel, const struct weir_steer_code *code,
 		int fd;
 	} reused[] = {
 		{ skel->maps.weir_hits, shared->hits_fd },
-		{ skel->maps.sockets, shared->sockets_fd },
-		{ skel->maps.lost, shared->lost_fd },
-		{ skel->maps.account, shared->account_fd },
+		{ skel->maps.weir_sockets, shared->sockets_fd },
+		{ skel->maps.weir_lost, shared->lost_fd },
+		{ skel->maps.weir_account, shared->account_fd },
 	};
 	const struct {
 		struct bpf_map *map;
 		size_t n;
 	} sized[] = {
-		{ skel->maps.roots, code->n_roots },
-		{ skel->maps.nodes, code->n_nodes },
-		{ skel->maps.lones, code->n_lones },
-		{ skel->maps.candidates, code->n_candidates },
+		{ skel->maps.weir_roots, code->n_roots },
+		{ skel->maps.weir_nodes, code->n_nodes },
+		{ skel->maps.weir_lones, code->n_lones },
+		{ skel->maps.weir_candidates, code->n_candidates },
 	};
 	int ret = 0;
 
@@ -174,11 +174,11 @@ static int keep_all(const struct steer_bpf *skel, struct weir_steer_generation *
 		int *to, fd;
 	} kept[] = {
 		{ &g->prog_fd, bpf_program__fd(skel->progs.weir_steer) },
-		{ &g->answer_fd, bpf_map__fd(skel->maps.answer) },
+		{ &g->answer_fd, bpf_map__fd(skel->maps.weir_answer) },
 		{ &g->shared.hits_fd, bpf_map__fd(skel->maps.weir_hits) },
-		{ &g->shared.sockets_fd, bpf_map__fd(skel->maps.sockets) },
-		{ &g->shared.lost_fd, bpf_map__fd(skel->maps.lost) },
-		{ &g->shared.account_fd, bpf_map__fd(skel->maps.account) },
+		{ &g->shared.sockets_fd, bpf_map__fd(skel->maps.weir_sockets) },
+		{ &g->shared.lost_fd, bpf_map__fd(skel->maps.weir_lost) },
+		{ &g->shared.account_fd, bpf_map__fd(skel->maps.weir_account) },
 	};
 	int ret = 0;
 

@@ -10,16 +10,8 @@
 #include "base/units.h"
 #include "cap/steer/steer_cmd.h"
 
-/* What one rule counted, and how many of its sockets are there. */
-struct view {
-	struct weir_rule_hits hits;
-	struct weir_steer_lost lost;
-	uint32_t members, present;
-	uint64_t last, expires; /* ns since the epoch; 0 = never */
-};
-
 static void count_sockets(const struct weir_steer *s, const struct weir_steer_rule *r,
-			  struct view *v)
+			  struct weir_steer_view *v)
 {
 	for (int p = 0; p < WEIR_STEER_PROTOS; p++) {
 		const struct weir_steer_target *t =
@@ -38,9 +30,10 @@ static void count_sockets(const struct weir_steer *s, const struct weir_steer_ru
 	}
 }
 
-static struct view view_of(const struct weir_steer *s, const struct weir_steer_rule *r)
+struct weir_steer_view weir_steer_view_of(const struct weir_steer *s,
+					  const struct weir_steer_rule *r)
 {
-	struct view v = { 0 };
+	struct weir_steer_view v = { 0 };
 	uint64_t real = weir_clock_real();
 
 	weir_rules_hits(&s->rules, r->id, &v.hits);
@@ -69,7 +62,7 @@ static void text_rule(const struct weir_steer *s, const struct weir_steer_rule *
 		      struct weir_table *t)
 {
 	weir_autobuf struct weir_buf match = { 0 }, to = { 0 }, ttl = { 0 };
-	struct view v = view_of(s, r);
+	struct weir_steer_view v = weir_steer_view_of(s, r);
 
 	weir_steer_print_match(r, &match);
 	weir_buf_adds(&to, r->to);
@@ -119,7 +112,7 @@ static void json_rule(const struct weir_steer *s, const struct weir_steer_rule *
 		      struct weir_json *j)
 {
 	weir_autobuf struct weir_buf match = { 0 };
-	struct view v = view_of(s, r);
+	struct weir_steer_view v = weir_steer_view_of(s, r);
 
 	weir_steer_print_match(r, &match);
 	weir_json_object(j, NULL);
@@ -196,7 +189,9 @@ int weir_steer_do_list(struct weir_steer_cmd *c, struct weir_error *err)
 
 	if (ret && ret != -ENOENT)
 		return ret;
-	if (c->json)
+	if (c->prometheus)
+		weir_steer_prometheus(ret ? NULL : &s, &out);
+	else if (c->json)
 		render_json(&s, !ret, &out);
 	else if (ret)
 		weir_buf_adds(&out, "Nothing is steered in this network namespace.\n");

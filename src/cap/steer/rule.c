@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "cap/steer/conf.h"
 #include "match/match.h"
-#include "policy/policy_impl.h"
+#include "policy/words.h"
 
 const char *const weir_steer_protos[] = { "tcp", "udp", NULL };
 const char *const weir_steer_on_misses[] = { "drop", "pass", NULL };

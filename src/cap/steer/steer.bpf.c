@@ -22,7 +22,7 @@ struct {
 	__uint(max_entries, WEIR_STEER_PROTOS *WEIR_STEER_PORTS / WEIR_STEER_PORTS_A_ROW);
 	__type(key, __u32);
 	__type(value, struct weir_steer_ports);
-} ports SEC(".maps");
+} weir_ports SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -30,7 +30,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_root);
-} roots SEC(".maps");
+} weir_roots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -38,7 +38,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_node);
-} nodes SEC(".maps");
+} weir_nodes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -46,7 +46,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_lone);
-} lones SEC(".maps");
+} weir_lones SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -54,14 +54,14 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_candidate);
-} candidates SEC(".maps");
+} weir_candidates SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_answer);
-} answer SEC(".maps");
+} weir_answer SEC(".maps");
 
 /* ---- Shared by all generations */
 
@@ -71,21 +71,23 @@ struct {
 	__uint(max_entries, WEIR_STEER_SLOTS);
 	__type(key, __u32);
 	__type(value, __u64);
-} sockets SEC(".maps");
+} weir_sockets SEC(".maps");
 
+/* Of the rules that lost something, which are few. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WEIR_RULES_MAX + 1);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, WEIR_RULES_MAX);
 	__type(key, __u32);
 	__type(value, struct weir_steer_lost);
-} lost SEC(".maps");
+} weir_lost SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_steer_account);
-} account SEC(".maps");
+} weir_account SEC(".maps");
 
 /* Of the rule store. */
 struct {
@@ -148,7 +150,7 @@ static __always_inline __u32 end_of(struct bpf_sk_lookup *ctx, __u32 at)
 		return key;
 	if (!(at & WEIR_STEER_LONE))
 		return 0;
-	l = bpf_map_lookup_elem(&lones, &key);
+	l = bpf_map_lookup_elem(&weir_lones, &key);
 	if (!l)
 		return 0;
 	return is_local(ctx, l) ? l->first : l->otherwise;
@@ -157,7 +159,7 @@ static __always_inline __u32 end_of(struct bpf_sk_lookup *ctx, __u32 at)
 static __always_inline __u32 walk4(__u32 at, __u32 addr)
 {
 	for (int i = 0; i < 8 && at && at < WEIR_STEER_LONE; i++, addr <<= 4) {
-		struct weir_steer_node *n = bpf_map_lookup_elem(&nodes, &at);
+		struct weir_steer_node *n = bpf_map_lookup_elem(&weir_nodes, &at);
 
 		if (!n)
 			return 0;
@@ -183,7 +185,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	__u32 port = ctx->local_port;
 	__u32 row = proto * (WEIR_STEER_PORTS / WEIR_STEER_PORTS_A_ROW) +
 		    (port & 0xffff) / WEIR_STEER_PORTS_A_ROW;
-	struct weir_steer_ports *p = bpf_map_lookup_elem(&ports, &row);
+	struct weir_steer_ports *p = bpf_map_lookup_elem(&weir_ports, &row);
 	struct weir_steer_root *root;
 	__u32 at, class_id;
 
@@ -192,7 +194,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	class_id = p->class_id[port & (WEIR_STEER_PORTS_A_ROW - 1)];
 	if (!class_id)
 		return NULL;
-	root = bpf_map_lookup_elem(&roots, &class_id);
+	root = bpf_map_lookup_elem(&weir_roots, &class_id);
 	if (!root)
 		return NULL;
 	if (ctx->family == AF_INET)
@@ -200,7 +202,7 @@ static __always_inline struct weir_steer_candidate *find_first(struct bpf_sk_loo
 	else
 		at = walk6(root->at[1], ctx);
 	at = end_of(ctx, at);
-	return at ? bpf_map_lookup_elem(&candidates, &at) : NULL;
+	return at ? bpf_map_lookup_elem(&weir_candidates, &at) : NULL;
 }
 
 /* The candidate that decides. */
@@ -214,21 +216,32 @@ static __always_inline struct weir_steer_candidate *find(struct bpf_sk_lookup *c
 		if ((!c->remote_len || is_remote(ctx, c)) &&
 		    (!c->expires || c->expires > bpf_jiffies64()))
 			return c;
-		c = next ? bpf_map_lookup_elem(&candidates, &next) : NULL;
+		c = next ? bpf_map_lookup_elem(&weir_candidates, &next) : NULL;
 	}
 	return NULL;
+}
+
+static __always_inline __u32 fold6(__u32 a, __u32 b, __u32 c, __u32 d)
+{
+	return a ^ b * 5 ^ c * 9 ^ d;
 }
 
 /* Packets of one UDP flow have to come to the same member of a group. */
 static __always_inline __u32 hash(struct bpf_sk_lookup *ctx)
 {
-	__u32 h = ctx->remote_port * 0x9e3779b1U ^ ctx->local_port;
+	__u32 h = ctx->remote_port * 0x9e3779b1U ^ ctx->local_port, local, remote;
 
-	if (ctx->family == AF_INET)
-		h ^= ctx->remote_ip4;
-	else
-		h ^= ctx->remote_ip6[0] ^ ctx->remote_ip6[1] * 5 ^ ctx->remote_ip6[2] * 9 ^
-		     ctx->remote_ip6[3];
+	if (ctx->family == AF_INET) {
+		local = ctx->local_ip4;
+		remote = ctx->remote_ip4;
+	} else {
+		local = fold6(ctx->local_ip6[0], ctx->local_ip6[1], ctx->local_ip6[2],
+			      ctx->local_ip6[3]);
+		remote = fold6(ctx->remote_ip6[0], ctx->remote_ip6[1], ctx->remote_ip6[2],
+			       ctx->remote_ip6[3]);
+	}
+	/* Unlike: or two addresses the other way round would be the same. */
+	h ^= remote ^ local * 0xc2b2ae3dU;
 	h = (h ^ h >> 16) * 0x85ebca6bU;
 	h = (h ^ h >> 13) * 0xc2b2ae35U;
 	return h ^ h >> 16;
@@ -260,7 +273,7 @@ static __always_inline void choose(struct bpf_sk_lookup *ctx, struct weir_steer_
 
 		if (i >= slots)
 			break;
-		sk = bpf_map_lookup_elem(&sockets, &slot);
+		sk = bpf_map_lookup_elem(&weir_sockets, &slot);
 		if (!sk)
 			continue;
 		ret->slot = slot;
@@ -273,6 +286,7 @@ static __always_inline void choose(struct bpf_sk_lookup *ctx, struct weir_steer_
 
 static __always_inline void count_rule(__u32 rule, __u32 outcome)
 {
+	const struct weir_steer_lost none = { 0 };
 	struct weir_rule_hits *h;
 	struct weir_steer_lost *l;
 
@@ -284,7 +298,11 @@ static __always_inline void count_rule(__u32 rule, __u32 outcome)
 		}
 		return;
 	}
-	l = bpf_map_lookup_elem(&lost, &rule);
+	l = bpf_map_lookup_elem(&weir_lost, &rule);
+	if (!l) {
+		bpf_map_update_elem(&weir_lost, &rule, &none, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&weir_lost, &rule);
+	}
 	if (l && outcome == WEIR_STEER_MISSED)
 		COUNT(l->misses);
 	else if (l)
@@ -294,7 +312,7 @@ static __always_inline void count_rule(__u32 rule, __u32 outcome)
 static __always_inline void count(__u32 outcome, bool pass)
 {
 	__u32 zero = 0;
-	struct weir_steer_account *a = bpf_map_lookup_elem(&account, &zero);
+	struct weir_steer_account *a = bpf_map_lookup_elem(&weir_account, &zero);
 
 	if (!a)
 		return;
@@ -312,7 +330,7 @@ static __always_inline void count(__u32 outcome, bool pass)
 static __always_inline void tell(__u32 rule, const struct choice *choice)
 {
 	__u32 zero = 0;
-	struct weir_steer_answer *a = bpf_map_lookup_elem(&answer, &zero);
+	struct weir_steer_answer *a = bpf_map_lookup_elem(&weir_answer, &zero);
 
 	if (!a)
 		return;

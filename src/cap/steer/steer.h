@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define WEIR_STEER_ABI 1
+#define WEIR_STEER_ABI 2
 
 #define WEIR_STEER_PORTS 65536
 #define WEIR_STEER_PORTS_A_ROW 4
@@ -30,7 +30,7 @@
 
 enum weir_steer_proto { WEIR_STEER_TCP, WEIR_STEER_UDP, WEIR_STEER_PROTOS };
 
-/* map `ports`: key = protocol * 16384 + port / 4 */
+/* map `weir_ports`: key = protocol * 16384 + port / 4 */
 struct weir_steer_ports {
 	__u16 class_id[WEIR_STEER_PORTS_A_ROW]; /* by port % 4; 0 = no rule */
 };
@@ -42,21 +42,21 @@ struct weir_steer_ports {
  * from 1 on; the word 0 is a trie without a prefix.
  */
 #define WEIR_STEER_STEPS_MAX 32
-#define WEIR_STEER_LONE (1U << 30) /* index in `lones` */
-#define WEIR_STEER_END (1U << 31)  /* index in `candidates` */
+#define WEIR_STEER_LONE (1U << 30) /* index in `weir_lones` */
+#define WEIR_STEER_END (1U << 31)  /* index in `weir_candidates` */
 #define WEIR_STEER_INDEX (WEIR_STEER_LONE - 1)
 
-/* map `roots`: key = class */
+/* map `weir_roots`: key = class */
 struct weir_steer_root {
 	__u32 at[2]; /* IPv4, IPv6 */
 };
 
-/* map `nodes` */
+/* map `weir_nodes` */
 struct weir_steer_node {
 	__u32 child[16];
 };
 
-/* map `lones` */
+/* map `weir_lones` */
 struct weir_steer_lone {
 	__u8 addr[16]; /* as the family has it: 4 or 16 bytes */
 	__u32 len;
@@ -69,12 +69,12 @@ _Static_assert(sizeof(struct weir_steer_lone) == 32, "ABI: struct weir_steer_lon
 
 #define WEIR_STEER_ON_MISS_PASS (1U << 0)
 
-/* map `candidates`; index 0 is not used */
+/* map `weir_candidates`; index 0 is not used */
 struct weir_steer_candidate {
 	__u64 expires; /* jiffies64; 0 = never */
 	__u32 rule;    /* id */
 	__u32 next;    /* index; 0 = the last */
-	__u32 first;   /* slot in `sockets` */
+	__u32 first;   /* slot in `weir_sockets` */
 	__u16 members; /* each has WEIR_STEER_SPARE slots */
 	__u8 flags;
 	__u8 remote_len; /* 0 = any */
@@ -83,13 +83,14 @@ struct weir_steer_candidate {
 
 _Static_assert(sizeof(struct weir_steer_candidate) == 40, "ABI: struct weir_steer_candidate");
 
-/* map `lost`: per CPU, key = id of a rule. Hits are in the rule store. */
+/* map `weir_lost`: per CPU, key = id of a rule, where it lost anything. Hits are in the rule
+ * store. */
 struct weir_steer_lost {
 	__u64 misses; /* the rule decided, and its sockets were gone */
 	__u64 errors; /* the kernel refused the socket */
 };
 
-/* map `account`: per CPU, one element.
+/* map `weir_account`: per CPU, one element.
  * seen = passed + steered + dropped_miss + dropped_error */
 struct weir_steer_account {
 	__u64 seen, passed, steered, dropped_miss, dropped_error;
@@ -102,7 +103,7 @@ enum weir_steer_outcome {
 	WEIR_STEER_REFUSED,
 };
 
-/* map `answer`: what the last test run came to */
+/* map `weir_answer`: what the last test run came to */
 struct weir_steer_answer {
 	__u32 outcome; /* enum weir_steer_outcome */
 	__u32 rule;    /* id; 0 = none */

@@ -65,23 +65,34 @@ static const struct weir_socket *connected(const struct weir_steer_finder *f,
 	return NULL;
 }
 
-/* The socket that gets it where nobody chooses: bound to the address, else to any. */
+/* How near a socket is to the address where nobody chooses: 0 = it does not get it. */
+static int nearness(const struct weir_socket *s, const struct weir_steer_question *q)
+{
+	static const struct weir_addr any4 = { .b = { [10] = 0xff, 0xff } }, any6 = { { 0 } };
+	bool v4 = weir_addr_is_v4(&q->local);
+
+	if (!weir_steer_is_open(s) || s->local_port != q->local_port)
+		return 0;
+	if (!memcmp(&s->local, &q->local, sizeof(s->local)))
+		return 3;
+	if (!memcmp(&s->local, v4 ? &any4 : &any6, sizeof(any4)))
+		return 2;
+	return v4 && !s->v6only && !memcmp(&s->local, &any6, sizeof(any6));
+}
+
 static const struct weir_socket *usual(const struct weir_steer_finder *f,
 				       const struct weir_steer_question *q)
 {
-	static const struct weir_addr any4 = { .b = { [10] = 0xff, 0xff } }, any6 = { { 0 } };
 	const struct weir_socket *best = NULL;
+	int near = 0;
 
 	for (size_t i = 0; i < f->n[q->proto]; i++) {
 		const struct weir_socket *s = &f->sockets[q->proto][i];
 
-		if (!weir_steer_is_open(s) || s->local_port != q->local_port)
+		if (nearness(s, q) <= near)
 			continue;
-		if (!memcmp(&s->local, &q->local, sizeof(s->local)))
-			return s;
-		if (!memcmp(&s->local, weir_addr_is_v4(&q->local) ? &any4 : &any6, sizeof(any4)) ||
-		    (!best && !memcmp(&s->local, &any6, sizeof(any6))))
-			best = s;
+		near = nearness(s, q);
+		best = s;
 	}
 	return best;
 }

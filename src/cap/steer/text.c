@@ -10,7 +10,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/steer/conf.h"
-#include "policy/policy_impl.h"
+#include "policy/words.h"
 
 #define CHUNK 65536U
 
@@ -172,11 +172,8 @@ int weir_steer_parse(const char *text, size_t len, const char *source, unsigned 
 	if (r)
 		weir_fail_prefix(err, r, "%s:%u", source, x.words.line);
 	weir_policy_words_free(&x.words);
-	if (!r) {
-		r = weir_steer_conf_check(&conf, err);
-		if (r)
-			weir_fail_prefix(err, r, "%s", source);
-	}
+	if (!r)
+		r = weir_steer_conf_check(&conf, source, err);
 	if (r)
 		return r;
 	*ret = conf;
@@ -262,6 +259,21 @@ static void print_to(const struct weir_steer_conf *c, const char *to, unsigned i
 		      was->port);
 }
 
+/* What is left, but never forever; in the largest unit that says it. */
+static void print_left(uint64_t ns, struct weir_buf *out)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = { { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } };
+	uint64_t ms = ns / 1000000 ? ns / 1000000 : 1;
+	size_t i = 0;
+
+	while (ms % units[i].ms)
+		i++;
+	weir_buf_addf(out, " --ttl %llu%s", (unsigned long long)(ms / units[i].ms), units[i].name);
+}
+
 void weir_steer_print_rule(const struct weir_steer_conf *c, const struct weir_steer_rule *r,
 			   unsigned int flags, uint64_t now, struct weir_buf *out)
 {
@@ -276,10 +288,7 @@ void weir_steer_print_rule(const struct weir_steer_conf *c, const struct weir_st
 		if (r->id)
 			weir_buf_addf(out, " --id %u", r->id);
 	} else if (r->expires) {
-		/* What is left, but never forever. */
-		uint64_t left = r->expires > now ? (r->expires - now) / 1000000 : 0;
-
-		weir_buf_addf(out, " --ttl %llums", (unsigned long long)(left ? left : 1));
+		print_left(r->expires > now ? r->expires - now : 0, out);
 	}
 	if (!r->expires && r->ttl)
 		weir_buf_addf(out, " --ttl %lluns", (unsigned long long)r->ttl);

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -20,7 +21,11 @@ struct who {
 	bool json;
 	struct weir_table table;
 	struct weir_json j;
+	struct weir_steer_claim *claims; /* sorted */
+	size_t n_claims, n_shown;
 };
+
+/* ---- Sockets */
 
 static const char *state_of(const struct weir_socket *s)
 {
@@ -50,6 +55,7 @@ static void add_socket(struct who *w, enum weir_steer_proto p, const struct weir
 	char local[WEIR_ADDR_STRLEN], remote[WEIR_ADDR_STRLEN], comm[17];
 	uint32_t pid = weir_steer_holder_of(&w->finder, s->inode, comm);
 
+	w->n_shown++;
 	weir_addr_str(&s->local, local);
 	weir_addr_str(&s->remote, remote);
 	if (w->json) {
@@ -87,13 +93,138 @@ static void add_socket(struct who *w, enum weir_steer_proto p, const struct weir
 	weir_table_add(&w->table, rule ? rule->name : NULL);
 }
 
-static bool names_port(const struct weir_steer_rule *r, uint16_t port)
+/* ---- Which rules take connections to the port */
+
+static const struct weir_prefix everything[] = {
+	{ .addr.b = { [10] = 0xff, 0xff }, .len = 96, .is_v4 = true },
+	{ .is_v4 = false },
+};
+
+/* What a rule that always decides claims: behind it nothing of the same prefix comes. */
+struct weir_steer_claim {
+	struct weir_prefix dst;
+	uint32_t proto, width, rule;
+};
+
+static size_t prefixes_of(const struct weir_steer_rule *r, const struct weir_prefix **ret)
+{
+	*ret = r->n_dst ? r->dst : everything;
+	return r->n_dst ? r->n_dst : WEIR_ARRAY_SIZE(everything);
+}
+
+/* How many ports the range of @r has in which @port is; 0: it does not name it. */
+static uint32_t width_at(const struct weir_steer_rule *r, uint16_t port)
 {
 	for (size_t i = 0; i < r->n_ports; i++)
 		if (port >= r->ports[i].lo && port <= r->ports[i].hi)
-			return true;
-	return !r->n_ports;
+			return r->ports[i].hi - r->ports[i].lo + 1;
+	return r->n_ports ? 0 : UINT16_MAX + 1;
 }
+
+static int compare_places(const struct weir_steer_claim *x, const struct weir_steer_claim *y)
+{
+	int d = (x->proto > y->proto) - (x->proto < y->proto);
+
+	if (!d)
+		d = (int)x->dst.is_v4 - (int)y->dst.is_v4;
+	if (!d)
+		d = (int)x->dst.len - (int)y->dst.len;
+	return d ? d : memcmp(x->dst.addr.b, y->dst.addr.b, sizeof(x->dst.addr.b));
+}
+
+static int compare_claims(const void *a, const void *b)
+{
+	const struct weir_steer_claim *x = a, *y = b;
+	int d = compare_places(x, y);
+
+	if (!d)
+		d = (x->width > y->width) - (x->width < y->width);
+	return d ? d : (x->rule > y->rule) - (x->rule < y->rule);
+}
+
+static int add_claims(struct who *w, size_t rule)
+{
+	const struct weir_steer_rule *r = &w->s.conf.rules[rule];
+	const struct weir_prefix *dst;
+	size_t n = prefixes_of(r, &dst);
+	uint32_t width = width_at(r, w->port);
+	void *v;
+
+	if (!width || r->n_src || r->expires)
+		return 0;
+	v = reallocarray(w->claims, w->n_claims + n * WEIR_STEER_PROTOS, sizeof(*w->claims));
+	if (!v)
+		return -ENOMEM;
+	w->claims = v;
+	for (uint32_t p = 0; p < WEIR_STEER_PROTOS; p++)
+		for (size_t i = 0; r->protos & 1U << p && i < n; i++)
+			w->claims[w->n_claims++] = (struct weir_steer_claim){
+				.dst = dst[i], .proto = p, .width = width, .rule = (uint32_t)rule
+			};
+	return 0;
+}
+
+static int read_claims(struct who *w, struct weir_error *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; !ret && w->any && i < w->s.conf.n_rules; i++)
+		ret = add_claims(w, i);
+	if (ret)
+		return weir_fail(err, ret, "out of memory: free some and try again");
+	if (w->n_claims)
+		qsort(w->claims, w->n_claims, sizeof(*w->claims), compare_claims);
+	return 0;
+}
+
+/* The first claim of the place of @key, or NULL. */
+static const struct weir_steer_claim *first_claim(const struct who *w,
+						  const struct weir_steer_claim *key)
+{
+	size_t lo = 0, hi = w->n_claims;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (compare_places(&w->claims[mid], key) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < w->n_claims && !compare_places(&w->claims[lo], key) ? &w->claims[lo] : NULL;
+}
+
+/* May @r decide for connections of @proto to the port, or do others always come first? */
+static bool takes(const struct who *w, const struct weir_steer_rule *r, uint32_t proto)
+{
+	struct weir_steer_claim key = { .proto = proto,
+					.width = width_at(r, w->port),
+					.rule = (uint32_t)(r - w->s.conf.rules) };
+	const struct weir_prefix *dst;
+	size_t n = prefixes_of(r, &dst);
+	bool any = false;
+
+	for (size_t i = 0; key.width && r->protos & 1U << proto && !any && i < n; i++) {
+		const struct weir_steer_claim *c;
+
+		key.dst = dst[i];
+		c = first_claim(w, &key);
+		any = !c || c->width > key.width ||
+		      (c->width == key.width && (r->n_src || c->rule >= key.rule));
+	}
+	return any;
+}
+
+static bool takes_any(const struct who *w, const struct weir_steer_rule *r)
+{
+	bool any = false;
+
+	for (uint32_t p = 0; p < WEIR_STEER_PROTOS; p++)
+		any |= takes(w, r, p);
+	return any;
+}
+
+/* ---- What is shown */
 
 static void add_rule(struct who *w, const struct weir_steer_rule *r)
 {
@@ -101,7 +232,7 @@ static void add_rule(struct who *w, const struct weir_steer_rule *r)
 		const struct weir_steer_target *t =
 			weir_steer_conf_target(&w->s.conf, r->to, (enum weir_steer_proto)p);
 
-		if (!t || !(r->protos & 1U << p))
+		if (!t || !takes(w, r, (uint32_t)p))
 			continue;
 		for (uint32_t i = 0; i < t->members * WEIR_STEER_SPARE; i++) {
 			uint64_t cookie = weir_steer_cookie(&w->s, t->first + i);
@@ -120,8 +251,7 @@ static void add_rule(struct who *w, const struct weir_steer_rule *r)
 static void add_rules(struct who *w)
 {
 	for (size_t i = 0; w->any && i < w->s.conf.n_rules; i++)
-		if (names_port(&w->s.conf.rules[i], w->port))
-			add_rule(w, &w->s.conf.rules[i]);
+		add_rule(w, &w->s.conf.rules[i]);
 }
 
 static void add_sockets(struct who *w)
@@ -140,7 +270,7 @@ static void text_rules(const struct who *w, struct weir_buf *out)
 	for (size_t i = 0; w->any && i < w->s.conf.n_rules; i++) {
 		const struct weir_steer_rule *r = &w->s.conf.rules[i];
 
-		if (!names_port(r, w->port))
+		if (!takes_any(w, r))
 			continue;
 		weir_buf_addf(out, "%s%s: ", any ? "" : "\n", r->name);
 		weir_steer_print_rule(&w->s.conf, r, 0, w->s.clock.boot, out);
@@ -169,14 +299,20 @@ static void render(struct who *w, struct weir_buf *out)
 		weir_json_end_array(&w->j);
 		weir_json_array(&w->j, "rules");
 		for (size_t i = 0; w->any && i < w->s.conf.n_rules; i++)
-			if (names_port(&w->s.conf.rules[i], w->port))
+			if (takes_any(w, &w->s.conf.rules[i]))
 				weir_json_str(&w->j, NULL, w->s.conf.rules[i].name);
 		weir_json_end_array(&w->j);
 		weir_json_end_object(&w->j);
 		weir_buf_addc(out, '\n');
 		return;
 	}
-	weir_table_render(&w->table, 0, out);
+	if (w->n_shown)
+		weir_table_render(&w->table, 0, out);
+	else
+		weir_buf_addf(
+			out,
+			"No socket is on port %u, and no rule leads from it to one that is there.\n",
+			w->port);
 	text_rules(w, out);
 	weir_table_free(&w->table);
 }
@@ -202,7 +338,10 @@ int weir_steer_do_who(struct weir_steer_cmd *c, struct weir_error *err)
 	if (!ret)
 		ret = weir_steer_finder_list(&w.finder, WEIR_STEER_UDP, err);
 	if (!ret)
+		ret = read_claims(&w, err);
+	if (!ret)
 		render(&w, &out);
+	free(w.claims);
 	weir_steer_finder_free(&w.finder);
 	if (w.any)
 		weir_steer_close(&w.s);

@@ -14,7 +14,7 @@
 
 #include "cap/proxy/account.h"
 #include "cap/proxy/config.h"
-#include "cap/proxy/prom.h"
+#include "base/prom.h"
 
 /* Every total a number of its own. */
 static void fill(uint64_t totals[WEIR_TOTALS])
@@ -275,10 +275,11 @@ static void labels_are_escaped(void **state)
 		{ NULL, NULL },
 	};
 	struct weir_buf out = { 0 };
+	const struct weir_prom p = { &out, "proxy" };
 
 	(void)state;
-	weir_prom_head(&out, "x", "gauge", "A test.");
-	weir_prom_value(&out, "x", labels, UINT64_MAX);
+	weir_prom_head(&p, "x", "gauge", "A test.");
+	weir_prom_value(&p, "x", labels, UINT64_MAX);
 	assert_string_equal(out.data, "# HELP weir_proxy_x A test.\n# TYPE weir_proxy_x gauge\n"
 				      "weir_proxy_x{backend=\"unix:/a\\\"b\\\\c\\nd\","
 				      "other=\"gr\xc3\xbc\xc3\x9f\xef\xbf\xbd\"} "

@@ -150,9 +150,9 @@ static void test_change(void **state)
 	assert_int_equal(c.n_rules, 1);
 	assert_int_equal(c.rules[0].id, 5);
 	assert_int_equal(c.rules[0].ports[0].lo, 9);
-	assert_int_equal(weir_steer_conf_check(&c, &err), -EINVAL);
+	assert_int_equal(weir_steer_conf_check(&c, NULL, &err), -EINVAL);
 	assert_int_equal(weir_steer_conf_add_group(&c, "g", to, 1, true, &err), 0);
-	assert_int_equal(weir_steer_conf_check(&c, &err), 0);
+	assert_int_equal(weir_steer_conf_check(&c, NULL, &err), 0);
 	assert_int_equal(weir_steer_conf_del(&c, "group:g", &err), -EBUSY);
 	assert_int_equal(weir_steer_conf_del(&c, "x", &err), 0);
 	assert_int_equal(weir_steer_conf_del(&c, "group:g", &err), 0);

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "cap/proxy/prom.h"
+#include "base/prom.h"
 
 #include <string.h>
 
 #include "base/utf8.h"
 
-#define PREFIX "weir_proxy_"
-
-void weir_prom_head(struct weir_buf *out, const char *name, const char *type, const char *help)
+void weir_prom_head(const struct weir_prom *p, const char *name, const char *type, const char *help)
 {
-	weir_buf_addf(out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help, name,
-		      type);
+	weir_buf_addf(p->out, "# HELP weir_%s_%s %s\n# TYPE weir_%s_%s %s\n", p->verb, name, help,
+		      p->verb, name, type);
 }
 
 /* Inside quotes three characters are escaped; what is no UTF-8 must not come at all. */
@@ -35,11 +33,12 @@ static void add_escaped(struct weir_buf *out, const char *s)
 	}
 }
 
-void weir_prom_value(struct weir_buf *out, const char *name, const struct weir_prom_label *labels,
-		     uint64_t value)
+void weir_prom_value(const struct weir_prom *p, const char *name,
+		     const struct weir_prom_label *labels, uint64_t value)
 {
-	weir_buf_adds(out, PREFIX);
-	weir_buf_adds(out, name);
+	struct weir_buf *out = p->out;
+
+	weir_buf_addf(out, "weir_%s_%s", p->verb, name);
 	for (const struct weir_prom_label *l = labels; l && l->key; l++) {
 		weir_buf_addf(out, "%c%s=\"", l == labels ? '{' : ',', l->key);
 		add_escaped(out, l->val);
@@ -48,4 +47,11 @@ void weir_prom_value(struct weir_buf *out, const char *name, const struct weir_p
 	weir_buf_adds(out, labels && labels->key ? "} " : " ");
 	weir_buf_addu(out, value);
 	weir_buf_addc(out, '\n');
+}
+
+void weir_prom_one(const struct weir_prom *p, const char *name, const char *type, const char *help,
+		   uint64_t value)
+{
+	weir_prom_head(p, name, type, help);
+	weir_prom_value(p, name, NULL, value);
 }

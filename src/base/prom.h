@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Prometheus text (version 0.0.4): the lines of metrics named weir_VERB_NAME. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+struct weir_prom {
+	struct weir_buf *out;
+	const char *verb;
+};
+
+struct weir_prom_label {
+	const char *key; /* NULL ends a list */
+	const char *val; /* any text: it is escaped */
+};
+
+/* @type: "counter" or "gauge"; @help: one line, without backslashes. */
+void weir_prom_head(const struct weir_prom *p, const char *name, const char *type,
+		    const char *help);
+/* One series; @labels may be NULL. */
+void weir_prom_value(const struct weir_prom *p, const char *name,
+		     const struct weir_prom_label *labels, uint64_t value);
+/* A metric of one series without labels. */
+void weir_prom_one(const struct weir_prom *p, const char *name, const char *type, const char *help,
+		   uint64_t value);
