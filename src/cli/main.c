@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
+#include "cap/fault/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/status/cmd.h"
@@ -25,6 +26,7 @@
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
 	&weir_filter_verb,
+	&weir_fault_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,
 	&weir_status_verb,
