@@ -274,7 +274,7 @@ int weir_fault_rule_make(const struct weir_fault_words *w, const char *name,
 	/* Before a seed is chosen: the same words are the same rule. */
 	if (!code)
 		code = set_name(name, &r, err);
-	if (!code && !w->seed)
+	if (!code && !w->seed && r.kind != WEIR_FAULT_RATE)
 		code = set_seed(w, &r, err);
 	if (code)
 		weir_fault_rule_free(&r);
