@@ -446,6 +446,30 @@ def test_rate(fault):
     assert len(got) * frame >= 65536 * 8 - frame
 
 
+def test_delay(fault):
+    """Where the kernel has fq; where the interface has not, refused."""
+    words = ("--protocol", "udp", "--dst-port", 5300, "--delay", "300ms", "--jitter", "100ms")
+    fault.refused("add", "d", "-i", "vb", *words, says="only fq can")
+    fault.refused("add", "d", *words, says="-i", status=2)
+    fault.refused("add", "d", "-i", "vb", "-Q", "in", *words, says="-Q out", status=2)
+    if fault.b.sh("tc", "qdisc", "replace", "dev", "vb", "root", "fq", check=False).returncode:
+        return
+    try:
+        fault("add", "d", "-i", "vb", *words, "--nth", 2)
+        with contextlib.closing(fault.udp(fault.a, (THERE, 5300))) as receiver, \
+                contextlib.closing(fault.udp(fault.b)) as sender:
+            receiver.settimeout(lab.PATIENCE)
+            for i in range(20):
+                start = time.monotonic()
+                sender.sendto(b"x", (THERE, 5300))
+                receiver.recv(10)
+                # No less; how much more is the machine's affair.
+                assert not i % 2 or time.monotonic() - start >= 0.2
+        assert fault.rules()["d"]["hits"] == 10
+    finally:
+        fault.b.sh("tc", "qdisc", "del", "dev", "vb", "root")
+
+
 def test_unmatched_flows_are_left_alone(fault):
     """No retransmission at all while faults come, act and go beside it."""
     with contextlib.closing(fault.listen()) as server:

@@ -42,6 +42,10 @@ static const struct weir_opt options[] = {
 	  .help = "...and made right, so that the program gets it" },
 	{ "rate", 0, WEIR_OPT_STR, AT(rule.rate), "R",
 	  .help = "drop what is over this rate (1mbit)" },
+	{ "delay", 0, WEIR_OPT_STR, AT(rule.delay), "T",
+	  .help = "hold what leaves by -i for this long (50ms); needs the fq qdisc there" },
+	{ "jitter", 0, WEIR_OPT_STR, AT(rule.jitter), "T",
+	  .help = "...more or less by this, at random" },
 	{ "truncate", 0, WEIR_OPT_STR, AT(rule.truncate), "N",
 	  .help = "let only the first N bytes of a segment through" },
 	{ "reset", 0, WEIR_OPT_FLAG, AT(reset), .help = "end the TCP connections that match now" },
@@ -65,9 +69,9 @@ static const struct weir_opt options[] = {
 };
 
 #define MANY WEIR_STRV_MAX
-#define RULE                                                                                 \
-	" protocol src-ip dst-ip src-port dst-port interface direction local-ip local-port " \
-	"remote-ip remote-port drop corrupt fix-checksum rate truncate reset listen pid fd " \
+#define RULE                                                                                              \
+	" protocol src-ip dst-ip src-port dst-port interface direction local-ip local-port "              \
+	"remote-ip remote-port drop corrupt fix-checksum rate delay jitter truncate reset listen pid fd " \
 	"probability nth seed ttl force "
 
 static const struct weir_fault_action actions[] = {

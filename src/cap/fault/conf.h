@@ -5,7 +5,7 @@
  *	[NAME:] MATCH [-i IFACE] [-Q DIR] FAULT [WHEN] [--seed S] [--ttl T]
  *	[NAME:] --listen ADDR:PORT | --pid N --fd M --truncate N [WHEN] [--seed S] [--ttl T]
  *
- * FAULT is one of --drop P, --corrupt [--fix-checksum], --rate R; WHEN is --probability P
+ * FAULT is one of --drop P, --corrupt [--fix-checksum], --rate R, --delay T [--jitter T]; WHEN is --probability P
  * or --nth K, which stands alone for dropping each K-th packet.
  */
 #pragma once
@@ -30,7 +30,7 @@ struct weir_fault_words {
 	const char *protocol, *src_ip, *dst_ip, *src_port, *dst_port, *expression;
 	const char *iface, *direction;
 	const char *listen, *pid, *fd;
-	const char *truncate, *drop, *rate;
+	const char *truncate, *drop, *rate, *delay, *jitter;
 	const char *probability, *nth, *seed, *ttl;
 	bool corrupt, fix_checksum;
 };
@@ -53,9 +53,10 @@ struct weir_fault_conf_rule {
 	uint16_t port; /* 0: by descriptor */
 	uint32_t pid, fd;
 	/* How */
-	uint64_t threshold; /* of WEIR_FAULT_ALWAYS */
-	double percent;	    /* the same as given */
-	uint64_t rate;	    /* bits a second */
+	uint64_t threshold;	/* of WEIR_FAULT_ALWAYS */
+	double percent;		/* the same as given */
+	uint64_t rate;		/* bits a second */
+	uint64_t delay, jitter; /* ns */
 	uint32_t nth, keep;
 	uint64_t seed;
 	bool has_seed, fix_checksum;

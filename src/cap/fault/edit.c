@@ -53,6 +53,8 @@ static int check_reset(const struct weir_fault_cmd *c, struct weir_error *err)
 		{ "--truncate", w->truncate },
 		{ "--drop", w->drop },
 		{ "--rate", w->rate },
+		{ "--delay", w->delay },
+		{ "--jitter", w->jitter },
 		{ "--corrupt", w->corrupt },
 		{ "--fix-checksum", w->fix_checksum },
 		{ "--probability", w->probability },

@@ -307,8 +307,10 @@ static uint64_t first_stamp(const struct weir_fault *f)
 
 static int check_iface(const struct weir_fault_conf_rule *r, struct weir_error *err)
 {
-	if (weir_fault_is_socket(r) || !r->iface[0] || if_nametoindex(r->iface))
+	if (weir_fault_is_socket(r) || !r->iface[0])
 		return 0;
+	if (if_nametoindex(r->iface))
+		return r->kind == WEIR_FAULT_DELAY ? weir_fault_check_qdisc(r->iface, err) : 0;
 	return weir_fail(err, -ENODEV, "-i %s: there is no such interface: see `ip link`",
 			 r->iface);
 }
@@ -397,6 +399,8 @@ static int write_rule(const struct weir_fault *f, const struct weir_fault_conf_r
 		.expires = r->expires,
 		.threshold = r->threshold,
 		.seed = r->seed,
+		.delay = r->delay,
+		.jitter = r->jitter,
 		.kind = r->kind,
 		.id = r->id,
 		.nth = r->nth,

@@ -103,6 +103,11 @@ struct bpf_insn;
 int weir_fault_compile(const struct weir_fault_conf *conf, struct bpf_insn **ret, size_t *ret_n,
 		       struct weir_error *err);
 
+/* ---- qdisc.c */
+
+/* -EOPNOTSUPP: the interface has no qdisc that can hold packets. */
+int weir_fault_check_qdisc(const char *iface, struct weir_error *err);
+
 /* ---- guard.c */
 
 /* -EPERM: a new rule of @next would hit an ssh session that is open now. */

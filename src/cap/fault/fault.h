@@ -31,6 +31,7 @@ enum weir_fault_kind {
 	WEIR_FAULT_DROP,
 	WEIR_FAULT_CORRUPT,
 	WEIR_FAULT_RATE,     /* over it packets are dropped */
+	WEIR_FAULT_DELAY,    /* what leaves waits in the fq qdisc */
 	WEIR_FAULT_TRUNCATE, /* by socket filter; all others at tc */
 	WEIR_FAULT_KINDS,
 };
@@ -44,17 +45,18 @@ struct weir_fault_rule {
 	__u64 expires;	 /* CLOCK_BOOTTIME ns; never 0 */
 	__u64 threshold; /* of 2^32: the part of the packets that is hit */
 	__u64 seed;
-	__u64 cost;  /* RATE: ns << WEIR_FAULT_COST_SHIFT that a bit takes */
-	__u64 depth; /* RATE: ns, the burst */
-	__u32 kind;  /* enum weir_fault_kind */
-	__u32 id;    /* in the rule store */
-	__u32 nth;   /* not 0: each nth is hit, whatever the threshold */
-	__u32 keep;  /* TRUNCATE: bytes of payload */
-	__u32 flags; /* WEIR_FAULT_FIX_CHECKSUM */
+	__u64 cost;	     /* RATE: ns << WEIR_FAULT_COST_SHIFT that a bit takes */
+	__u64 depth;	     /* RATE: ns, the burst */
+	__u64 delay, jitter; /* DELAY: ns */
+	__u32 kind;	     /* enum weir_fault_kind */
+	__u32 id;	     /* in the rule store */
+	__u32 nth;	     /* not 0: each nth is hit, whatever the threshold */
+	__u32 keep;	     /* TRUNCATE: bytes of payload */
+	__u32 flags;	     /* WEIR_FAULT_FIX_CHECKSUM */
 	__u32 pad;
 };
 
-_Static_assert(sizeof(struct weir_fault_rule) == 72, "ABI: struct weir_fault_rule");
+_Static_assert(sizeof(struct weir_fault_rule) == 88, "ABI: struct weir_fault_rule");
 
 #define WEIR_FAULT_COST_SHIFT 12
 

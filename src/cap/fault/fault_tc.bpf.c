@@ -51,6 +51,17 @@ static __always_inline bool over_rate(const struct weir_fault_rule *r, struct we
 	return true;
 }
 
+/* ---- Delay: the packet says when it leaves, and fq waits for that */
+
+static __always_inline void delay(struct __sk_buff *skb, const struct weir_fault_rule *r,
+				  __u64 random)
+{
+	__u64 now = bpf_ktime_get_ns(), from = skb->tstamp > now ? skb->tstamp : now;
+
+	skb->tstamp =
+		from + r->delay - r->jitter + (random & 0xffffffff) * 2 * r->jitter / 0xffffffff;
+}
+
 /* ---- Corruption */
 
 /* What there is to corrupt: whole 16-bit words of payload, as the checksum counts them. */
@@ -116,7 +127,7 @@ static __always_inline int act(struct __sk_buff *skb, const struct weir_pkt *p, 
 	struct weir_fault_run *run = bpf_map_lookup_elem(&weir_fault_run, &slot);
 	struct weir_fault_account *a = bpf_map_lookup_elem(&weir_fault_account, &slot);
 	struct place at;
-	__u64 random;
+	__u64 random = 0;
 	bool hit;
 
 	if (!r || !run || !a || WEIR_FAULT_ANSWER(slot, r->stamp) != answer ||
@@ -138,7 +149,10 @@ static __always_inline int act(struct __sk_buff *skb, const struct weir_pkt *p, 
 		return WEIR_TCX_NEXT;
 	}
 	weir_fault_count_hit(r, a, len);
-	return r->kind == WEIR_FAULT_CORRUPT ? WEIR_TCX_NEXT : WEIR_TCX_DROP;
+	if (r->kind == WEIR_FAULT_DELAY)
+		delay(skb, r, random);
+	return r->kind == WEIR_FAULT_DROP || r->kind == WEIR_FAULT_RATE ? WEIR_TCX_DROP :
+									  WEIR_TCX_NEXT;
 }
 
 static __always_inline int fault(struct __sk_buff *skb, bool out)

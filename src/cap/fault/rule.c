@@ -12,11 +12,17 @@
 #include "net/endpoint.h"
 #include "policy/policy_impl.h"
 
+#define DELAY_MAX_NS 4000000000ULL /* with jitter below the horizon of fq, 10 s */
+
 const char *const weir_fault_dirs[] = { "inout", "in", "out", NULL };
 const char *const weir_fault_kinds[] = {
-	[WEIR_FAULT_OFF] = "off",	    [WEIR_FAULT_DROP] = "drop",
-	[WEIR_FAULT_CORRUPT] = "corrupt",   [WEIR_FAULT_RATE] = "rate",
-	[WEIR_FAULT_TRUNCATE] = "truncate", NULL,
+	[WEIR_FAULT_OFF] = "off",
+	[WEIR_FAULT_DROP] = "drop",
+	[WEIR_FAULT_CORRUPT] = "corrupt",
+	[WEIR_FAULT_RATE] = "rate",
+	[WEIR_FAULT_DELAY] = "delay",
+	[WEIR_FAULT_TRUNCATE] = "truncate",
+	NULL,
 };
 _Static_assert(WEIR_ARRAY_SIZE(weir_fault_kinds) == WEIR_FAULT_KINDS + 1, "a word for each");
 
@@ -30,7 +36,7 @@ void weir_fault_rule_free(struct weir_fault_conf_rule *r)
 
 static int count_faults(const struct weir_fault_words *w)
 {
-	return !!w->truncate + !!w->drop + !!w->rate + w->corrupt;
+	return !!w->truncate + !!w->drop + !!w->rate + !!w->delay + w->corrupt;
 }
 
 static int set_kind(const struct weir_fault_words *w, struct weir_fault_conf_rule *r,
@@ -40,17 +46,20 @@ static int set_kind(const struct weir_fault_words *w, struct weir_fault_conf_rul
 
 	if (n > 1)
 		return weir_fail(err, -EINVAL,
-				 "one rule has one fault: give one of --drop, --corrupt, --rate "
-				 "and --truncate");
+				 "one rule has one fault: give one of --drop, --corrupt, --rate, "
+				 "--delay and --truncate");
 	if (!n && !w->nth)
 		return weir_fail(err, -EINVAL,
-				 "no fault given: give --drop P, --nth K, --corrupt, --rate R or "
-				 "--truncate N");
+				 "no fault given: give --drop P, --nth K, --corrupt, --rate R, "
+				 "--delay T or --truncate N");
 	if (w->fix_checksum && !w->corrupt)
 		return weir_fail(err, -EINVAL, "--fix-checksum is for --corrupt: give both");
+	if (w->jitter && !w->delay)
+		return weir_fail(err, -EINVAL, "--jitter is for --delay: give both");
 	r->kind = w->truncate ? WEIR_FAULT_TRUNCATE :
 		  w->corrupt  ? WEIR_FAULT_CORRUPT :
 		  w->rate     ? WEIR_FAULT_RATE :
+		  w->delay    ? WEIR_FAULT_DELAY :
 				WEIR_FAULT_DROP;
 	r->fix_checksum = w->fix_checksum;
 	return 0;
@@ -128,6 +137,15 @@ static int set_numbers(const struct weir_fault_words *w, struct weir_fault_conf_
 	if (w->rate && (weir_parse_rate(w->rate, &r->rate, &bits) || !bits || !r->rate))
 		return weir_fail(err, -EINVAL, "--rate \"%s\": give bits a second, such as 1mbit",
 				 w->rate);
+	if (w->delay &&
+	    (weir_parse_duration(w->delay, &r->delay) || !r->delay || r->delay > DELAY_MAX_NS))
+		return weir_fail(err, -EINVAL, "--delay \"%s\": give a time such as 50ms, up to 4s",
+				 w->delay);
+	if (w->jitter && (weir_parse_duration(w->jitter, &r->jitter) || r->jitter > r->delay))
+		return weir_fail(
+			err, -EINVAL,
+			"--jitter \"%s\": give a time such as 10ms, no longer than the delay",
+			w->jitter);
 	r->ttl = WEIR_FAULT_TTL_DEFAULT;
 	if (w->ttl && (weir_parse_duration(w->ttl, &r->ttl) || !r->ttl))
 		return weir_fail(err, -EINVAL,
@@ -180,6 +198,21 @@ static bool has_match(const struct weir_fault_words *w)
 	       (w->expression && w->expression[strspn(w->expression, " \t")]);
 }
 
+/* What comes in is delivered at once: there is nothing that would hold it. */
+static int set_delayed(const struct weir_fault_words *w, struct weir_fault_conf_rule *r,
+		       struct weir_error *err)
+{
+	if (!w->iface)
+		return weir_fail(err, -EINVAL,
+				 "--delay: say on which interface, with -i: its qdisc holds the "
+				 "packets");
+	if (w->direction && r->dir != WEIR_FAULT_OUTWARD)
+		return weir_fail(err, -EINVAL,
+				 "--delay: only packets that leave can be held: give -Q out");
+	r->dir = WEIR_FAULT_OUTWARD;
+	return 0;
+}
+
 static int set_packets(const struct weir_fault_words *w, struct weir_fault_conf_rule *r,
 		       struct weir_error *err)
 {
@@ -206,7 +239,9 @@ static int set_packets(const struct weir_fault_words *w, struct weir_fault_conf_
 					 w->direction);
 		r->dir = (enum weir_fault_dir)d;
 	}
-	code = weir_match_parse(&spec, &r->match, err);
+	code = w->delay ? set_delayed(w, r, err) : 0;
+	if (!code)
+		code = weir_match_parse(&spec, &r->match, err);
 	if (!code && weir_match_is_all(r->match) && !w->iface)
 		return weir_fail(err, -EINVAL,
 				 "it would hit every packet of this host: say which (--dst-port "

@@ -38,6 +38,8 @@ static const struct weir_opt options[] = {
 	{ "truncate", 0, WEIR_OPT_STR, AT(truncate), "N", .help = "" },
 	{ "drop", 0, WEIR_OPT_STR, AT(drop), "P", .help = "" },
 	{ "rate", 0, WEIR_OPT_STR, AT(rate), "R", .help = "" },
+	{ "delay", 0, WEIR_OPT_STR, AT(delay), "T", .help = "" },
+	{ "jitter", 0, WEIR_OPT_STR, AT(jitter), "T", .help = "" },
 	{ "corrupt", 0, WEIR_OPT_FLAG, AT(corrupt), .help = "" },
 	{ "fix-checksum", 0, WEIR_OPT_FLAG, AT(fix_checksum), .help = "" },
 	{ "probability", 0, WEIR_OPT_STR, AT(probability), "P", .help = "" },
@@ -198,6 +200,10 @@ void weir_fault_print_action(const struct weir_fault_conf_rule *r, struct weir_b
 		weir_buf_addf(out, "--corrupt %s", r->fix_checksum ? "--fix-checksum " : "");
 	else if (r->kind == WEIR_FAULT_RATE)
 		weir_buf_addf(out, "--rate %llubit", (unsigned long long)r->rate);
+	if (r->kind == WEIR_FAULT_DELAY)
+		weir_buf_addf(out, "--delay %lluns ", (unsigned long long)r->delay);
+	if (r->jitter)
+		weir_buf_addf(out, "--jitter %lluns ", (unsigned long long)r->jitter);
 	if (r->kind == WEIR_FAULT_RATE)
 		return;
 	if (r->nth)
