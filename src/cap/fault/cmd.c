@@ -69,10 +69,12 @@ static const struct weir_opt options[] = {
 };
 
 #define MANY WEIR_STRV_MAX
-#define RULE                                                                                              \
-	" protocol src-ip dst-ip src-port dst-port interface direction local-ip local-port "              \
-	"remote-ip remote-port drop corrupt fix-checksum rate delay jitter truncate reset listen pid fd " \
-	"probability nth seed ttl force "
+#define MATCH                                                                            \
+	" protocol src-ip dst-ip src-port dst-port interface direction local-ip local-port " \
+	"remote-ip remote-port "
+#define RULE                                                                               \
+	MATCH "drop corrupt fix-checksum rate delay jitter truncate reset listen pid fd " \
+	      "probability nth seed ttl force "
 
 static const struct weir_fault_action actions[] = {
 	{ "add", "NAME MATCH FAULT", RULE, 1, MANY, weir_fault_do_add },

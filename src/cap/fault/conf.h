@@ -5,8 +5,8 @@
  *	[NAME:] MATCH [-i IFACE] [-Q DIR] FAULT [WHEN] [--seed S] [--ttl T]
  *	[NAME:] --listen ADDR:PORT | --pid N --fd M --truncate N [WHEN] [--seed S] [--ttl T]
  *
- * FAULT is one of --drop P, --corrupt [--fix-checksum], --rate R, --delay T [--jitter T]; WHEN is --probability P
- * or --nth K, which stands alone for dropping each K-th packet.
+ * FAULT is one of --drop P, --corrupt [--fix-checksum], --rate R, --delay T [--jitter T];
+ * WHEN is --probability P or --nth K, which stands alone for dropping each K-th packet.
  */
 #pragma once
 
@@ -75,6 +75,9 @@ static inline bool weir_fault_is_socket(const struct weir_fault_conf_rule *r)
 {
 	return r->kind == WEIR_FAULT_TRUNCATE;
 }
+
+/* Does the seed make a difference? */
+bool weir_fault_is_random(const struct weir_fault_conf_rule *r);
 
 /* @name may be NULL. -EINVAL names the word. */
 int weir_fault_rule_make(const struct weir_fault_words *w, const char *name,

@@ -50,7 +50,7 @@ static void text_rule(const struct weir_fault *f, const struct weir_fault_conf_r
 
 	weir_fault_print_match(r, &match);
 	weir_fault_print_action(r, &action);
-	if (r->kind != WEIR_FAULT_RATE)
+	if (weir_fault_is_random(r))
 		weir_buf_addf(&action, " --seed %llu", (unsigned long long)r->seed);
 	weir_buf_adds(&ttl, "in ");
 	weir_buf_add_duration(&ttl, r->expires - f->boot);
@@ -92,7 +92,7 @@ static void json_rule(const struct weir_fault *f, const struct weir_fault_conf_r
 	weir_json_str(j, "match", match.data);
 	weir_json_str(j, "action", action.data);
 	weir_json_str(j, "kind", weir_fault_kinds[r->kind]);
-	if (r->kind != WEIR_FAULT_RATE)
+	if (weir_fault_is_random(r))
 		weir_json_uint(j, "seed", r->seed);
 	weir_json_uint(j, "matched", v.a.matched);
 	weir_json_uint(j, "matched_bytes", v.a.matched_bytes);

@@ -192,25 +192,32 @@ void weir_fault_print_match(const struct weir_fault_conf_rule *r, struct weir_bu
 	weir_match_print(r->match, out);
 }
 
+bool weir_fault_is_random(const struct weir_fault_conf_rule *r)
+{
+	return r->kind == WEIR_FAULT_CORRUPT || r->jitter ||
+	       (!r->nth && r->threshold != WEIR_FAULT_ALWAYS);
+}
+
 void weir_fault_print_action(const struct weir_fault_conf_rule *r, struct weir_buf *out)
 {
+	const char *blank = r->kind == WEIR_FAULT_DROP ? "" : " ";
+
 	if (r->kind == WEIR_FAULT_TRUNCATE)
-		weir_buf_addf(out, "--truncate %u ", r->keep);
+		weir_buf_addf(out, "--truncate %u", r->keep);
 	else if (r->kind == WEIR_FAULT_CORRUPT)
-		weir_buf_addf(out, "--corrupt %s", r->fix_checksum ? "--fix-checksum " : "");
+		weir_buf_addf(out, "--corrupt%s", r->fix_checksum ? " --fix-checksum" : "");
 	else if (r->kind == WEIR_FAULT_RATE)
 		weir_buf_addf(out, "--rate %llubit", (unsigned long long)r->rate);
-	if (r->kind == WEIR_FAULT_DELAY)
-		weir_buf_addf(out, "--delay %lluns ", (unsigned long long)r->delay);
+	else if (r->kind == WEIR_FAULT_DELAY)
+		weir_buf_addf(out, "--delay %lluns", (unsigned long long)r->delay);
 	if (r->jitter)
-		weir_buf_addf(out, "--jitter %lluns ", (unsigned long long)r->jitter);
-	if (r->kind == WEIR_FAULT_RATE)
-		return;
+		weir_buf_addf(out, " --jitter %lluns", (unsigned long long)r->jitter);
 	if (r->nth)
-		weir_buf_addf(out, "--nth %u", r->nth);
-	else
-		weir_buf_addf(out, "--%s %.10g%%",
-			      r->kind == WEIR_FAULT_DROP ? "drop" : "probability", r->percent);
+		weir_buf_addf(out, "%s--nth %u", blank, r->nth);
+	else if (r->kind == WEIR_FAULT_DROP)
+		weir_buf_addf(out, "--drop %.10g%%", r->percent);
+	else if (r->threshold != WEIR_FAULT_ALWAYS)
+		weir_buf_addf(out, " --probability %.10g%%", r->percent);
 }
 
 void weir_fault_print_words(const struct weir_fault_conf_rule *r, struct weir_buf *out)
@@ -221,7 +228,7 @@ void weir_fault_print_words(const struct weir_fault_conf_rule *r, struct weir_bu
 	if (out->len > start)
 		weir_buf_addc(out, ' ');
 	weir_fault_print_action(r, out);
-	if (r->seed || r->has_seed)
+	if (r->has_seed || (r->seed && weir_fault_is_random(r)))
 		weir_buf_addf(out, " --seed %llu", (unsigned long long)r->seed);
 }
 

@@ -29,8 +29,9 @@ static void test_round_trip(void **state)
 		"seventh: -i eth0 -Q in udp --nth 7 --seed 2 --ttl 1ns\n",
 		"spoil: dst port 80 --corrupt --fix-checksum --probability 0.5% --seed 3 "
 		"--ttl 60000000000ns\n",
+		"late: -i eth0 -Q out udp --delay 50000000ns --jitter 1000000ns --nth 2 --seed 1 --ttl 1ns\n",
 		"slow: -i lo --rate 1000000bit --ttl 60000000000ns\n",
-		"cut: --listen 127.0.0.1:5201 --truncate 5 --probability 100% --seed 0 "
+		"cut: --listen 127.0.0.1:5201 --truncate 5 --seed 0 "
 		"--ttl 60000000000ns\n",
 		"six: --listen [::1]:80 --truncate 1 --nth 3 --seed 4 --ttl 60000000000ns\n",
 		"fd: --pid 1 --fd 2 --truncate 65535 --probability 1% --seed 5 "
