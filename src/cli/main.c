@@ -16,6 +16,7 @@
 #include "cap/doctor/cmd.h"
 #include "cap/drops/cmd.h"
 #include "cap/explain/cmd.h"
+#include "cap/fault/cmd.h"
 #include "cap/filter/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/selftest/cmd.h"
@@ -33,6 +34,7 @@ const struct weir_verb *const weir_verbs[] = {
 	&weir_tcp_verb,
 	&weir_drops_verb,
 	&weir_filter_verb,
+	&weir_fault_verb,
 	&weir_send_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,

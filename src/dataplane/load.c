@@ -338,6 +338,19 @@ int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, s
 	return ret;
 }
 
+int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		   struct weir_error *err)
+{
+	int ret = n > WEIR_MATCH_INSNS_MAX ?
+			  -E2BIG :
+			  load_with(obj, insns, n, WEIR_MATCH_INLINE, false, err);
+
+	if (ret == -E2BIG || ret == -EFAULT)
+		return weir_fail(err, ret, "the rules are too large for the kernel: have fewer of "
+					   "them, or shorter matches");
+	return ret;
+}
+
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err)
 {

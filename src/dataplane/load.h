@@ -32,10 +32,15 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match,
 int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,
 		    struct weir_error *err);
 
+/* The same with code of the caller's in the stub that stands in line (weir_match_inline()),
+ * at most WEIR_MATCH_INSNS_MAX instructions: r1 is the packet, r0 the answer. */
+struct bpf_insn;
+int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		   struct weir_error *err);
+
 /* The same for an object whose programs contain the policy stub
  * (bpf/policy_stub.bpf.h): @insns are written into it, calls of enum
  * weir_policy_call resolved. */
-struct bpf_insn;
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err);
 

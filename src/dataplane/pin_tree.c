@@ -334,6 +334,24 @@ int weir_pin_list(int (*fn)(void *arg, const struct weir_pin_entry *e), void *ar
 
 /* ---- Remove */
 
+/*
+ * A map pinned as `switch` is an array that says to programs what is in force. Programs may
+ * outlive their pins, as a filter of somebody's socket does: they find zeros there.
+ */
+static void switch_off(const char *name, int fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	weir_autofree void *zero = NULL;
+
+	if (strcmp(name, "switch") != 0 || bpf_obj_get_info_by_fd(fd, &info, &len) ||
+	    info.type != BPF_MAP_TYPE_ARRAY)
+		return;
+	zero = calloc(1, info.value_size);
+	for (uint32_t i = 0; zero && i < info.max_entries; i++)
+		bpf_map_update_elem(fd, &i, zero, BPF_ANY);
+}
+
 struct removal {
 	bool links; /* this time the links, next time the rest */
 	bool here;  /* of this namespace: what the kernel keeps by itself is detached */
@@ -359,12 +377,12 @@ static int remove_object(void *arg, const char *path, const char *name, bool dir
 	fd = bpf_obj_get(path);
 	type = fd < 0 ? NULL : object_type(fd);
 	/* A clsact filter is as good as a link. */
-	if (r->links && (!type || strcmp(type, "link") != 0) &&
-	    !(r->here && weir_tc_forget(name)))
+	if (r->links && (!type || strcmp(type, "link") != 0) && !(r->here && weir_tc_forget(name)))
 		return 0;
 	if (type && !strcmp(type, "map")) {
 		weir_gate_forget(name, fd);
 		weir_pin_stop(name, fd);
+		switch_off(name, fd);
 	}
 	if (unlink(path))
 		return errno == ENOENT ? 0 : -errno;

@@ -29,6 +29,7 @@
 enum weir_tc_place {
 	WEIR_TC_FILTER,
 	WEIR_TC_LEARN, /* right behind the filter: learns from what passed */
+	WEIR_TC_FAULT, /* behind the filter: befalls what passed */
 	WEIR_TC_PLACES,
 };
 

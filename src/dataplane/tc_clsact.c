@@ -159,22 +159,32 @@ static int need_qdisc(uint32_t ifindex)
 
 /* ---- Filters */
 
-/* The priority that puts @place before the filters of others, with the filter before
- * the learner; 0 where there is no room. The filter leaves room behind it. */
+/* The priority that puts @place before the filters of others, and among weir's own in
+ * their order; 0 where there is no room. Room is left for those that may come between; where
+ * it is scarce, rather before than behind. */
 static uint32_t choose_priority(const struct line *l, enum weir_tc_place place)
 {
-	uint32_t filter = l->priority[WEIR_TC_FILTER], learn = l->priority[WEIR_TC_LEARN];
-	uint32_t limit = l->others ? l->others : WEIR_TC_PRIORITY + WEIR_TC_PLACES;
+	uint32_t low = 1, high = WEIR_TC_PRIORITY + WEIR_TC_PLACES - 1, before = 0, behind = 0;
 
-	if (place == WEIR_TC_LEARN && filter)
-		return filter + 1;
-	if (place == WEIR_TC_FILTER && learn && learn < limit)
-		limit = learn + 1;
-	if (limit > WEIR_TC_PRIORITY + WEIR_TC_PLACES)
-		limit = WEIR_TC_PRIORITY + WEIR_TC_PLACES;
-	if (place == WEIR_TC_LEARN)
-		return limit - 1;
-	return limit > 2 ? limit - 2 : limit - 1;
+	if (l->others && l->others - 1 < high)
+		high = l->others - 1;
+	for (uint32_t i = 0; i < (uint32_t)place; i++) {
+		before++;
+		if (l->priority[i] >= low) {
+			low = l->priority[i] + 1;
+			before = 0;
+		}
+	}
+	for (uint32_t i = (uint32_t)place + 1; i < WEIR_TC_PLACES && !l->priority[i]; i++)
+		behind++;
+	for (uint32_t i = (uint32_t)place + 1; i < WEIR_TC_PLACES; i++)
+		if (l->priority[i] && l->priority[i] - 1 < high)
+			high = l->priority[i] - 1;
+	if (low > high)
+		return 0;
+	if (high - low >= before + behind)
+		return high - behind;
+	return high - low > before ? low + before : high;
 }
 
 static int explain(int code, uint32_t ifindex, bool out, struct weir_error *err)

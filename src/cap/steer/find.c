@@ -2,8 +2,6 @@
 #include "cap/steer/find.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -12,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "base/cleanup.h"
 #include "dataplane/caps.h"
@@ -28,7 +25,7 @@ void weir_steer_finder_free(struct weir_steer_finder *f)
 {
 	for (int i = 0; i < WEIR_STEER_PROTOS; i++)
 		free(f->sockets[i]);
-	free(f->holders);
+	weir_holders_free(&f->holders);
 	*f = (struct weir_steer_finder){ 0 };
 }
 
@@ -74,118 +71,17 @@ const struct weir_socket *weir_steer_finder_cookie(const struct weir_steer_finde
 
 /* ---- Who holds them */
 
-static int add_holder(struct weir_steer_finder *f, uint32_t inode, uint32_t pid, uint32_t fd)
-{
-	if (f->n_holders == f->room_holders) {
-		size_t room = f->room_holders ? 2 * f->room_holders : 256;
-		void *v = reallocarray(f->holders, room, sizeof(*f->holders));
-
-		if (!v)
-			return -ENOMEM;
-		f->holders = v;
-		f->room_holders = room;
-	}
-	f->holders[f->n_holders++] = (struct weir_steer_holder){ inode, pid, fd };
-	return 0;
-}
-
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
-static int scan_process(struct weir_steer_finder *f, int proc, const char *pid)
-{
-	weir_cleanup(closedirp) DIR *d = NULL;
-	char path[32], target[64];
-	struct dirent *e;
-	int fd, ret = 0;
-
-	snprintf(path, sizeof(path), "%.20s/fd", pid);
-	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		f->denied |= errno == EACCES || errno == EPERM;
-		return 0; /* or it has ended meanwhile */
-	}
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while (!ret && (e = readdir(d))) {
-		ssize_t len = readlinkat(fd, e->d_name, target, sizeof(target) - 1);
-		uint32_t inode;
-
-		if (len < 0)
-			continue;
-		target[len] = '\0';
-		if (sscanf(target, "socket:[%u]", &inode) == 1)
-			ret = add_holder(f, inode, (uint32_t)strtoul(pid, NULL, 10),
-					 (uint32_t)strtoul(e->d_name, NULL, 10));
-	}
-	return ret;
-}
-
-static int compare_holders(const void *a, const void *b)
-{
-	const struct weir_steer_holder *x = a, *y = b;
-
-	if (x->inode != y->inode)
-		return x->inode < y->inode ? -1 : 1;
-	return x->pid != y->pid ? (x->pid < y->pid ? -1 : 1) : (x->fd > y->fd) - (x->fd < y->fd);
-}
-
-static int scan(struct weir_steer_finder *f, struct weir_error *err)
-{
-	weir_cleanup(closedirp) DIR *proc = NULL;
-	struct dirent *e;
-	int ret = 0;
-
-	if (f->scanned)
-		return 0;
-	proc = opendir("/proc");
-	if (!proc)
-		return weir_fail(err, -errno, "cannot read /proc: %m");
-	while (!ret && (e = readdir(proc)))
-		if (isdigit((unsigned char)e->d_name[0]))
-			ret = scan_process(f, dirfd(proc), e->d_name);
-	if (ret)
-		return weir_fail(err, ret, "out of memory: free some and try again");
-	if (f->n_holders)
-		qsort(f->holders, f->n_holders, sizeof(*f->holders), compare_holders);
-	f->scanned = true;
-	return 0;
-}
-
-/* The first holder of @inode, or NULL. */
-static const struct weir_steer_holder *first_holder(const struct weir_steer_finder *f,
-						    uint32_t inode)
-{
-	size_t lo = 0, hi = f->n_holders;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (f->holders[mid].inode < inode)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < f->n_holders && f->holders[lo].inode == inode ? &f->holders[lo] : NULL;
-}
-
 uint32_t weir_steer_holder_of(struct weir_steer_finder *f, uint32_t inode, char comm[17])
 {
-	const struct weir_steer_holder *h;
+	const struct weir_holder *h;
 	weir_autoclose int fd = -1;
 	char path[32];
 	ssize_t n;
 
 	comm[0] = '\0';
-	if (!inode || scan(f, NULL))
+	if (!inode || weir_holders_scan(&f->holders, NULL))
 		return 0;
-	h = first_holder(f, inode);
+	h = weir_holders_first(&f->holders, inode);
 	if (!h)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%u/comm", h->pid);
@@ -197,14 +93,6 @@ uint32_t weir_steer_holder_of(struct weir_steer_finder *f, uint32_t inode, char 
 }
 
 /* ---- Descriptors */
-
-static int get_fd(uint32_t pid, uint32_t fd)
-{
-	weir_autoclose int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0U);
-	long ret = pidfd < 0 ? -1 : syscall(SYS_pidfd_getfd, pidfd, (int)fd, 0U);
-
-	return ret < 0 ? -errno : (int)ret;
-}
 
 static int option(int fd, int level, int name)
 {
@@ -277,7 +165,7 @@ static int find_pid(const char *to, const struct weir_steer_socket *s, enum weir
 {
 	int code;
 
-	ret->fd = get_fd(s->pid, s->fd);
+	ret->fd = weir_holders_take_fd(s->pid, s->fd);
 	if (ret->fd == -EPERM &&
 	    weir_caps_need(WEIR_CAP_SYS_PTRACE, "take a socket of another process", err))
 		return -EPERM;
@@ -296,28 +184,6 @@ static int find_pid(const char *to, const struct weir_steer_socket *s, enum weir
 		return code;
 	}
 	return 1;
-}
-
-/* The descriptor of socket @s, from one of those that hold it. */
-static int take(struct weir_steer_finder *f, const struct weir_socket *s)
-{
-	const struct weir_steer_holder *h = first_holder(f, s->inode);
-	int ret = -ENOENT;
-
-	for (; h && h < f->holders + f->n_holders && h->inode == s->inode; h++) {
-		uint64_t cookie = 0;
-		socklen_t len = sizeof(cookie);
-
-		ret = get_fd(h->pid, h->fd);
-		if (ret < 0)
-			continue;
-		/* The number may be another's meanwhile. */
-		if (!getsockopt(ret, SOL_SOCKET, SO_COOKIE, &cookie, &len) && cookie == s->cookie)
-			return ret;
-		close(ret);
-		ret = -ENOENT;
-	}
-	return ret;
 }
 
 static bool is_at(const struct weir_socket *at, const struct weir_steer_socket *s)
@@ -383,14 +249,14 @@ static int find_listen(struct weir_steer_finder *f, const char *to,
 	bool seen = false;
 
 	if (!code)
-		code = scan(f, err);
+		code = weir_holders_scan(&f->holders, err);
 	for (size_t i = 0; !code && i < f->n[proto] && n < WEIR_STEER_SPARE; i++) {
 		const struct weir_socket *at = &f->sockets[proto][i];
 
 		if (!is_at(at, s))
 			continue;
 		seen = true;
-		ret[n].fd = take(f, at);
+		ret[n].fd = weir_holders_take(&f->holders, at->inode, at->cookie);
 		if (ret[n].fd < 0)
 			continue;
 		ret[n].cookie = at->cookie;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "cap/steer/conf.h"
+#include "dataplane/holders.h"
 #include "dataplane/sockets.h"
 
 /* What the kernel and /proc know, asked once for a command. Zero-initialise. */
@@ -18,11 +19,7 @@ struct weir_steer_finder {
 	struct weir_socket *sockets[WEIR_STEER_PROTOS];
 	size_t n[WEIR_STEER_PROTOS];
 	bool listed[WEIR_STEER_PROTOS];
-	struct weir_steer_holder {
-		uint32_t inode, pid, fd;
-	} * holders;
-	size_t n_holders, room_holders;
-	bool scanned, denied; /* denied: some processes can't be looked at */
+	struct weir_holders holders;
 };
 
 void weir_steer_finder_free(struct weir_steer_finder *f);

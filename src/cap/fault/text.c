@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Rules from a text, and as a text. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/opt.h"
+#include "base/units.h"
+#include "cap/fault/conf.h"
+#include "net/endpoint.h"
+#include "policy/policy_impl.h"
+
+#define CHUNK 65536U
+
+static int oom(struct weir_error *err)
+{
+	return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
+}
+
+/* ---- Statements */
+
+#define AT(field) offsetof(struct weir_fault_words, field)
+
+static const struct weir_opt options[] = {
+	{ "protocol", 0, WEIR_OPT_STR, AT(protocol), "LIST", .help = "" },
+	{ "src-ip", 0, WEIR_OPT_STR, AT(src_ip), "LIST", .help = "" },
+	{ "dst-ip", 0, WEIR_OPT_STR, AT(dst_ip), "LIST", .help = "" },
+	{ "src-port", 0, WEIR_OPT_STR, AT(src_port), "LIST", .help = "" },
+	{ "dst-port", 0, WEIR_OPT_STR, AT(dst_port), "LIST", .help = "" },
+	{ "interface", 'i', WEIR_OPT_STR, AT(iface), "IFACE", .help = "" },
+	{ "direction", 'Q', WEIR_OPT_STR, AT(direction), "DIR", .help = "" },
+	{ "listen", 0, WEIR_OPT_STR, AT(listen), "ADDR:PORT", .help = "" },
+	{ "pid", 0, WEIR_OPT_STR, AT(pid), "N", .help = "" },
+	{ "fd", 0, WEIR_OPT_STR, AT(fd), "M", .help = "" },
+	{ "truncate", 0, WEIR_OPT_STR, AT(truncate), "N", .help = "" },
+	{ "drop", 0, WEIR_OPT_STR, AT(drop), "P", .help = "" },
+	{ "rate", 0, WEIR_OPT_STR, AT(rate), "R", .help = "" },
+	{ "delay", 0, WEIR_OPT_STR, AT(delay), "T", .help = "" },
+	{ "jitter", 0, WEIR_OPT_STR, AT(jitter), "T", .help = "" },
+	{ "corrupt", 0, WEIR_OPT_FLAG, AT(corrupt), .help = "" },
+	{ "fix-checksum", 0, WEIR_OPT_FLAG, AT(fix_checksum), .help = "" },
+	{ "probability", 0, WEIR_OPT_STR, AT(probability), "P", .help = "" },
+	{ "nth", 0, WEIR_OPT_STR, AT(nth), "K", .help = "" },
+	{ "seed", 0, WEIR_OPT_STR, AT(seed), "S", .help = "" },
+	{ "ttl", 0, WEIR_OPT_STR, AT(ttl), "TIME", .help = "" },
+	{ 0 },
+};
+
+/* A rule of the words from @from on. */
+static int make_rule(const struct weir_policy_words *words, const char *name, size_t from,
+		     struct weir_fault_conf_rule *ret, struct weir_error *err)
+{
+	weir_autofree struct weir_strv *rest = calloc(1, sizeof(*rest));
+	weir_autofree char **argv = calloc(words->n - from + 2, sizeof(*argv));
+	weir_autobuf struct weir_buf expression = { 0 };
+	struct weir_fault_words w = { 0 };
+	int code;
+
+	if (!rest || !argv)
+		return oom(err);
+	argv[0] = (char *)"fault"; /* whose help the messages name */
+	for (size_t i = from; i < words->n; i++)
+		argv[i - from + 1] = (char *)words->v[i];
+	code = weir_opt_parse(options, (int)(words->n - from) + 1, argv, &w, rest, err);
+	if (code)
+		return code;
+	for (unsigned int i = 0; i < rest->n; i++)
+		weir_buf_addf(&expression, "%s%s", i ? " " : "", rest->v[i]);
+	if (expression.failed)
+		return oom(err);
+	w.expression = expression.data;
+	code = weir_fault_rule_make(&w, name, ret, err);
+	if (!code)
+		ret->line = words->line;
+	return code;
+}
+
+static int parse_statement(const struct weir_policy_words *words, struct weir_fault_conf *conf,
+			   struct weir_error *err)
+{
+	const char *first = words->v[0];
+	size_t n = strlen(first);
+	char name[WEIR_RULE_NAME_MAX + 1];
+	bool named = n && first[n - 1] == ':';
+	struct weir_fault_conf_rule r;
+	int ret;
+
+	/* One that is too long stays so, and is refused. */
+	snprintf(name, sizeof(name), "%.*s", named ? (int)(n - 1) : 0, first);
+	ret = make_rule(words, named ? name : NULL, named, &r, err);
+	return ret ? ret : weir_fault_conf_add(conf, &r, false, err);
+}
+
+int weir_fault_parse(const char *text, size_t len, const char *source, struct weir_fault_conf *ret,
+		     struct weir_error *err)
+{
+	struct weir_policy_text t = { text, text + len, 1 };
+	struct weir_policy_words words = { 0 };
+	weir_auto_fault_conf conf = { 0 };
+	int r = 0;
+
+	if (len > WEIR_FAULT_TEXT_MAX)
+		return weir_fail(err, -E2BIG, "%s: longer than %u KiB: shorten it", source,
+				 WEIR_FAULT_TEXT_MAX >> 10);
+	if (memchr(text, '\0', len))
+		return weir_fail(err, -EINVAL, "%s: holds a NUL: name a text file", source);
+	while (!r && (r = weir_policy_words_next(&t, &words, err)) > 0)
+		r = parse_statement(&words, &conf, err);
+	if (r)
+		weir_fail_prefix(err, r, "%s:%u", source, words.line);
+	weir_policy_words_free(&words);
+	if (r)
+		return r;
+	*ret = conf;
+	conf = (struct weir_fault_conf){ 0 };
+	return 0;
+}
+
+int weir_fault_parse_words(const char *text, const char *name, struct weir_fault_conf_rule *ret,
+			   struct weir_error *err)
+{
+	struct weir_policy_text t = { text, text + strlen(text), 1 };
+	struct weir_policy_words words = { 0 };
+	int r = weir_policy_words_next(&t, &words, err);
+
+	if (r >= 0)
+		r = make_rule(&words, name, 0, ret, err);
+	weir_policy_words_free(&words);
+	return r;
+}
+
+static int read_all(FILE *f, struct weir_buf *out)
+{
+	size_t n;
+
+	weir_buf_adds(out, "");
+	do {
+		char *room = weir_buf_room(out, CHUNK);
+
+		if (!room)
+			return -ENOMEM;
+		n = fread(room, 1, CHUNK, f);
+		out->len += n;
+		out->data[out->len] = '\0';
+	} while (n && out->len <= WEIR_FAULT_TEXT_MAX);
+	return ferror(f) ? (errno ? -errno : -EIO) : 0;
+}
+
+int weir_fault_read(const char *path, struct weir_fault_conf *ret, struct weir_error *err)
+{
+	bool input = !strcmp(path, "-");
+	const char *source = input ? "standard input" : path;
+	weir_autofclose FILE *f = input ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re");
+	weir_autobuf struct weir_buf text = { 0 };
+	int code = f ? read_all(f, &text) : -errno;
+
+	if (code)
+		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,
+				 strerror(-code));
+	return weir_fault_parse(text.data, text.len, source, ret, err);
+}
+
+/* ---- Printing */
+
+void weir_fault_print_match(const struct weir_fault_conf_rule *r, struct weir_buf *out)
+{
+	char text[WEIR_ENDPOINT_STRLEN];
+	struct weir_endpoint e;
+
+	if (weir_fault_is_socket(r) && r->port) {
+		weir_endpoint_set(&e, &r->addr, r->port);
+		weir_buf_addf(out, "--listen %s", weir_endpoint_str(&e, text));
+		return;
+	}
+	if (weir_fault_is_socket(r)) {
+		weir_buf_addf(out, "--pid %u --fd %u", r->pid, r->fd);
+		return;
+	}
+	if (r->iface[0]) {
+		weir_buf_adds(out, "-i ");
+		weir_policy_words_quote(r->iface, out);
+	}
+	if (r->dir)
+		weir_buf_addf(out, "%s-Q %s", r->iface[0] ? " " : "", weir_fault_dirs[r->dir]);
+	if (weir_match_is_all(r->match))
+		return;
+	if (r->iface[0] || r->dir)
+		weir_buf_addc(out, ' ');
+	weir_match_print(r->match, out);
+}
+
+bool weir_fault_is_random(const struct weir_fault_conf_rule *r)
+{
+	return r->kind == WEIR_FAULT_CORRUPT || r->jitter ||
+	       (!r->nth && r->threshold != WEIR_FAULT_ALWAYS);
+}
+
+void weir_fault_print_action(const struct weir_fault_conf_rule *r, struct weir_buf *out)
+{
+	const char *blank = r->kind == WEIR_FAULT_DROP ? "" : " ";
+
+	if (r->kind == WEIR_FAULT_TRUNCATE)
+		weir_buf_addf(out, "--truncate %u", r->keep);
+	else if (r->kind == WEIR_FAULT_CORRUPT)
+		weir_buf_addf(out, "--corrupt%s", r->fix_checksum ? " --fix-checksum" : "");
+	else if (r->kind == WEIR_FAULT_RATE)
+		weir_buf_addf(out, "--rate %llubit", (unsigned long long)r->rate);
+	else if (r->kind == WEIR_FAULT_DELAY)
+		weir_buf_addf(out, "--delay %lluns", (unsigned long long)r->delay);
+	if (r->jitter)
+		weir_buf_addf(out, " --jitter %lluns", (unsigned long long)r->jitter);
+	if (r->nth)
+		weir_buf_addf(out, "%s--nth %u", blank, r->nth);
+	else if (r->kind == WEIR_FAULT_DROP)
+		weir_buf_addf(out, "--drop %.10g%%", r->percent);
+	else if (r->threshold != WEIR_FAULT_ALWAYS)
+		weir_buf_addf(out, " --probability %.10g%%", r->percent);
+}
+
+void weir_fault_print_words(const struct weir_fault_conf_rule *r, struct weir_buf *out)
+{
+	size_t start = out->len;
+
+	weir_fault_print_match(r, out);
+	if (out->len > start)
+		weir_buf_addc(out, ' ');
+	weir_fault_print_action(r, out);
+	if (r->has_seed || (r->seed && weir_fault_is_random(r)))
+		weir_buf_addf(out, " --seed %llu", (unsigned long long)r->seed);
+}
+
+void weir_fault_print(const struct weir_fault_conf *c, uint64_t now, struct weir_buf *out)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct weir_fault_conf_rule *r = &c->v[i];
+
+		if (r->named)
+			weir_buf_addf(out, "%s: ", r->name);
+		weir_fault_print_words(r, out);
+		if (r->expires) {
+			/* What is left, but never none. */
+			uint64_t left = r->expires > now ? (r->expires - now) / 1000000 : 0;
+
+			weir_buf_addf(out, " --ttl %llums", (unsigned long long)(left ? left : 1));
+		} else {
+			weir_buf_addf(out, " --ttl %lluns", (unsigned long long)r->ttl);
+		}
+		weir_buf_addc(out, '\n');
+	}
+}
