@@ -12,8 +12,9 @@
 #define WEIR_CGROUP_PATH_MAX 256 /* with NUL */
 
 /* Open the cgroup at @path (a directory, or as /proc/PID/cgroup writes it: "/" is the
- * root), or the root of cgroup v2 where it is NULL. Returns a descriptor with its path, without links, in @ret_path (may be NULL), or a negative errno: a
- * @path that is no cgroup v2 is told with the right root. */
+ * root), or the root of cgroup v2 where it is NULL. Returns a descriptor with its path,
+ * without links, in @ret_path (may be NULL), or a negative errno: a @path that is no cgroup
+ * v2 is told with the right root. */
 int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX], struct weir_error *err);
 /* The kernel's id of an open cgroup, as links and sockets tell it; 0 on failure. */
 uint64_t weir_cgroup_id(int fd);

@@ -58,8 +58,9 @@ static int scan_process(struct weir_holders *h, int proc, const char *pid)
 	}
 	d = fdopendir(fd);
 	if (!d) {
+		ret = errno == ENOMEM ? -ENOMEM : 0; /* or it ended just now */
 		close(fd);
-		return -ENOMEM;
+		return ret;
 	}
 	while (!ret && (e = readdir(d))) {
 		ssize_t len = readlinkat(fd, e->d_name, target, sizeof(target) - 1);
