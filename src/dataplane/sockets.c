@@ -193,8 +193,9 @@ static int add_sockets_of(struct holders *l, int proc_fd, const char *pid)
 		return errno == ENOENT || errno == ESRCH ? 0 : -errno;
 	d = fdopendir(fd);
 	if (!d) {
+		ret = errno == ENOMEM ? -ENOMEM : 0; /* or it ended just now */
 		close(fd);
-		return -ENOMEM;
+		return ret;
 	}
 	while (!ret && (errno = 0, e = readdir(d))) {
 		ssize_t len = readlinkat(fd, e->d_name, target, sizeof(target) - 1);
