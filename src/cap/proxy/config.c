@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "cap/proxy/backend.h"
 #include "cap/proxy/config_impl.h"
 #include "cap/proxy/expr.h"
 
@@ -103,6 +104,8 @@ void weir_proxy_route_free(struct weir_proxy_route *r)
 	free(r->sources);
 	free_words(r->listeners, r->n_listeners);
 	for (size_t i = 0; i < r->n_targets; i++) {
+		if (r->targets[i].state)
+			weir_backend_leave(r->targets[i].state);
 		free(r->targets[i].text);
 		free(r->targets[i].host);
 	}

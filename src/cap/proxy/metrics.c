@@ -173,6 +173,9 @@ static void print_service(const struct weir_service *s, struct weir_buf *out)
 	print_one(out, "reloads_total", "counter", "Reloads that took effect.", s->reloads);
 	print_one(out, "reloads_failed_total", "counter",
 		  "Reloads that did not: the configuration before is in force.", s->reloads_failed);
+	print_one(out, "backends", "gauge",
+		  "Backends of which a state is kept, those of configurations before included.",
+		  weir_backends_count(s->shared.backends));
 	print_one(out, "pipes", "gauge", "Pipes that splice(2) holds.", pipes);
 	print_one(out, "account_lost_total", "counter",
 		  "Times that the account could not be kept in full.", lost);

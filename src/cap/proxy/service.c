@@ -280,6 +280,8 @@ static void finish(struct weir_service *s)
 			weir_worker_free(s->worker[w]);
 	weir_sockmap_close();
 	weir_names_free(s->shared.names);
+	if (s->cfg)
+		weir_proxy_config_unref(s->cfg); /* the last one: its targets have states */
 	weir_backends_free(s->shared.backends);
 	weir_limiter_free(s->shared.limiter);
 	weir_access_log_free(s->shared.log);
@@ -288,7 +290,6 @@ static void finish(struct weir_service *s)
 	for (size_t i = 0; i < s->n_activated; i++)
 		close(s->activated[i].fd);
 	weir_buf_free(&s->allow_notes);
-	weir_proxy_config_unref(s->cfg);
 }
 
 /* ---- The start */
