@@ -413,11 +413,6 @@ static int want_route(struct weir_backends *b, struct weir_proxy_route *r)
 	return 0;
 }
 
-void weir_backend_leave(struct weir_proxy_backend *b)
-{
-	atomic_fetch_sub(&b->targets, 1);
-}
-
 uint64_t weir_backends_count(const struct weir_backends *b)
 {
 	uint64_t n = 0;

@@ -41,7 +41,10 @@ int weir_backends_take(struct weir_backends *b, struct weir_proxy_config *c,
 		       struct weir_error *err);
 
 /* A target is freed with its configuration, in any thread: its state is needed once less. */
-void weir_backend_leave(struct weir_proxy_backend *b);
+static inline void weir_backend_leave(struct weir_proxy_backend *b)
+{
+	atomic_fetch_sub(&b->targets, 1);
+}
 /* States that are kept, those of configurations before included. */
 uint64_t weir_backends_count(const struct weir_backends *b);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,6 +85,11 @@ int weir_proxy_config_room(struct weir_proxy_config *c, size_t routes, struct we
 struct weir_proxy_route *weir_proxy_config_route(struct weir_proxy_config *c)
 {
 	return &c->routes[c->n_routes++];
+}
+
+const char *weir_proxy_default_user(void)
+{
+	return getpwnam("weir-proxy") ? "weir-proxy" : "nobody";
 }
 
 /* ---- The end */

@@ -393,11 +393,34 @@ static const char *target_name(const struct weir_conn *c)
 	return c->target->kind == WEIR_TARGET_NAME ? c->target->host : c->name;
 }
 
-static void found_addresses(struct weir_conn *c, const struct weir_proxy_name *e)
+/* Where the client chose the name, its owner chooses the address: one that lies behind
+ * this host's own doors is none. */
+static void leave_local_out(const struct weir_conn *c, struct weir_proxy_name *e)
+{
+	uint8_t n = 0;
+
+	if (c->target->kind != WEIR_TARGET_DNS || c->cfg->local)
+		return;
+	for (uint8_t i = 0; i < e->n; i++) {
+		struct weir_addr a;
+
+		memcpy(a.b, e->addr[i], sizeof(a.b));
+		if (!weir_conn_is_local(&a))
+			memmove(e->addr[n++], a.b, sizeof(a.b));
+	}
+	e->n = n;
+}
+
+static void found_addresses(struct weir_conn *c, struct weir_proxy_name *e)
 {
 	struct weir_endpoint to;
 	struct weir_addr a;
 
+	leave_local_out(c, e);
+	if (!e->n) {
+		target_failed(c, WEIR_END_RESOLVE, EACCES);
+		return;
+	}
 	weir_conn_show(c->state, WEIR_CONN_CONNECT);
 	if (e->n > 1) {
 		connect_many(c, e, target_port(c));

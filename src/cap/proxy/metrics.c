@@ -18,7 +18,6 @@
 #define CLIENTS_MAX 16
 #define CLIENT_MEMORY 16384 /* bytes of a request */
 #define IDLE_S 10
-#define BACKLOG 16
 #define ROUNDS_MAX 64 /* of its work at a time */
 #define PATH "/metrics"
 #define TEXT "text/plain; version=0.0.4; charset=utf-8"
@@ -273,7 +272,7 @@ static void on_time(struct weir_timer *t)
 
 static int start(struct weir_metrics *m, struct weir_error *err)
 {
-	weir_autoclose int fd = weir_sock_listen(&m->service->cfg->metrics, 0, BACKLOG, err);
+	weir_autoclose int fd = weir_keeper_listen_metrics(&m->service->keeper, err);
 	const union MHD_DaemonInfo *info;
 	int ret;
 

@@ -439,9 +439,9 @@ static int gate(struct joint *j, enum weir_end_of from)
 	return AGAIN;
 }
 
-/* The source was reset, or cannot be written to. What had come before, such as a server's last word, is given on
- * first, where there is room: it is in the source's queue, or with a kernel worker, whose
- * turn comes soon. */
+/* The source was reset, or cannot be written to. What had come before, such as a server's
+ * last word, is given on first, where there is room: it is in the source's queue, or with
+ * a kernel worker, whose turn comes soon. */
 static int failed(struct joint *j, enum weir_end_of from)
 {
 	enum state state = j->way[from].state;

@@ -125,7 +125,10 @@ int weir_service_open_log(struct weir_service *s, const struct weir_proxy_config
 
 int weir_service_reopen_log(struct weir_service *s, struct weir_error *err)
 {
-	int fd, ret = weir_service_open_log(s, s->cfg, &fd, err);
+	int fd, ret;
+
+	weir_keeper_hurry(&s->keeper);
+	ret = weir_service_open_log(s, s->cfg, &fd, err);
 
 	if (!ret && weir_access_log_set(s->shared.log, fd, s->cfg->log_format))
 		ret = weir_fail(err, -ENOMEM, "out of memory: free some and try again");
