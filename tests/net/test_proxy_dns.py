@@ -341,6 +341,15 @@ def test_time_out(place, run):
         assert place.reaches("four.test") == ONE
 
 
+def test_next_target_behind_a_silent_name(place, run):
+    """A name that is still being asked for keeps nobody from another that is not known yet."""
+    run()
+    place.proxy.reload(config().replace("timeout: 300ms", "timeout: 5s").replace(
+        '["four.test', '["a.silent:%d", "four.test' % PORT).replace(
+        "workers:", "limits: {connect_timeout: 500ms}\nworkers:"))
+    assert place.reaches("named.example") == ONE
+
+
 @pytest.mark.parametrize("name", ["a..test", "1.2.3.4", "x" * 64 + ".test", "a b.test"])
 def test_no_name(place, run, name):
     """What is no host name is not asked for, and leaves nothing behind."""
