@@ -42,6 +42,7 @@
 #define NS_PER_MS 1000000ULL
 #define FINE_WAITS 4 /* 1, 2, 4, 8 ms; then by the loop's own timers */
 #define WAIT_MAX_MS 128
+#define LAST_WAITS 8 /* for a last word: a busy host's kernel workers may take 100 ms and more */
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
@@ -446,7 +447,7 @@ static int failed(struct joint *j, enum weir_end_of from)
 {
 	enum state state = j->way[from].state;
 
-	if (state == KERNEL && j->waits < FINE_WAITS && !all_given(j, from))
+	if (state == KERNEL && j->waits < LAST_WAITS && !all_given(j, from))
 		return LATER;
 	if (state != OPEN && state != USER)
 		return broken(j, from, j->way[from].error);

@@ -10,7 +10,7 @@
 #define BULK 8
 #define BULK_BYTES (10u * MB)
 #define SMALL_BYTES 200
-#define FILL_NS (120 * MS) /* that senders have to fill the queues while the relays rest */
+#define FILL_NS (30 * MS) /* of a conversation between two looks at it */
 /* A round's bytes, and what a direction that is not known to be in full flow yet, or whose
  * turn it is, may have besides; a share may be passed by one read. */
 #define BESIDES (WEIR_RELAY_SHARE + WEIR_RELAY_READ)
@@ -201,6 +201,20 @@ static unsigned int close_scenes(const struct end *all)
 	return cut;
 }
 
+/* Until the senders of bulk find no more room. */
+static void fill_queues(struct end *e, size_t n)
+{
+	uint64_t was_sent, sent = 0;
+
+	do {
+		was_sent = sent;
+		converse(e, n, weir_clock_mono() + FILL_NS);
+		sent = 0;
+		for (size_t i = 0; i < BULK; i++)
+			sent += e[2 * i].sent;
+	} while (sent != was_sent);
+}
+
 /* One conversation of all, in which the relays rest again and again while their queues
  * fill: then there is more than one round can move. */
 static unsigned int run_all(enum deed what)
@@ -211,9 +225,9 @@ static unsigned int run_all(enum deed what)
 	begin_scenes(all);
 	while (!all_finished(all, WEIR_ARRAY_SIZE(all))) {
 		hold_still();
-		converse(all, WEIR_ARRAY_SIZE(all), weir_clock_mono() + FILL_NS);
+		fill_queues(all, WEIR_ARRAY_SIZE(all));
 		go_on();
-		converse(all, WEIR_ARRAY_SIZE(all), weir_clock_mono() + FILL_NS / 4);
+		converse(all, WEIR_ARRAY_SIZE(all), weir_clock_mono() + FILL_NS);
 	}
 	return close_scenes(all);
 }
