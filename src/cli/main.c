@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "cap/doctor/cmd.h"
 #include "cap/filter/cmd.h"
+#include "cap/path/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/status/cmd.h"
 #include "cap/steer/cmd.h"
@@ -24,6 +25,7 @@
 
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
+	&weir_path_verb,
 	&weir_filter_verb,
 	&weir_proxy_verb,
 	&weir_steer_verb,

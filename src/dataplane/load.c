@@ -158,14 +158,33 @@ static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *
 	return bpf_program__set_insns(prog, copy, n);
 }
 
-static void register_section(const char *sec, enum bpf_prog_type type, enum bpf_attach_type attach,
-			     long flags)
+/* SEC("weir_tp_btf/NAME"): a tracepoint whose program has a match in it. libbpf's own
+ * section would leave no room for that; so what it does is done here. */
+static int on_prepare_trace(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
+{
+	const char *name = strchr(bpf_program__section_name(prog), '/');
+	int id = name ? libbpf_find_vmlinux_btf_id(name + 1, BPF_TRACE_RAW_TP) : -ESRCH;
+
+	if (id < 0)
+		return id;
+	opts->attach_btf_id = (__u32)id;
+	return on_prepare_load(prog, opts, cookie);
+}
+
+static void register_with(const char *sec, enum bpf_prog_type type, enum bpf_attach_type attach,
+			  long flags, libbpf_prog_prepare_load_fn_t prepare)
 {
 	LIBBPF_OPTS(libbpf_prog_handler_opts, opts, .cookie = flags,
-		    .prog_prepare_load_fn = on_prepare_load);
+		    .prog_prepare_load_fn = prepare);
 
 	if (libbpf_register_prog_handler(sec, type, attach, &opts) < 0)
 		weir_debug("cannot register the section %s", sec);
+}
+
+static void register_section(const char *sec, enum bpf_prog_type type, enum bpf_attach_type attach,
+			     long flags)
+{
+	register_with(sec, type, attach, flags, on_prepare_load);
 }
 
 static void setup_once(void)
@@ -180,6 +199,7 @@ static void setup_once(void)
 		weir_debug("RLIMIT_MEMLOCK stays as it is");
 	register_section("xdp.frags", BPF_PROG_TYPE_XDP, 0, BPF_F_XDP_HAS_FRAGS);
 	register_section("tcx+", BPF_PROG_TYPE_SCHED_CLS, 0, 0);
+	register_with("weir_tp_btf+", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, 0, on_prepare_trace);
 	register_section("socket", BPF_PROG_TYPE_SOCKET_FILTER, 0, 0);
 	register_section("netfilter", (enum bpf_prog_type)WEIR_BPF_PROG_NETFILTER,
 			 (enum bpf_attach_type)WEIR_BPF_NETFILTER, 0);

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cap/path/session.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "dataplane/caps.h"
+#include "dataplane/load.h"
+#include "dataplane/ring.h"
+#include "dataplane/sys.h"
+
+#include "path.skel.h"
+
+#define RING_BYTES (256 * 1024)
+#define PROGRAMS 24
+
+struct weir_path {
+	struct path_bpf *skel;
+	struct bpf_link *links[PROGRAMS];
+	unsigned int n_links;
+	bool knows[WEIR_PATH_STAGES_MAX];
+	struct weir_ring *ring;
+	weir_path_journey_fn *fn;
+	void *arg;
+	char *values; /* one struct cpu a CPU, as the kernel gives them */
+	size_t value_size;
+	unsigned int cpus;
+};
+
+static bool has_tracepoint(const struct btf *btf, const char *name)
+{
+	char type[64];
+
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	return btf__find_by_name_kind(btf, type, BTF_KIND_TYPEDEF) > 0;
+}
+
+/* When a program is loaded, besides having its tracepoint. */
+enum when {
+	ALWAYS,
+	READS_TOLD,   /* the kernel tells of reads: sk_data_ready and sock_recv_length */
+	READS_UNTOLD, /* it does not (before 6.3) */
+};
+
+/* Which programs this kernel has tracepoints for, and what that says of the stages. */
+static int select_programs(struct weir_path *p, struct weir_error *err)
+{
+	struct path_bpf *s = p->skel;
+	const struct {
+		struct bpf_program *prog;
+		int stage; /* that it tells of; -1: of none alone */
+		enum when when;
+	} rows[] = {
+		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS },
+		{ s->progs.weir_path_irqx, -1, ALWAYS },
+		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS },
+		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS },
+		{ s->progs.weir_path_runx, -1, ALWAYS },
+		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS },
+		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS },
+		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS },
+		{ s->progs.weir_path_grof, -1, ALWAYS },
+		{ s->progs.weir_path_stack, WEIR_PATH_STACK, ALWAYS },
+		{ s->progs.weir_path_tcp, WEIR_PATH_TCP, ALWAYS },
+		{ s->progs.weir_path_queue, WEIR_PATH_QUEUE, READS_TOLD },
+		{ s->progs.weir_path_waking, -1, READS_TOLD },
+		{ s->progs.weir_path_switch, WEIR_PATH_WAKE, READS_TOLD },
+		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS },
+		{ s->progs.weir_path_copyu, -1, READS_TOLD },
+		{ s->progs.weir_path_used, -1, READS_UNTOLD },
+	};
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool told;
+
+	if (!btf)
+		return weir_fail(err, -errno,
+				 "cannot read the kernel's types (BTF): see `weir doctor`");
+	told = has_tracepoint(btf, "sk_data_ready") && has_tracepoint(btf, "sock_recv_length");
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(rows); i++) {
+		const char *name = strchr(bpf_program__section_name(rows[i].prog), '/') + 1;
+		bool wanted = rows[i].when == ALWAYS || (rows[i].when == READS_TOLD) == told;
+
+		wanted = wanted && has_tracepoint(btf, name);
+		bpf_program__set_autoload(rows[i].prog, wanted);
+		if (rows[i].stage >= 0)
+			p->knows[rows[i].stage] = wanted;
+	}
+	btf__free(btf);
+	return 0;
+}
+
+static int attach(struct weir_path *p, struct weir_error *err)
+{
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, p->skel->obj) {
+		struct bpf_link *link;
+
+		if (bpf_program__fd(prog) < 0)
+			continue;
+		link = bpf_program__attach_trace(prog);
+		if (!link)
+			return weir_load_explain(err, -errno, "attach to the kernel's tracepoints");
+		p->links[p->n_links++] = link;
+	}
+	return 0;
+}
+
+static int on_record(void *arg, const void *data, size_t size)
+{
+	struct weir_path *p = arg;
+	struct weir_path_journey j;
+
+	if (size < sizeof(j))
+		return 0;
+	memcpy(&j, data, sizeof(j));
+	return p->fn(p->arg, &j);
+}
+
+static int load(struct weir_path *p, const struct weir_path_options *o, struct weir_error *err)
+{
+	struct weir_path_config cfg;
+	uint64_t netns;
+	int ret = weir_sys_netns_cookie(&netns);
+
+	if (ret)
+		return weir_fail(err, ret, "cannot tell this network namespace: %s",
+				 strerror(-ret));
+	p->skel = path_bpf__open();
+	if (!p->skel)
+		return weir_load_explain(err, -errno, "open the programs");
+	ret = select_programs(p, err);
+	if (ret)
+		return ret;
+	cfg = (struct weir_path_config){
+		.netns = netns,
+		.ifindex = o->ifindex,
+		.sample = o->sample,
+		.match_kind = weir_load_match_kind(o->match),
+		.journeys = o->journeys,
+		.slower_than = o->slower_than,
+	};
+	memcpy((void *)&p->skel->rodata->cfg, &cfg, sizeof(cfg));
+	bpf_map__set_max_entries(p->skel->maps.weir_path_rings, p->cpus);
+	p->value_size = (bpf_map__value_size(p->skel->maps.weir_path_cpus) + 7) & ~(size_t)7;
+	p->values = calloc(p->cpus, p->value_size);
+	if (!p->values)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	return weir_load(p->skel->obj, o->match, err);
+}
+
+int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
+		   weir_path_journey_fn *fn, void *arg, struct weir_error *err)
+{
+	int code = weir_caps_need(WEIR_CAP_BPF | WEIR_CAP_PERFMON, "follow packets", err);
+	struct weir_path *p;
+
+	if (code)
+		return code;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	p->cpus = (unsigned int)weir_sys_cpus();
+	p->fn = fn;
+	p->arg = arg;
+	weir_load_setup();
+	code = load(p, o, err);
+	if (!code && o->journeys)
+		code = weir_ring_open(&p->ring, WEIR_TRANSPORT_RING,
+				      bpf_map__fd(p->skel->maps.weir_path_rings), RING_BYTES,
+				      on_record, p, err);
+	if (!code)
+		code = attach(p, err);
+	if (code)
+		weir_path_close(p);
+	else
+		*ret = p;
+	return code;
+}
+
+void weir_path_detach(struct weir_path *p)
+{
+	while (p->n_links)
+		bpf_link__destroy(p->links[--p->n_links]);
+}
+
+void weir_path_close(struct weir_path *p)
+{
+	if (!p)
+		return;
+	weir_path_detach(p);
+	weir_ring_close(p->ring);
+	path_bpf__destroy(p->skel);
+	free(p->values);
+	free(p);
+}
+
+bool weir_path_knows(const struct weir_path *p, enum weir_path_stage s)
+{
+	return p->knows[s];
+}
+
+int weir_path_fd(const struct weir_path *p)
+{
+	return p->ring ? weir_ring_fd(p->ring) : -1;
+}
+
+int weir_path_consume(struct weir_path *p, struct weir_error *err)
+{
+	int ret = p->ring ? weir_ring_consume(p->ring) : 0;
+
+	if (ret < 0 && ret != -ECANCELED)
+		return weir_fail(err, ret, "cannot read the rings: %s: report this",
+				 strerror(-ret));
+	return ret;
+}
+
+unsigned int weir_path_cpus(const struct weir_path *p)
+{
+	return p->cpus;
+}
+
+int weir_path_read(struct weir_path *p, struct weir_path_figures *ret, struct weir_error *err)
+{
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.weir_path_cpus), &zero, p->values))
+		return weir_load_explain(err, -errno, "read the figures");
+	for (unsigned int i = 0; i < p->cpus; i++)
+		memcpy(&ret[i], p->values + i * p->value_size, sizeof(*ret));
+	return 0;
+}
+
+uint64_t weir_path_missed(const struct weir_path *p)
+{
+	struct bpf_program *prog;
+	uint64_t sum = 0;
+
+	bpf_object__for_each_program(prog, p->skel->obj) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t len = sizeof(info);
+		int fd = bpf_program__fd(prog);
+
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len))
+			sum += info.recursion_misses;
+	}
+	return sum;
+}
