@@ -17,6 +17,9 @@
 
 #define EVERY_NS (500 * 1000 * 1000ULL)
 #define ONCE_NS WEIR_NSEC_PER_SEC /* what one picture is made of, if nothing else is said */
+/* One slice in so many as packets' times are taken. */
+#define SLICE_NS (25 * 1000 * 1000ULL)
+#define SLICE_MAX_NS (10 * WEIR_NSEC_PER_SEC)
 #define NICS_MAX 8
 #define SAMPLE_DEFAULT 16
 #define SAMPLE_MAX (1 << 20)
@@ -70,6 +73,7 @@ struct run {
 	struct weir_buf out;
 	uint64_t begun, printed;
 	int64_t offset;
+	bool in_slice;
 };
 
 static bool prints_journeys(const struct options *o)
@@ -201,6 +205,8 @@ static void add_json(struct run *r)
 	weir_json_str(&j, "iface", r->opt->iface);
 	weir_json_uint(&j, "duration_ns", r->view.ns);
 	weir_json_uint(&j, "sample", r->view.sample);
+	if (r->view.slices)
+		weir_json_uint(&j, "slices_ns", weir_path_slice_ns(r->path));
 	weir_path_json(&r->view, &r->sum, &j);
 	if (r->view.n_nics)
 		json_rings(r, &j);
@@ -224,13 +230,30 @@ static int show(struct run *r, struct weir_error *err)
 	return weir_live_show(&r->live, &r->out, err);
 }
 
+/* Begin or end a slice, whichever is next. */
+static int turn(struct run *r, struct weir_error *err)
+{
+	if (!r->view.slices)
+		return 0;
+	r->in_slice = !r->in_slice;
+	r->live.every = r->in_slice ? SLICE_NS : SLICE_NS * (r->view.sample - 1);
+	if (r->live.every > SLICE_MAX_NS)
+		r->live.every = SLICE_MAX_NS;
+	r->live.next = weir_clock_mono() + r->live.every;
+	return weir_path_slice(r->path, r->in_slice, err);
+}
+
 /* Until the end; the last picture is the caller's. */
 static int follow(struct run *r, struct weir_error *err)
 {
 	enum weir_live_event ev;
-	int ret = 0;
+	int ret = turn(r, err);
 
 	while (!ret && (ev = weir_live_wait(&r->live, weir_path_fd(r->path))) != WEIR_LIVE_END) {
+		if (ev == WEIR_LIVE_LOOK)
+			ret = turn(r, err);
+		if (ret)
+			break;
 		if (prints_journeys(r->opt)) {
 			ret = weir_path_consume(r->path, err);
 			ret = ret > 0 ? 0 : ret;
@@ -241,7 +264,7 @@ static int follow(struct run *r, struct weir_error *err)
 			}
 			if (r->opt->journeys && r->printed == r->opt->journeys)
 				break;
-		} else if (r->live.screen) {
+		} else if (r->live.screen && !r->in_slice) {
 			ret = show(r, err);
 		}
 	}
@@ -265,6 +288,7 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 	r->view.nics = r->nics;
 	r->view.n_nics = weir_path_nics(o->ifindex, r->nics, NICS_MAX);
 	r->view.sample = o->sample;
+	r->view.slices = o->slices;
 	r->offset = weir_clock_offset();
 	ret = weir_live_open(&r->live, screen, EVERY_NS, for_ns, err);
 	if (ret)
@@ -272,6 +296,8 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 	if (!screen)
 		fprintf(stderr, "weir path: following packets; Ctrl-C ends it\n");
 	ret = follow(r, err);
+	if (r->in_slice)
+		weir_path_slice(r->path, false, NULL);
 	weir_path_detach(r->path);
 	if (!ret && prints_journeys(opt))
 		ret = weir_path_consume(r->path, err);
@@ -304,6 +330,7 @@ static int run(int argc, char **argv)
 		return weir_verb_fail("path", &err, WEIR_EXIT_USAGE);
 	o.match = match;
 	o.journeys = prints_journeys(&opt);
+	o.slices = o.sample > 1 && !o.journeys;
 	o.slower_than = opt.slower_than;
 	ret = run_with(&r, &o, &err);
 	weir_path_close(r.path);

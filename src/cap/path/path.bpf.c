@@ -47,9 +47,10 @@ int weir_path_raise(__u64 *ctx)
 	if (vec != WEIR_NET_RX)
 		return 0;
 	c = this_cpu();
-	if (c && !c->raise) {
+	/* What is from before the slice was not followed to its end. */
+	if (c && (!c->raise || c->raise < slice.began)) {
 		c->raise = bpf_ktime_get_ns();
-		c->raise_irq = c->irq;
+		c->raise_irq = c->irq >= slice.began ? c->irq : 0;
 	}
 	return 0;
 }
@@ -66,7 +67,8 @@ int weir_path_run(__u64 *ctx)
 	if (!c)
 		return 0;
 	c->run = c->poll = bpf_ktime_get_ns();
-	c->run_raise = c->raise;
+	c->run_slice = slice.began;
+	c->run_raise = c->raise >= slice.began ? c->raise : 0;
 	c->run_irq = c->raise_irq;
 	c->raise = c->raise_irq = 0;
 	c->run_told = false;
@@ -112,10 +114,22 @@ int weir_path_poll(__u64 *ctx)
 	return 0;
 }
 
+/* Is all that lies before the stack being watched? */
+static __always_inline bool in_slice(void)
+{
+	return !cfg.slices || slice.began;
+}
+
+/* Does what is known of the softirq still hold? */
+static __always_inline bool knows_run(const struct cpu *c)
+{
+	return c->run && (!cfg.slices || (slice.began && c->run_slice == slice.began));
+}
+
 /* The first packet of a run that matches tells of what brought it. */
 static __always_inline void tell_run(struct cpu *c, const struct net_device___weir *dev)
 {
-	if (c->run_told || !c->run)
+	if (c->run_told || !knows_run(c))
 		return;
 	c->run_told = true;
 	STAGE(c, RUN)->count++;
@@ -134,7 +148,7 @@ static __always_inline void tell_run(struct cpu *c, const struct net_device___we
 
 static __always_inline bool take_time(struct cpu *c)
 {
-	if (cfg.sample <= 1)
+	if (cfg.sample <= 1 || (cfg.slices && slice.began))
 		return true;
 	if (++c->sampled < cfg.sample)
 		return false;
@@ -142,8 +156,7 @@ static __always_inline bool take_time(struct cpu *c)
 	return true;
 }
 
-/* Whether its time is taken is decided where a packet is first seen; whether it matches,
- * once it is whole. */
+/* Whether a packet matches is decided in the stack, once it is whole. */
 static __always_inline int first_seen(const void *skb, enum slot_via via)
 {
 	struct cpu *c = this_cpu();
@@ -159,8 +172,7 @@ static __always_inline int first_seen(const void *skb, enum slot_via via)
 	s->skb = addr;
 	s->state = SLOT_FIRST;
 	s->via = via;
-	s->timed = take_time(c);
-	s->first = s->timed ? bpf_ktime_get_ns() : 0;
+	s->first = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -246,7 +258,7 @@ static __always_inline void begin_journey(struct cpu *c, const struct sk_buff___
 	t->number = number;
 	j = &t->j;
 	__builtin_memset(j, 0, sizeof(*j));
-	if (c->run) {
+	if (knows_run(c)) {
 		j->at[WEIR_PATH_RUN] = c->run;
 		j->at[WEIR_PATH_RAISE] = c->run_raise;
 		j->at[WEIR_PATH_IRQ] = skb->dev->dev.parent ? c->run_irq : 0;
@@ -270,7 +282,7 @@ static __always_inline void begin_journey(struct cpu *c, const struct sk_buff___
 static __always_inline void in_stack(struct cpu *c, const struct sk_buff___weir *skb,
 				     struct slot *s)
 {
-	__u64 since;
+	__u64 poll = knows_run(c) ? c->poll : 0, since;
 
 	s->state = SLOT_STACK;
 	s->journey = 0;
@@ -281,10 +293,11 @@ static __always_inline void in_stack(struct cpu *c, const struct sk_buff___weir 
 		STAGE(c, BACKLOG)->count++;
 	if (!s->timed)
 		return;
+	c->pending = PENDING;
 	s->stack = bpf_ktime_get_ns();
-	since = s->first > c->poll ? s->first : c->poll;
-	if (s->via == VIA_GRO && c->poll && s->first >= c->poll)
-		took(STAGE(c, GRO), c->poll, s->first);
+	since = s->first > poll ? s->first : poll;
+	if (s->via == VIA_GRO && poll && s->first >= poll)
+		took(STAGE(c, GRO), poll, s->first);
 	if (since)
 		took(STAGE(c, STACK), since, s->stack);
 	if (cfg.journeys)
@@ -316,7 +329,7 @@ int weir_path_stack(__u64 *ctx)
 	struct cpu *c;
 	struct slot *s;
 	__u64 addr;
-	bool fresh;
+	bool fresh, timed;
 
 	if (dev->nd_net.net->net_cookie != cfg.netns)
 		return 0;
@@ -330,7 +343,7 @@ int weir_path_stack(__u64 *ctx)
 	c->figures.account.seen++;
 	c->ready_sk = 0;
 	c->last_skb = addr;
-	fresh = s->skb != addr || s->state != SLOT_FIRST;
+	fresh = !in_slice() || s->skb != addr || s->state != SLOT_FIRST || s->first < slice.began;
 	if (cfg.ifindex && (__u32)dev->ifindex != cfg.ifindex)
 		goto unmatched;
 	if (cfg.match_kind != WEIR_MATCH_ALL) {
@@ -339,19 +352,28 @@ int weir_path_stack(__u64 *ctx)
 			goto unmatched;
 	}
 	STAGE(c, STACK)->count++;
-	c->poll_matched++;
-	tell_run(c, dev);
+	if (in_slice()) {
+		c->poll_matched++;
+		tell_run(c, dev);
+	}
+	timed = take_time(c);
+	if (timed)
+		c->figures.account.matched++;
+	else
+		c->figures.account.sampled_out++;
+	/* A packet of which nothing more is wanted than to be counted needs no place. */
+	if (!timed && fresh && !picky()) {
+		if (s->skb == addr)
+			s->skb = 0;
+		return 0;
+	}
 	if (fresh) {
 		note_displaced(c, s, addr);
 		s->skb = addr;
 		s->first = 0;
 		s->via = VIA_NONE;
-		s->timed = take_time(c);
 	}
-	if (s->timed)
-		c->figures.account.matched++;
-	else
-		c->figures.account.sampled_out++;
+	s->timed = timed;
 	in_stack(c, skb, s);
 	return 0;
 unmatched:
@@ -436,7 +458,8 @@ int weir_path_tcp(__u64 *ctx)
 		return 0;
 	s = found(address_of(c, skb));
 	c->ready_sk = 0;
-	if (!s && (picky() || !our_sock((const void *)sk)))
+	/* A packet of another namespace may have the address of one that ended in ours. */
+	if (!our_sock((const void *)sk) || (!s && picky()))
 		return 0;
 	STAGE(c, TCP)->count++;
 	if (s && s->timed) {
@@ -468,45 +491,59 @@ static __always_inline struct slot *newest(struct cpu *c, const struct sock___we
 	return s ? s : found(c->last_skb);
 }
 
+/* Give packet number @ord of the socket its place. */
+static __always_inline void hold_udp(struct cpu *c, struct sock_state *st, const struct slot *s,
+				     __u32 *timed, __u32 ord)
+{
+	struct held *h = &st->held[ord % HELD];
+	__u64 now = s->timed ? bpf_ktime_get_ns() : 0;
+
+	if (h->ord) {
+		lose(c, WEIR_PATH_LOST_SOCKET_FULL);
+		if (h->timed)
+			__sync_fetch_and_add(timed, -1);
+	}
+	h->first = s->first ? s->first : s->stack;
+	h->since = now;
+	h->journey = s->journey;
+	h->timed = s->timed;
+	h->ord = ord;
+	if (!s->timed)
+		return;
+	__sync_fetch_and_add(timed, 1);
+	took(STAGE(c, QUEUE), s->stack, now);
+	stamp(s->journey, WEIR_PATH_QUEUE, now);
+}
+
+/* Whether one was told that is followed further. */
 static __always_inline bool queue_udp(struct cpu *c, struct sock *sk)
 {
-	struct slot *s = newest(c, (const void *)sk);
+	__u32 *timed = timed_of(address_of(c, sk));
+	struct slot *s = NULL;
 	struct sock_state *st;
-	struct held *h;
-	__u64 now;
 	__u32 ord;
 
-	st = bpf_sk_storage_get(&weir_path_socks, sk, 0,
-				!s && picky() ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st) {
-		if (s || !picky())
-			lose(c, WEIR_PATH_LOST_NO_MEMORY);
-		return false;
+	if (picky() || c->pending) {
+		c->pending -= c->pending > 0;
+		s = newest(c, (const void *)sk);
 	}
-	ord = __sync_fetch_and_add(&st->in, 1) + 1;
-	if (!s && picky())
-		return false;
-	STAGE(c, QUEUE)->count++;
-	c->figures.account.udp++;
-	if (!s)
-		return true;
-	if (s->timed || picky()) {
-		h = &st->held[ord % HELD];
-		if (h->ord && before(st->out, h->ord))
-			lose(c, WEIR_PATH_LOST_SOCKET_FULL);
-		now = s->timed ? bpf_ktime_get_ns() : 0;
-		h->first = s->first ? s->first : s->stack;
-		h->since = now;
-		h->journey = s->journey;
-		h->timed = s->timed;
-		h->ord = ord;
-		if (s->timed) {
-			took(STAGE(c, QUEUE), s->stack, now);
-			stamp(s->journey, WEIR_PATH_QUEUE, now);
-		}
+	if (s || !picky()) {
+		STAGE(c, QUEUE)->count++;
+		c->figures.account.udp++;
 	}
-	s->skb = 0;
-	return true;
+	if (!s && !picky() && !*timed)
+		return false;
+	st = bpf_sk_storage_get(&weir_path_socks, sk, 0, s ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (st) {
+		ord = __sync_fetch_and_add(&st->in, 1) + 1;
+		if (s)
+			hold_udp(c, st, s, timed, ord);
+	} else if (s) {
+		lose(c, WEIR_PATH_LOST_NO_MEMORY);
+	}
+	if (s)
+		s->skb = 0;
+	return s && st;
 }
 
 static __always_inline bool queue_tcp(struct cpu *c, struct sock *sk)
@@ -519,11 +556,11 @@ static __always_inline bool queue_tcp(struct cpu *c, struct sock *sk)
 		return false;
 	STAGE(c, QUEUE)->count += st->in - st->queued;
 	if (st->in == st->queued)
-		return true;
+		return false;
 	st->queued = st->in;
 	h = &st->held[(st->head - 1) % HELD];
 	if (h->ord != st->in)
-		return true;
+		return false;
 	now = bpf_ktime_get_ns();
 	took(STAGE(c, QUEUE), h->since, now);
 	stamp(h->journey, WEIR_PATH_QUEUE, now);
@@ -662,6 +699,7 @@ struct taken {
 	struct sock *sk;
 	struct sock_state *st;
 	const struct wake *w;
+	__u32 *timed; /* UDP: see timed_of() */
 	__u64 now;
 	__u32 seq;	 /* TCP: what lies before it was read */
 	__u32 out, done; /* numbers: the last one that was told, and that was read */
@@ -695,9 +733,11 @@ int weir_path_copyt(__u64 *ctx)
 		return 0;
 	t.seq = BPF_CORE_READ(tp, copied_seq);
 	t.done = st->out;
-	t.w = woken(sk);
-	t.now = bpf_ktime_get_ns();
-	bpf_loop(HELD, take_tcp, &t, 0);
+	if (st->tail != st->head) {
+		t.w = woken(sk);
+		t.now = bpf_ktime_get_ns();
+		bpf_loop(HELD, take_tcp, &t, 0);
+	}
 	if (st->tail == st->head && t.seq == BPF_CORE_READ(tp, rcv_nxt))
 		t.done = st->in;
 	if (before(st->out, t.done)) {
@@ -719,42 +759,62 @@ static long take_udp(__u32 i, struct taken *t)
 	h->ord = 0;
 	if (picky())
 		STAGE(t->c, COPY)->count++;
-	if (h->timed)
-		copied(t->c, t->sk, h, t->w, t->now);
+	if (!h->timed)
+		return 0;
+	__sync_fetch_and_add(t->timed, -1);
+	copied(t->c, t->sk, h, t->w, t->now);
 	return 0;
 }
 
 /* A reader has taken what is in the queue no more: what is left there are the last ones
  * that came. So nothing adds up that went another way, a bad checksum for one. */
-SEC("tp_btf/sock_recv_length")
-int weir_path_copyu(__u64 *ctx)
+static __always_inline void read_udp(struct cpu *c, struct sock *sk, __u32 *timed)
 {
-	struct sock *sk = (void *)ctx[0];
 	const struct sock___weir *s = (const void *)sk;
 	const struct udp_sock___weir *up = (const void *)sk;
-	struct taken t = { .sk = sk };
+	struct taken t = { .c = c, .sk = sk, .timed = timed };
 
-	if (s->sk_protocol != WEIR_IPPROTO_UDP || (s->__sk_common.skc_family != WEIR_AF_INET &&
-						   s->__sk_common.skc_family != WEIR_AF_INET6))
-		return 0;
 	t.st = bpf_sk_storage_get(&weir_path_socks, sk, 0, 0);
-	t.c = this_cpu();
-	if (!t.st || !t.c)
-		return 0;
+	if (!t.st)
+		return;
 	t.out = *(volatile __u32 *)&t.st->out;
-	t.done = *(volatile __u32 *)&t.st->in - BPF_CORE_READ(s, sk_receive_queue.qlen) -
+	t.done = *(volatile __u32 *)&t.st->in - s->sk_receive_queue.qlen -
 		 BPF_CORE_READ(up, reader_queue.qlen);
 	/* Another reader may be at the same: one of the two has what came between. */
 	if (!before(t.out, t.done) ||
 	    __sync_val_compare_and_swap(&t.st->out, t.out, t.done) != t.out)
-		return 0;
-	if (!picky())
-		STAGE(t.c, COPY)->count += t.done - t.out;
+		return;
 	t.w = woken(sk);
 	t.now = bpf_ktime_get_ns();
 	if (t.done - t.out > HELD)
 		t.out = t.done - HELD;
 	bpf_loop(HELD, take_udp, &t, 0);
+}
+
+#define WEIR_MSG_PEEK 2
+
+SEC("tp_btf/sock_recv_length")
+int weir_path_copyu(__u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	const struct sock___weir *s = (const void *)sk;
+	int ret = (int)ctx[1], flags = (int)ctx[2];
+	struct cpu *c;
+	__u32 *timed;
+
+	if (s->sk_protocol != WEIR_IPPROTO_UDP || ret < 0 || flags & WEIR_MSG_PEEK ||
+	    (s->__sk_common.skc_family != WEIR_AF_INET &&
+	     s->__sk_common.skc_family != WEIR_AF_INET6) ||
+	    !our_sock(s))
+		return 0;
+	c = this_cpu();
+	if (!c)
+		return 0;
+	timed = timed_of(address_of(c, sk));
+	if (!picky())
+		STAGE(c, COPY)->count++;
+	if (picky() || *timed)
+		read_udp(c, sk, timed);
 	return 0;
 }
 

@@ -84,12 +84,24 @@ struct weir_path_figures {
 
 /* Read-only data of the programs, written before load. */
 struct weir_path_config {
-	__u64 netns;	   /* cookie: only packets of this namespace */
-	__u32 ifindex;	   /* 0: of every interface */
-	__u32 sample;	   /* take the time of one packet in so many, >= 1 */
+	__u64 netns;   /* cookie: only packets of this namespace */
+	__u32 ifindex; /* 0: of every interface */
+	__u32 sample;  /* take the time of one packet in so many, >= 1 */
+	__u32 slices;  /* what lies before the stack is watched from time to time */
+	__u32 pad;
 	__u32 match_kind;  /* enum weir_match_kind */
 	__u32 journeys;	   /* follow single packets */
 	__u64 slower_than; /* ns: only journeys that took so long */
+};
+
+/*
+ * What lies before the stack comes by the softirq, often for one packet, and costs as much
+ * as all the rest. So it is watched for a slice of time, in which every packet's time is
+ * taken, and then for a while not at all: its programs are attached and detached, since
+ * also one that does nothing costs. Written by user space.
+ */
+struct weir_path_slice {
+	__u64 began; /* CLOCK_MONOTONIC ns; 0: none at present */
 };
 
 /* A journey: CLOCK_MONOTONIC ns at each stage, 0 = it did not pass there. Those before

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "dataplane/caps.h"
 #include "dataplane/load.h"
 #include "dataplane/ring.h"
@@ -22,8 +23,14 @@
 
 struct weir_path {
 	struct path_bpf *skel;
-	struct bpf_link *links[PROGRAMS];
-	unsigned int n_links;
+	struct {
+		struct bpf_program *prog;
+		struct bpf_link *link;
+		bool by_slice;
+	} hooks[PROGRAMS];
+	unsigned int n_hooks;
+	bool slices;
+	uint64_t slice_ns; /* of the slices that are over */
 	bool knows[WEIR_PATH_STAGES_MAX];
 	struct weir_ring *ring;
 	weir_path_journey_fn *fn;
@@ -56,24 +63,25 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 		struct bpf_program *prog;
 		int stage; /* that it tells of; -1: of none alone */
 		enum when when;
+		bool before_stack;
 	} rows[] = {
-		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS },
-		{ s->progs.weir_path_irqx, -1, ALWAYS },
-		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS },
-		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS },
-		{ s->progs.weir_path_runx, -1, ALWAYS },
-		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS },
-		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS },
-		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS },
-		{ s->progs.weir_path_grof, -1, ALWAYS },
-		{ s->progs.weir_path_stack, WEIR_PATH_STACK, ALWAYS },
-		{ s->progs.weir_path_tcp, WEIR_PATH_TCP, ALWAYS },
-		{ s->progs.weir_path_queue, WEIR_PATH_QUEUE, READS_TOLD },
-		{ s->progs.weir_path_waking, -1, READS_TOLD },
-		{ s->progs.weir_path_switch, WEIR_PATH_WAKE, READS_TOLD },
-		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS },
-		{ s->progs.weir_path_copyu, -1, READS_TOLD },
-		{ s->progs.weir_path_used, -1, READS_UNTOLD },
+		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS, true },
+		{ s->progs.weir_path_irqx, -1, ALWAYS, true },
+		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS, true },
+		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS, true },
+		{ s->progs.weir_path_runx, -1, ALWAYS, true },
+		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS, true },
+		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS, true },
+		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS, true },
+		{ s->progs.weir_path_grof, -1, ALWAYS, true },
+		{ s->progs.weir_path_stack, WEIR_PATH_STACK, ALWAYS, false },
+		{ s->progs.weir_path_tcp, WEIR_PATH_TCP, ALWAYS, false },
+		{ s->progs.weir_path_queue, WEIR_PATH_QUEUE, READS_TOLD, false },
+		{ s->progs.weir_path_waking, -1, READS_TOLD, false },
+		{ s->progs.weir_path_switch, WEIR_PATH_WAKE, READS_TOLD, false },
+		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS, false },
+		{ s->progs.weir_path_copyu, -1, READS_TOLD, false },
+		{ s->progs.weir_path_used, -1, READS_UNTOLD, false },
 	};
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool told;
@@ -88,6 +96,10 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 
 		wanted = wanted && has_tracepoint(btf, name);
 		bpf_program__set_autoload(rows[i].prog, wanted);
+		if (wanted) {
+			p->hooks[p->n_hooks].prog = rows[i].prog;
+			p->hooks[p->n_hooks++].by_slice = p->slices && rows[i].before_stack;
+		}
 		if (rows[i].stage >= 0)
 			p->knows[rows[i].stage] = wanted;
 	}
@@ -95,21 +107,49 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 	return 0;
 }
 
-static int attach(struct weir_path *p, struct weir_error *err)
+/* Those that are always there, or those of a slice. */
+static int attach(struct weir_path *p, bool of_slice, struct weir_error *err)
 {
-	struct bpf_program *prog;
-
-	bpf_object__for_each_program(prog, p->skel->obj) {
-		struct bpf_link *link;
-
-		if (bpf_program__fd(prog) < 0)
+	for (unsigned int i = 0; i < p->n_hooks; i++) {
+		if (p->hooks[i].by_slice != of_slice)
 			continue;
-		link = bpf_program__attach_trace(prog);
-		if (!link)
+		p->hooks[i].link = bpf_program__attach_trace(p->hooks[i].prog);
+		if (!p->hooks[i].link)
 			return weir_load_explain(err, -errno, "attach to the kernel's tracepoints");
-		p->links[p->n_links++] = link;
 	}
 	return 0;
+}
+
+static void detach(struct weir_path *p, bool of_slice)
+{
+	for (unsigned int i = 0; i < p->n_hooks; i++) {
+		if (p->hooks[i].by_slice != of_slice)
+			continue;
+		bpf_link__destroy(p->hooks[i].link);
+		p->hooks[i].link = NULL;
+	}
+}
+
+int weir_path_slice(struct weir_path *p, bool on, struct weir_error *err)
+{
+	volatile struct weir_path_slice *slice = &p->skel->bss->slice;
+	uint64_t now = weir_clock_mono();
+	int ret = 0;
+
+	if (on) {
+		ret = attach(p, true, err);
+		slice->began = weir_clock_mono();
+	} else if (slice->began) {
+		p->slice_ns += now - slice->began;
+		slice->began = 0;
+		detach(p, true);
+	}
+	return ret;
+}
+
+uint64_t weir_path_slice_ns(const struct weir_path *p)
+{
+	return p->slice_ns;
 }
 
 static int on_record(void *arg, const void *data, size_t size)
@@ -142,6 +182,7 @@ static int load(struct weir_path *p, const struct weir_path_options *o, struct w
 		.netns = netns,
 		.ifindex = o->ifindex,
 		.sample = o->sample,
+		.slices = p->slices,
 		.match_kind = weir_load_match_kind(o->match),
 		.journeys = o->journeys,
 		.slower_than = o->slower_than,
@@ -169,6 +210,7 @@ int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
 	p->cpus = (unsigned int)weir_sys_cpus();
 	p->fn = fn;
 	p->arg = arg;
+	p->slices = o->slices;
 	weir_load_setup();
 	code = load(p, o, err);
 	if (!code && o->journeys)
@@ -176,7 +218,7 @@ int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
 				      bpf_map__fd(p->skel->maps.weir_path_rings), RING_BYTES,
 				      on_record, p, err);
 	if (!code)
-		code = attach(p, err);
+		code = attach(p, false, err);
 	if (code)
 		weir_path_close(p);
 	else
@@ -186,8 +228,8 @@ int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
 
 void weir_path_detach(struct weir_path *p)
 {
-	while (p->n_links)
-		bpf_link__destroy(p->links[--p->n_links]);
+	detach(p, true);
+	detach(p, false);
 }
 
 void weir_path_close(struct weir_path *p)

@@ -23,7 +23,8 @@
 struct weir_path_options {
 	const struct weir_match *match; /* NULL: everything */
 	uint32_t ifindex;		/* 0: every interface */
-	uint32_t sample;
+	uint32_t sample;		/* take the time of one packet in so many */
+	bool slices;			/* see weir_path_slice() */
 	bool journeys;
 	uint64_t slower_than;
 };
@@ -40,6 +41,10 @@ void weir_path_close(struct weir_path *p);
 
 /* Take the programs away; what they counted stays. */
 void weir_path_detach(struct weir_path *p);
+/* Where there are slices: begin one, or end it. Until one begins nothing that lies before
+ * the stack is watched. */
+int weir_path_slice(struct weir_path *p, bool on, struct weir_error *err);
+uint64_t weir_path_slice_ns(const struct weir_path *p); /* of those that are over */
 /* Does this kernel have what tells of the stage? */
 bool weir_path_knows(const struct weir_path *p, enum weir_path_stage s);
 /* Readable when journeys have ended; -1 where none are followed. */
@@ -73,8 +78,8 @@ struct weir_path_view {
 	const struct weir_path_nic *nics;
 	size_t n_nics;
 	uint32_t sample;
-	uint64_t ns;   /* how long it has been running */
-	bool filtered; /* a MATCH or an interface was given */
+	bool slices;
+	uint64_t ns; /* how long it has been running */
 };
 /* The drawing; @cpu -1: of all. */
 void weir_path_draw(const struct weir_path_view *v, const struct weir_path_figures *f, int cpu,
