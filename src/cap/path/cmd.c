@@ -19,7 +19,11 @@
 #define ONCE_NS WEIR_NSEC_PER_SEC /* what one picture is made of, if nothing else is said */
 /* One slice in so many as packets' times are taken. */
 #define SLICE_NS (25 * 1000 * 1000ULL)
-#define SLICE_MAX_NS (10 * WEIR_NSEC_PER_SEC)
+#define QUIET_PPS 10000ULL
+#define REST_MAX_NS (10 * WEIR_NSEC_PER_SEC)
+/* Packets on their way are followed a little further, so that slow readers show too. */
+#define LINGER_NS (5 * 1000 * 1000ULL)
+#define LINGER_MAX_NS (200 * 1000 * 1000ULL)
 #define NICS_MAX 8
 #define SAMPLE_DEFAULT 16
 #define SAMPLE_MAX (1 << 20)
@@ -46,8 +50,8 @@ static const struct weir_opt options[] = {
 	  .help = "that come in here (default: all of this network namespace)",
 	  .complete = "iface" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample), "1/N",
-	  .help = "take the time of one packet in N; counts are of all (default: 1/16, with "
-		  "journeys 1/1)" },
+	  .help = "busy hosts: follow packets for one slice of time in N (default: "
+		  "1/16; with journeys all)" },
 
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .group = "What it shows",
 	  .help = "end after this time (10s, 5m)" },
@@ -73,7 +77,10 @@ struct run {
 	struct weir_buf out;
 	uint64_t begun, printed;
 	int64_t offset;
-	bool in_slice;
+	enum weir_path_phase phase;
+	uint64_t lingered; /* ns */
+	uint64_t seen;	   /* packets, at the last slice's end */
+	uint64_t shown;	   /* when */
 };
 
 static bool prints_journeys(const struct options *o)
@@ -230,17 +237,50 @@ static int show(struct run *r, struct weir_error *err)
 	return weir_live_show(&r->live, &r->out, err);
 }
 
-/* Begin or end a slice, whichever is next. */
+static int enter(struct run *r, enum weir_path_phase phase, uint64_t ns, struct weir_error *err)
+{
+	r->phase = phase;
+	r->live.every = ns;
+	r->live.next = weir_clock_mono() + ns;
+	return weir_path_slice(r->path, phase, err);
+}
+
+/* So few packets since the last look that to follow all of them costs next to nothing? */
+static bool is_quiet(struct run *r)
+{
+	uint64_t seen = r->seen;
+
+	if (read_figures(r, NULL))
+		return false;
+	r->seen = r->sum.account.seen;
+	return (r->seen - seen) * WEIR_NSEC_PER_SEC <= QUIET_PPS * SLICE_NS;
+}
+
+/* The next phase. */
 static int turn(struct run *r, struct weir_error *err)
 {
+	uint64_t rest = SLICE_NS * (r->view.sample - 1);
+
 	if (!r->view.slices)
 		return 0;
-	r->in_slice = !r->in_slice;
-	r->live.every = r->in_slice ? SLICE_NS : SLICE_NS * (r->view.sample - 1);
-	if (r->live.every > SLICE_MAX_NS)
-		r->live.every = SLICE_MAX_NS;
-	r->live.next = weir_clock_mono() + r->live.every;
-	return weir_path_slice(r->path, r->in_slice, err);
+	if (r->phase == WEIR_PATH_REST) {
+		is_quiet(r); /* the count begins anew */
+		return enter(r, WEIR_PATH_FOLLOW, SLICE_NS, err);
+	}
+	if (r->phase == WEIR_PATH_FOLLOW) {
+		r->lingered = 0;
+		if (is_quiet(r)) {
+			r->live.next = weir_clock_mono() + SLICE_NS;
+			return 0;
+		}
+		return enter(r, WEIR_PATH_LINGER, LINGER_NS, err);
+	}
+	r->lingered += LINGER_NS;
+	if (weir_path_outstanding(r->path) && r->lingered < LINGER_MAX_NS) {
+		r->live.next = weir_clock_mono() + LINGER_NS;
+		return 0;
+	}
+	return enter(r, WEIR_PATH_REST, rest < REST_MAX_NS ? rest : REST_MAX_NS, err);
 }
 
 /* Until the end; the last picture is the caller's. */
@@ -264,8 +304,9 @@ static int follow(struct run *r, struct weir_error *err)
 			}
 			if (r->opt->journeys && r->printed == r->opt->journeys)
 				break;
-		} else if (r->live.screen && !r->in_slice) {
+		} else if (r->live.screen && weir_clock_mono() - r->shown >= EVERY_NS) {
 			ret = show(r, err);
+			r->shown = weir_clock_mono();
 		}
 	}
 	return ret == -ECANCELED ? 0 : ret;
@@ -296,8 +337,8 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 	if (!screen)
 		fprintf(stderr, "weir path: following packets; Ctrl-C ends it\n");
 	ret = follow(r, err);
-	if (r->in_slice)
-		weir_path_slice(r->path, false, NULL);
+	if (r->view.slices)
+		weir_path_slice(r->path, WEIR_PATH_REST, NULL);
 	weir_path_detach(r->path);
 	if (!ret && prints_journeys(opt))
 		ret = weir_path_consume(r->path, err);
@@ -316,7 +357,7 @@ static int run(int argc, char **argv)
 	struct weir_strv words = { 0 };
 	struct weir_error err = { "" };
 	struct options opt = { 0 };
-	struct run r = { .opt = &opt };
+	struct run r = { .opt = &opt, .phase = WEIR_PATH_REST };
 	int ret = weir_verb_parse(&weir_path_verb, argc, argv, &opt, &words, WEIR_STRV_MAX);
 
 	if (ret)

@@ -114,12 +114,6 @@ int weir_path_poll(__u64 *ctx)
 	return 0;
 }
 
-/* Is all that lies before the stack being watched? */
-static __always_inline bool in_slice(void)
-{
-	return !cfg.slices || slice.began;
-}
-
 /* Does what is known of the softirq still hold? */
 static __always_inline bool knows_run(const struct cpu *c)
 {
@@ -148,7 +142,7 @@ static __always_inline void tell_run(struct cpu *c, const struct net_device___we
 
 static __always_inline bool take_time(struct cpu *c)
 {
-	if (cfg.sample <= 1 || (cfg.slices && slice.began))
+	if (cfg.sample <= 1 || cfg.slices)
 		return true;
 	if (++c->sampled < cfg.sample)
 		return false;
@@ -293,7 +287,6 @@ static __always_inline void in_stack(struct cpu *c, const struct sk_buff___weir 
 		STAGE(c, BACKLOG)->count++;
 	if (!s->timed)
 		return;
-	c->pending = PENDING;
 	s->stack = bpf_ktime_get_ns();
 	since = s->first > poll ? s->first : poll;
 	if (s->via == VIA_GRO && poll && s->first >= poll)
@@ -318,7 +311,7 @@ static __always_inline void note_displaced(struct cpu *c, const struct slot *s, 
  * tells the later stages that it is. */
 static __always_inline bool picky(void)
 {
-	return cfg.match_kind != WEIR_MATCH_ALL || cfg.ifindex;
+	return cfg.match_kind != WEIR_MATCH_ALL || cfg.ifindex || cfg.slices;
 }
 
 SEC("weir_tp_btf/netif_receive_skb")
@@ -336,14 +329,22 @@ int weir_path_stack(__u64 *ctx)
 	c = this_cpu();
 	if (!c)
 		return 0;
+	c->figures.account.seen++;
+	if (cfg.slices && !slice.epoch) {
+		c->figures.account.sampled_out++;
+		return 0;
+	}
 	addr = address_of(c, skb);
 	s = slot_of(addr);
 	if (!s)
 		return 0;
-	c->figures.account.seen++;
 	c->ready_sk = 0;
 	c->last_skb = addr;
-	fresh = !in_slice() || s->skb != addr || s->state != SLOT_FIRST || s->first < slice.began;
+	if (cfg.slices && !slice.began) {
+		c->figures.account.sampled_out++;
+		goto forget;
+	}
+	fresh = s->skb != addr || s->state != SLOT_FIRST || s->first < slice.began;
 	if (cfg.ifindex && (__u32)dev->ifindex != cfg.ifindex)
 		goto unmatched;
 	if (cfg.match_kind != WEIR_MATCH_ALL) {
@@ -352,10 +353,8 @@ int weir_path_stack(__u64 *ctx)
 			goto unmatched;
 	}
 	STAGE(c, STACK)->count++;
-	if (in_slice()) {
-		c->poll_matched++;
-		tell_run(c, dev);
-	}
+	c->poll_matched++;
+	tell_run(c, dev);
 	timed = take_time(c);
 	if (timed)
 		c->figures.account.matched++;
@@ -378,6 +377,7 @@ int weir_path_stack(__u64 *ctx)
 	return 0;
 unmatched:
 	c->figures.account.unmatched++;
+forget:
 	if (s->skb == addr)
 		s->skb = 0;
 	return 0;
@@ -441,6 +441,7 @@ static __always_inline void hold_tcp(struct cpu *c, struct sock_state *st, const
 	h->journey = s->journey;
 	h->timed = 1;
 	st->head++;
+	__sync_fetch_and_add(&outstanding, 1);
 }
 
 SEC("tp_btf/tcp_probe")
@@ -491,17 +492,23 @@ static __always_inline struct slot *newest(struct cpu *c, const struct sock___we
 	return s ? s : found(c->last_skb);
 }
 
+/* Is it of a slice that is over? */
+static __always_inline bool is_old(const struct held *h)
+{
+	return h->first < slice.epoch;
+}
+
 /* Give packet number @ord of the socket its place. */
 static __always_inline void hold_udp(struct cpu *c, struct sock_state *st, const struct slot *s,
-				     __u32 *timed, __u32 ord)
+				     __u32 ord)
 {
 	struct held *h = &st->held[ord % HELD];
 	__u64 now = s->timed ? bpf_ktime_get_ns() : 0;
 
 	if (h->ord) {
-		lose(c, WEIR_PATH_LOST_SOCKET_FULL);
-		if (h->timed)
-			__sync_fetch_and_add(timed, -1);
+		lose(c, is_old(h) ? WEIR_PATH_LOST_CUT_OFF : WEIR_PATH_LOST_SOCKET_FULL);
+		if (h->timed && !is_old(h))
+			__sync_fetch_and_add(&outstanding, -1);
 	}
 	h->first = s->first ? s->first : s->stack;
 	h->since = now;
@@ -510,7 +517,7 @@ static __always_inline void hold_udp(struct cpu *c, struct sock_state *st, const
 	h->ord = ord;
 	if (!s->timed)
 		return;
-	__sync_fetch_and_add(timed, 1);
+	__sync_fetch_and_add(&outstanding, 1);
 	took(STAGE(c, QUEUE), s->stack, now);
 	stamp(s->journey, WEIR_PATH_QUEUE, now);
 }
@@ -518,32 +525,26 @@ static __always_inline void hold_udp(struct cpu *c, struct sock_state *st, const
 /* Whether one was told that is followed further. */
 static __always_inline bool queue_udp(struct cpu *c, struct sock *sk)
 {
-	__u32 *timed = timed_of(address_of(c, sk));
-	struct slot *s = NULL;
+	struct slot *s = newest(c, (const void *)sk);
 	struct sock_state *st;
 	__u32 ord;
 
-	if (picky() || c->pending) {
-		c->pending -= c->pending > 0;
-		s = newest(c, (const void *)sk);
-	}
-	if (s || !picky()) {
-		STAGE(c, QUEUE)->count++;
-		c->figures.account.udp++;
-	}
-	if (!s && !picky() && !*timed)
+	st = bpf_sk_storage_get(&weir_path_socks, sk, 0,
+				!s && picky() ? 0 : BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		if (s || !picky())
+			lose(c, WEIR_PATH_LOST_NO_MEMORY);
 		return false;
-	st = bpf_sk_storage_get(&weir_path_socks, sk, 0, s ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (st) {
-		ord = __sync_fetch_and_add(&st->in, 1) + 1;
-		if (s)
-			hold_udp(c, st, s, timed, ord);
-	} else if (s) {
-		lose(c, WEIR_PATH_LOST_NO_MEMORY);
 	}
-	if (s)
-		s->skb = 0;
-	return s && st;
+	/* Packets that are not followed are numbered too: they are in the queue. */
+	ord = __sync_fetch_and_add(&st->in, 1) + 1;
+	if (s || !picky())
+		STAGE(c, QUEUE)->count++;
+	if (!s)
+		return false;
+	hold_udp(c, st, s, ord);
+	s->skb = 0;
+	return true;
 }
 
 static __always_inline bool queue_tcp(struct cpu *c, struct sock *sk)
@@ -699,7 +700,6 @@ struct taken {
 	struct sock *sk;
 	struct sock_state *st;
 	const struct wake *w;
-	__u32 *timed; /* UDP: see timed_of() */
 	__u64 now;
 	__u32 seq;	 /* TCP: what lies before it was read */
 	__u32 out, done; /* numbers: the last one that was told, and that was read */
@@ -711,7 +711,12 @@ static long take_tcp(__u32 i __attribute__((unused)), struct taken *t)
 
 	if (t->st->tail == t->st->head || before(t->seq, h->end))
 		return 1;
-	copied(t->c, t->sk, h, t->w, t->now);
+	if (is_old(h)) {
+		lose(t->c, WEIR_PATH_LOST_CUT_OFF);
+	} else {
+		__sync_fetch_and_add(&outstanding, -1);
+		copied(t->c, t->sk, h, t->w, t->now);
+	}
 	t->done = h->ord;
 	t->st->tail++;
 	return 0;
@@ -757,64 +762,50 @@ static long take_udp(__u32 i, struct taken *t)
 	if (h->ord != ord)
 		return 0;
 	h->ord = 0;
+	if (is_old(h)) {
+		lose(t->c, WEIR_PATH_LOST_CUT_OFF);
+		return 0;
+	}
 	if (picky())
 		STAGE(t->c, COPY)->count++;
 	if (!h->timed)
 		return 0;
-	__sync_fetch_and_add(t->timed, -1);
+	__sync_fetch_and_add(&outstanding, -1);
 	copied(t->c, t->sk, h, t->w, t->now);
 	return 0;
 }
 
 /* A reader has taken what is in the queue no more: what is left there are the last ones
  * that came. So nothing adds up that went another way, a bad checksum for one. */
-static __always_inline void read_udp(struct cpu *c, struct sock *sk, __u32 *timed)
+SEC("tp_btf/sock_recv_length")
+int weir_path_copyu(__u64 *ctx)
 {
+	struct sock *sk = (void *)ctx[0];
 	const struct sock___weir *s = (const void *)sk;
 	const struct udp_sock___weir *up = (const void *)sk;
-	struct taken t = { .c = c, .sk = sk, .timed = timed };
+	struct taken t = { .sk = sk };
 
+	if (s->sk_protocol != WEIR_IPPROTO_UDP || (s->__sk_common.skc_family != WEIR_AF_INET &&
+						   s->__sk_common.skc_family != WEIR_AF_INET6))
+		return 0;
 	t.st = bpf_sk_storage_get(&weir_path_socks, sk, 0, 0);
-	if (!t.st)
-		return;
+	t.c = this_cpu();
+	if (!t.st || !t.c)
+		return 0;
 	t.out = *(volatile __u32 *)&t.st->out;
 	t.done = *(volatile __u32 *)&t.st->in - s->sk_receive_queue.qlen -
 		 BPF_CORE_READ(up, reader_queue.qlen);
 	/* Another reader may be at the same: one of the two has what came between. */
 	if (!before(t.out, t.done) ||
 	    __sync_val_compare_and_swap(&t.st->out, t.out, t.done) != t.out)
-		return;
+		return 0;
+	if (!picky())
+		STAGE(t.c, COPY)->count += t.done - t.out;
 	t.w = woken(sk);
 	t.now = bpf_ktime_get_ns();
 	if (t.done - t.out > HELD)
 		t.out = t.done - HELD;
 	bpf_loop(HELD, take_udp, &t, 0);
-}
-
-#define WEIR_MSG_PEEK 2
-
-SEC("tp_btf/sock_recv_length")
-int weir_path_copyu(__u64 *ctx)
-{
-	struct sock *sk = (void *)ctx[0];
-	const struct sock___weir *s = (const void *)sk;
-	int ret = (int)ctx[1], flags = (int)ctx[2];
-	struct cpu *c;
-	__u32 *timed;
-
-	if (s->sk_protocol != WEIR_IPPROTO_UDP || ret < 0 || flags & WEIR_MSG_PEEK ||
-	    (s->__sk_common.skc_family != WEIR_AF_INET &&
-	     s->__sk_common.skc_family != WEIR_AF_INET6) ||
-	    !our_sock(s))
-		return 0;
-	c = this_cpu();
-	if (!c)
-		return 0;
-	timed = timed_of(address_of(c, sk));
-	if (!picky())
-		STAGE(c, COPY)->count++;
-	if (picky() || *timed)
-		read_udp(c, sk, timed);
 	return 0;
 }
 

@@ -54,6 +54,7 @@ struct weir_path_sum {
 	X(SOCKET_FULL, socket_full, "its socket holds more unread packets than are followed") \
 	X(NO_MEMORY, no_memory, "no memory for its socket")                                   \
 	X(JOURNEYS, journeys, "more journeys at once than are followed")                      \
+	X(CUT_OFF, cut_off, "not read yet when its slice of time was over")                   \
 	X(RING_FULL, ring_full, "no room in the ring: the reader is too slow")                \
 	X(MISSED, missed, "a program was interrupted by its own event")
 
@@ -66,11 +67,10 @@ enum weir_path_lost {
 
 /*
  * seen = unmatched + sampled_out + matched; packets of other namespaces are not seen.
- * `matched` are those that match and whose time is taken, `sampled_out` match too.
+ * `sampled_out`: nothing but that they came is known.
  */
 struct weir_path_account {
 	__u64 seen, unmatched, sampled_out, matched;
-	__u64 udp;	    /* of those in the socket queue's row */
 	__u64 poll_packets; /* that the polls of the row brought, of whatever kind */
 	__u64 journeys;	    /* sent to user space */
 	__u64 lost[WEIR_PATH_LOST_MAX];
@@ -95,13 +95,14 @@ struct weir_path_config {
 };
 
 /*
- * What lies before the stack comes by the softirq, often for one packet, and costs as much
- * as all the rest. So it is watched for a slice of time, in which every packet's time is
- * taken, and then for a while not at all: its programs are attached and detached, since
- * also one that does nothing costs. Written by user space.
+ * Each tracepoint costs, also where the program at it does nothing. So with --sample 1/N
+ * all but one are attached for a slice of time, in which every packet's time is taken,
+ * those behind the stack until these packets have been read, and then none for N - 1 times
+ * as long. Written by user space.
  */
 struct weir_path_slice {
-	__u64 began; /* CLOCK_MONOTONIC ns; 0: none at present */
+	__u64 began; /* CLOCK_MONOTONIC ns; 0: no new packet is followed */
+	__u64 epoch; /* the same until its packets are followed no more; 0: none is */
 };
 
 /* A journey: CLOCK_MONOTONIC ns at each stage, 0 = it did not pass there. Those before

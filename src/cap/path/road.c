@@ -182,16 +182,15 @@ static void draw_notes(const struct weir_path_view *v, const struct weir_path_fi
 	weir_buf_adds(out, " + sampled out ");
 	weir_buf_add_grouped(out, a->sampled_out);
 	weir_buf_addc(out, '\n');
-	if (v->sample > 1)
-		weir_buf_addf(out, "times are of one packet in %u", v->sample);
 	if (v->slices) {
-		weir_buf_adds(out, "; what lies before the stack was watched for ");
+		weir_buf_adds(out, "packets were followed for ");
 		weir_buf_add_duration(out, weir_path_slice_ns(v->path));
 		weir_buf_adds(out, " of ");
 		weir_buf_add_duration(out, v->ns);
+		weir_buf_adds(out, ", in slices; --sample 1/1 follows all\n");
+	} else if (v->sample > 1) {
+		weir_buf_addf(out, "times are of one packet in %u\n", v->sample);
 	}
-	if (v->sample > 1)
-		weir_buf_addc(out, '\n');
 	for (int i = 0; i < WEIR_PATH_LOST_MAX; i++)
 		if (a->lost[i])
 			weir_buf_addf(out, "lost %llu: %s\n", (unsigned long long)a->lost[i],

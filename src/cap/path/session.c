@@ -21,16 +21,20 @@
 #define RING_BYTES (256 * 1024)
 #define PROGRAMS 24
 
+/* Which programs are attached together. */
+enum group { LASTING, BEFORE_STACK, BEHIND_STACK };
+
 struct weir_path {
 	struct path_bpf *skel;
 	struct {
 		struct bpf_program *prog;
 		struct bpf_link *link;
-		bool by_slice;
+		enum group group;
 	} hooks[PROGRAMS];
 	unsigned int n_hooks;
 	bool slices;
-	uint64_t slice_ns; /* of the slices that are over */
+	struct weir_path_slice slice; /* the present one */
+	uint64_t slice_ns;	      /* of the slices that are over */
 	bool knows[WEIR_PATH_STAGES_MAX];
 	struct weir_ring *ring;
 	weir_path_journey_fn *fn;
@@ -63,25 +67,25 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 		struct bpf_program *prog;
 		int stage; /* that it tells of; -1: of none alone */
 		enum when when;
-		bool before_stack;
+		enum group group;
 	} rows[] = {
-		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS, true },
-		{ s->progs.weir_path_irqx, -1, ALWAYS, true },
-		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS, true },
-		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS, true },
-		{ s->progs.weir_path_runx, -1, ALWAYS, true },
-		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS, true },
-		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS, true },
-		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS, true },
-		{ s->progs.weir_path_grof, -1, ALWAYS, true },
-		{ s->progs.weir_path_stack, WEIR_PATH_STACK, ALWAYS, false },
-		{ s->progs.weir_path_tcp, WEIR_PATH_TCP, ALWAYS, false },
-		{ s->progs.weir_path_queue, WEIR_PATH_QUEUE, READS_TOLD, false },
-		{ s->progs.weir_path_waking, -1, READS_TOLD, false },
-		{ s->progs.weir_path_switch, WEIR_PATH_WAKE, READS_TOLD, false },
-		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS, false },
-		{ s->progs.weir_path_copyu, -1, READS_TOLD, false },
-		{ s->progs.weir_path_used, -1, READS_UNTOLD, false },
+		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_irqx, -1, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_runx, -1, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_grof, -1, ALWAYS, BEFORE_STACK },
+		{ s->progs.weir_path_stack, WEIR_PATH_STACK, ALWAYS, LASTING },
+		{ s->progs.weir_path_tcp, WEIR_PATH_TCP, ALWAYS, BEHIND_STACK },
+		{ s->progs.weir_path_queue, WEIR_PATH_QUEUE, READS_TOLD, BEHIND_STACK },
+		{ s->progs.weir_path_waking, -1, READS_TOLD, BEHIND_STACK },
+		{ s->progs.weir_path_switch, WEIR_PATH_WAKE, READS_TOLD, BEHIND_STACK },
+		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS, BEHIND_STACK },
+		{ s->progs.weir_path_copyu, -1, READS_TOLD, BEHIND_STACK },
+		{ s->progs.weir_path_used, -1, READS_UNTOLD, BEHIND_STACK },
 	};
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool told;
@@ -98,7 +102,7 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 		bpf_program__set_autoload(rows[i].prog, wanted);
 		if (wanted) {
 			p->hooks[p->n_hooks].prog = rows[i].prog;
-			p->hooks[p->n_hooks++].by_slice = p->slices && rows[i].before_stack;
+			p->hooks[p->n_hooks++].group = p->slices ? rows[i].group : LASTING;
 		}
 		if (rows[i].stage >= 0)
 			p->knows[rows[i].stage] = wanted;
@@ -107,11 +111,10 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 	return 0;
 }
 
-/* Those that are always there, or those of a slice. */
-static int attach(struct weir_path *p, bool of_slice, struct weir_error *err)
+static int attach(struct weir_path *p, enum group g, struct weir_error *err)
 {
 	for (unsigned int i = 0; i < p->n_hooks; i++) {
-		if (p->hooks[i].by_slice != of_slice)
+		if (p->hooks[i].group != g)
 			continue;
 		p->hooks[i].link = bpf_program__attach_trace(p->hooks[i].prog);
 		if (!p->hooks[i].link)
@@ -120,36 +123,72 @@ static int attach(struct weir_path *p, bool of_slice, struct weir_error *err)
 	return 0;
 }
 
-static void detach(struct weir_path *p, bool of_slice)
+static void detach(struct weir_path *p, enum group g)
 {
 	for (unsigned int i = 0; i < p->n_hooks; i++) {
-		if (p->hooks[i].by_slice != of_slice)
+		if (p->hooks[i].group != g)
 			continue;
 		bpf_link__destroy(p->hooks[i].link);
 		p->hooks[i].link = NULL;
 	}
 }
 
-int weir_path_slice(struct weir_path *p, bool on, struct weir_error *err)
+static int write_slice(struct weir_path *p, uint64_t began, uint64_t epoch, struct weir_error *err)
 {
-	volatile struct weir_path_slice *slice = &p->skel->bss->slice;
-	uint64_t now = weir_clock_mono();
-	int ret = 0;
+	struct weir_path_slice slice = { .began = began, .epoch = epoch };
+	uint32_t zero = 0;
 
-	if (on) {
-		ret = attach(p, true, err);
-		slice->began = weir_clock_mono();
-	} else if (slice->began) {
-		p->slice_ns += now - slice->began;
-		slice->began = 0;
-		detach(p, true);
-	}
+	p->slice = slice;
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.data_slice), &zero, &slice, BPF_ANY))
+		return weir_load_explain(err, -errno, "begin a slice of time");
+	return 0;
+}
+
+/* What comes later on the road is attached first, so that no packet is followed that is not
+ * expected. */
+static int begin_slice(struct weir_path *p, struct weir_error *err)
+{
+	uint32_t zero = 0, none = 0;
+	uint64_t now;
+	int ret = attach(p, BEHIND_STACK, err);
+
+	if (!ret)
+		ret = attach(p, BEFORE_STACK, err);
+	if (ret)
+		return ret;
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.data_outst), &zero, &none, BPF_ANY))
+		return weir_load_explain(err, -errno, "begin a slice of time");
+	now = weir_clock_mono();
+	return write_slice(p, now, now, err);
+}
+
+int weir_path_slice(struct weir_path *p, enum weir_path_phase phase, struct weir_error *err)
+{
+	int ret;
+
+	if (phase == WEIR_PATH_FOLLOW)
+		return begin_slice(p, err);
+	if (p->slice.began)
+		p->slice_ns += weir_clock_mono() - p->slice.began;
+	ret = write_slice(p, 0, phase == WEIR_PATH_LINGER ? p->slice.epoch : 0, err);
+	detach(p, BEFORE_STACK);
+	if (phase == WEIR_PATH_REST)
+		detach(p, BEHIND_STACK);
 	return ret;
+}
+
+bool weir_path_outstanding(const struct weir_path *p)
+{
+	uint32_t zero = 0, n = 0;
+
+	return !bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.data_outst), &zero, &n) && n;
 }
 
 uint64_t weir_path_slice_ns(const struct weir_path *p)
 {
-	return p->slice_ns;
+	uint64_t now = p->slice.began ? weir_clock_mono() - p->slice.began : 0;
+
+	return p->slice_ns + now;
 }
 
 static int on_record(void *arg, const void *data, size_t size)
@@ -218,7 +257,7 @@ int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
 				      bpf_map__fd(p->skel->maps.weir_path_rings), RING_BYTES,
 				      on_record, p, err);
 	if (!code)
-		code = attach(p, false, err);
+		code = attach(p, LASTING, err);
 	if (code)
 		weir_path_close(p);
 	else
@@ -228,8 +267,9 @@ int weir_path_open(struct weir_path **ret, const struct weir_path_options *o,
 
 void weir_path_detach(struct weir_path *p)
 {
-	detach(p, true);
-	detach(p, false);
+	detach(p, BEFORE_STACK);
+	detach(p, BEHIND_STACK);
+	detach(p, LASTING);
 }
 
 void weir_path_close(struct weir_path *p)

@@ -41,10 +41,16 @@ void weir_path_close(struct weir_path *p);
 
 /* Take the programs away; what they counted stays. */
 void weir_path_detach(struct weir_path *p);
-/* Where there are slices: begin one, or end it. Until one begins nothing that lies before
- * the stack is watched. */
-int weir_path_slice(struct weir_path *p, bool on, struct weir_error *err);
-uint64_t weir_path_slice_ns(const struct weir_path *p); /* of those that are over */
+/* With slices, in this order again and again; before the first nothing is followed. */
+enum weir_path_phase {
+	WEIR_PATH_FOLLOW, /* every packet */
+	WEIR_PATH_LINGER, /* only those that are on their way */
+	WEIR_PATH_REST,	  /* none */
+};
+int weir_path_slice(struct weir_path *p, enum weir_path_phase phase, struct weir_error *err);
+/* Are there packets on their way? */
+bool weir_path_outstanding(const struct weir_path *p);
+uint64_t weir_path_slice_ns(const struct weir_path *p); /* of all slices so far */
 /* Does this kernel have what tells of the stage? */
 bool weir_path_knows(const struct weir_path *p, enum weir_path_stage s);
 /* Readable when journeys have ended; -1 where none are followed. */

@@ -18,11 +18,8 @@
 
 const volatile struct weir_path_config cfg = { .sample = 1 };
 
-volatile struct weir_path_slice slice;
-
-/* Packets come to the stack in batches, and then to their sockets: how many later ones may
- * be looked at in search of one whose time is taken. */
-#define PENDING 64
+/* In maps of their own, for user space to write and read. */
+volatile struct weir_path_slice slice SEC(".data.slice");
 
 /* The softirq and the poll at hand, and what will be known of the next ones. */
 struct cpu {
@@ -33,7 +30,6 @@ struct cpu {
 	__u64 poll;		       /* when this poll began */
 	__u64 last_skb;		       /* that came to the stack */
 	__u64 run_slice;	       /* the slice in which this run began */
-	__u32 pending;		       /* look for a packet with a time, so many times */
 	__u64 ready_sk;		       /* the socket that wakes its readers right now */
 	__u64 address;		       /* see address_of() */
 	__u32 poll_matched;	       /* packets of this poll that match */
@@ -104,11 +100,8 @@ struct {
 	__type(value, struct sock_state);
 } weir_path_socks SEC(".maps");
 
-/* Packets with a time in UDP sockets, by the socket's address. Where there is none, packets
- * need not be numbered: a number counts from the newest one. */
-#define TIMED_UDP 1024
-
-__u32 timed_udp[TIMED_UDP];
+/* Packets whose time is taken that sockets hold. */
+__u32 outstanding SEC(".data.outst");
 
 /* Who was woken for which socket, by the thread's id. */
 #define WAKES 4096
@@ -170,11 +163,6 @@ static __always_inline __u64 address_of(struct cpu *c, const void *p)
 {
 	*(volatile __u64 *)&c->address = (__u64)p;
 	return *(volatile __u64 *)&c->address;
-}
-
-static __always_inline __u32 *timed_of(__u64 sk)
-{
-	return &timed_udp[(sk >> 7) * 0x9e3779b97f4a7c15ULL >> 54];
 }
 
 static __always_inline struct slot *slot_of(__u64 skb)
