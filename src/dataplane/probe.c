@@ -536,7 +536,10 @@ static const struct {
 		try_socket_filter,
 	},
 	[WEIR_FEATURE_TP_BTF] = {
-		{ .name = "tp_btf", .requires = "CAP_BPF, CAP_PERFMON", .optional = true },
+		{ .name = "tp_btf",
+		  .needed_by = "path",
+		  .requires = "CAP_BPF, CAP_PERFMON",
+		  .optional = true },
 		try_tp_btf,
 	},
 	[WEIR_FEATURE_BY_ID] = {
