@@ -155,4 +155,5 @@ const struct weir_verb weir_fault_verb = {
 	.complete = "words:add del clear apply show list status",
 	.run = run,
 	.status_more = weir_fault_status,
+	.explain = weir_fault_explain,
 };
