@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "base/prom.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -54,4 +55,19 @@ void weir_prom_one(const struct weir_prom *p, const char *name, const char *type
 {
 	weir_prom_head(p, name, type, help);
 	weir_prom_value(p, name, NULL, value);
+}
+
+void weir_prom_bucket(const struct weir_prom *p, const char *name, double bound, uint64_t below)
+{
+	weir_buf_addf(p->out, "weir_%s_%s_bucket{le=\"%g\"} %" PRIu64 "\n", p->verb, name, bound,
+		      below);
+}
+
+void weir_prom_histogram_end(const struct weir_prom *p, const char *name, double sum,
+			     uint64_t count)
+{
+	weir_buf_addf(p->out,
+		      "weir_%s_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nweir_%s_%s_sum %g\n"
+		      "weir_%s_%s_count %" PRIu64 "\n",
+		      p->verb, name, count, p->verb, name, sum, p->verb, name, count);
 }

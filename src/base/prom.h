@@ -17,7 +17,7 @@ struct weir_prom_label {
 	const char *val; /* any text: it is escaped */
 };
 
-/* @type: "counter" or "gauge"; @help: one line, without backslashes. */
+/* @type: "counter", "gauge" or "histogram"; @help: one line, without backslashes. */
 void weir_prom_head(const struct weir_prom *p, const char *name, const char *type,
 		    const char *help);
 /* One series; @labels may be NULL. */
@@ -26,3 +26,11 @@ void weir_prom_value(const struct weir_prom *p, const char *name,
 /* A metric of one series without labels. */
 void weir_prom_one(const struct weir_prom *p, const char *name, const char *type, const char *help,
 		   uint64_t value);
+
+/*
+ * A histogram, behind its head: buckets from the smallest to the largest, each with all
+ * values up to its bound, then what they are together.
+ */
+void weir_prom_bucket(const struct weir_prom *p, const char *name, double bound, uint64_t below);
+void weir_prom_histogram_end(const struct weir_prom *p, const char *name, double sum,
+			     uint64_t count);

@@ -49,6 +49,11 @@ int weir_pin_put_meta(const struct weir_pin_dir *d, const char *verb,
 int weir_pin_check_meta(const struct weir_pin_dir *d, uint32_t verb_abi,
 			struct weir_error *err);
 
+/* The directories of @verb in every namespace that has one, not locked: to read what may
+ * change or go meanwhile. Ends when @fn does not return 0, and returns that. */
+int weir_pin_each(const char *verb, int (*fn)(void *arg, const struct weir_pin_dir *d), void *arg,
+		  struct weir_error *err);
+
 /* Remove everything of one verb (NULL: of every verb) in this namespace.
  * Returns the number of objects removed, or a negative errno. Only names below
  * <bpffs>/weir are ever touched. */

@@ -332,6 +332,31 @@ int weir_pin_list(int (*fn)(void *arg, const struct weir_pin_entry *e), void *ar
 	return ret;
 }
 
+int weir_pin_each(const char *verb, int (*fn)(void *arg, const struct weir_pin_dir *d), void *arg,
+		  struct weir_error *err)
+{
+	weir_cleanup(free_names) struct names spaces = { 0 };
+	struct weir_pin_dir d = { .fd = -1 };
+	char root[PATH_SIZE];
+	uint64_t cookie;
+	int ret = root_path(root, err);
+
+	if (ret)
+		return ret == -ENOENT ? 0 : ret;
+	ret = list_names(root, &spaces);
+	if (ret)
+		return weir_fail(err, ret, "cannot read %s (%s): run as root", root,
+				 strerror(-ret));
+	for (size_t i = 0; !ret && i < spaces.n; i++) {
+		int n = snprintf(d.path, sizeof(d.path), "%s/%s/%s", root, spaces.name[i], verb);
+
+		if (n < (int)sizeof(d.path) && parse_cookie(spaces.name[i], &cookie) &&
+		    !access(d.path, F_OK))
+			ret = fn(arg, &d);
+	}
+	return ret;
+}
+
 /* ---- Remove */
 
 /*

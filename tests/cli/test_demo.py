@@ -39,6 +39,10 @@ def test_demo(tmp_path):
     hits = re.search(r"^feed .*net @feed +([\d,]+)", out, re.M)
     assert hits and int(hits[1].replace(",", "")) > 0
     assert "1 received" in out
+    assert re.search(r"^[\d:.]+ close .*:81 .*: refused by remote", out, re.M)
+    if "$ weir bypass on" in out:  # there is a cgroup v2
+        assert "bytes out 128,000 by bypass, 0 by TCP" in out
+        assert len(re.findall(r"established, bypass .* 128k +128k", out)) == 2
     root = xml.etree.ElementTree.parse(picture).getroot()
     assert root.tag.endswith("svg") and "tcpdump" in "".join(root.itertext())
     after = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout

@@ -5,7 +5,7 @@ warns of is an error here."""
 import re
 
 NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
-SERIES = re.compile(rf"^({NAME})(?:\{{(.*)\}})? (\d+)$")
+SERIES = re.compile(rf"^({NAME})(?:\{{(.*)\}})? (\S+)$")
 LABEL = re.compile(rf'({NAME})="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
 
 
@@ -24,7 +24,7 @@ def parse(text, prefix):
     """{(name, ((label, value), ...)): number}; every family has its head, once, and its
     series together."""
     assert text.endswith("\n")
-    kinds, series, family, helped = {}, {}, None, set()
+    kinds, series, family, helped, found = {}, {}, None, set(), set()
     for line in text[:-1].split("\n"):
         if line.startswith("# HELP "):
             _, _, name, text_ = line.split(" ", 3)
@@ -33,19 +33,34 @@ def parse(text, prefix):
             family = name
         elif line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ")
-            assert name == family and name not in kinds and kind in ("counter", "gauge")
+            assert name == family and name not in kinds and kind in ("counter", "gauge", "histogram")
             assert (kind == "counter") == name.endswith("_total"), name
             assert name.startswith(prefix) and name == name.lower()
             kinds[name] = kind
         else:
             m = SERIES.match(line)
             assert m, f"no series: {line!r}"
-            assert m[1] == family and m[1] in kinds, f"not of its family: {line!r}"
+            histogram = kinds.get(family) == "histogram"
+            of = re.sub("_(bucket|sum|count)$", "", m[1]) if histogram else m[1]
+            assert of == family and of in kinds, f"not of its family: {line!r}"
             key = (m[1], tuple(sorted(labels_of(m[2] or "").items())))
             assert key not in series, f"twice: {line!r}"
-            series[key] = int(m[3])
-    assert {name for name, _ in series} == set(kinds), "a head without series"
+            series[key] = float(m[3]) if histogram else int(m[3])
+            found.add(of)
+    assert found == set(kinds), "a head without series"
+    for name in [n for n in kinds if kinds[n] == "histogram"]:
+        check_histogram(series, name)
     return series
+
+
+def check_histogram(series, name):
+    """Buckets in order, without a step down, the last one with everything."""
+    buckets = [(float(dict(labels)["le"]), n) for (of, labels), n in series.items()
+               if of == f"{name}_bucket"]
+    assert buckets == sorted(buckets) and buckets[-1][0] == float("inf")
+    assert [n for _, n in buckets] == sorted(n for _, n in buckets)
+    assert buckets[-1][1] == series[(f"{name}_count", ())]
+    assert (f"{name}_sum", ()) in series
 
 
 def value(series, name, **labels):

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import lab
+import prometheus
 
 HERE4, HERE6 = "127.0.0.1", "::1"
 
@@ -221,6 +222,8 @@ def test_check_says_what_is_not_ok(host):
     (["on", "x", "--cgroup", "/", "--dst-port", "70000"], "70000"),
     (["check", "--force"], "does not take --force"),
     (["list", "x"], "one argument too many"),
+    (["list", "--json", "--prometheus"], "give one of both"),
+    (["bench", "--prometheus"], "does not take --prometheus"),
 ])
 def test_bad_words_are_one_line(host, words, told):
     done = host(*words, check=False)
@@ -337,16 +340,153 @@ def test_who_is_not_meant_is_left_alone(bypass):
         assert after["hits"] == before["hits"] and after["joined"] == before["joined"]
 
 
-def test_one_end_only(bypass):
-    """A server that is not in the cgroup: no socket of the pair is touched."""
+# One end of a connection each.
+LISTENER = f"""
+import socket
+l = socket.create_server(("{HERE4}", 0))
+print(l.getsockname()[1], flush=True)
+c, _ = l.accept()
+for _ in range(100):
+    c.sendall(c.recv(3, socket.MSG_WAITALL)[::-1])
+assert not c.recv(1)
+"""
+INITIATOR = f"""
+import socket, sys
+s = socket.create_connection(("{HERE4}", int(sys.argv[1])), 5)
+for _ in range(100):
+    s.sendall(b"abc")
+    assert s.recv(3, socket.MSG_WAITALL) == b"cba"
+print(s.getsockname()[1], flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("inside", ["initiator", "listener"])
+def test_one_end_only(bypass, inside):
+    """With the other end in no cgroup of ours the connection works, goes by TCP with every
+    byte, and no socket of it is touched."""
+    enter = lambda end: bypass.cgroup.enter if end == inside else None  # noqa: E731
     before = bypass.rules()["all"]
-    with bypass.ns, socket.create_server((HERE4, 0)) as server:
-        port = server.getsockname()[1]
-    code = f"import socket; s=socket.create_connection(('{HERE4}',{port})); s.sendall(b'abc')"
-    client = subprocess.Popen(bypass.ns.command(sys.executable, "-c", "import socket\n" + code),
-                              preexec_fn=bypass.cgroup.enter)
-    client.wait(10)
-    assert bypass.rules()["all"]["joined"] == before["joined"]
+    command = bypass.ns.command(sys.executable, "-c", LISTENER)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
+                          preexec_fn=enter("listener")) as listener:
+        to = listener.stdout.readline().strip()
+        command = bypass.ns.command(sys.executable, "-c", INITIATOR, to)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                              preexec_fn=enter("initiator")) as initiator:
+            port = int(initiator.stdout.readline())
+            after = bypass.rules()["all"]
+            seen = connections(bypass, port)
+            initiator.stdin.close()
+            assert initiator.wait(10) == 0
+        assert listener.wait(10) == 0
+    # It did come to the rule, where its initiator is in the cgroup, and was given up there.
+    asked = 1 if inside == "initiator" else 0
+    assert after["hits"] - before["hits"] == asked
+    assert after["unpaired"] - before["unpaired"] == asked
+    assert after["joined"] == before["joined"] and after["live"] == before["live"]
+    assert len(seen) == 2
+    for c in seen:
+        assert (c["bytes_in"], c["bytes_out"]) == (300, 300) and "bypass_bytes_in" not in c
+
+
+def connections(bypass, port):
+    """Both ends of it as `weir tcp` has them, the initiator first."""
+    found = json.loads(bypass.weir("tcp", "--once", "--json", "port", port).stdout)
+    return sorted(found["connections"], key=lambda c: c["local_port"] != port)
+
+
+@pytest.mark.parametrize("here", [HERE4, HERE6])
+def test_tcp_is_not_blind(bypass, here):
+    """`weir tcp` has what went by the bypass: what `weir bypass list` says, and both ends
+    the same; the kernel's own TCP has none of it."""
+    with bypass.pair(here=here) as p:
+        assert p("echo(500)") == 500
+        ours = bypass.connection("all", p.port)
+        a, b = connections(bypass, p.port)
+        assert (a["cookie"], b["cookie"]) == (ours["src_cookie"], ours["dst_cookie"])
+        assert (a["bypass_bytes_out"], a["bypass_bytes_in"]) == (4000, 3500)
+        assert (b["bypass_bytes_out"], b["bypass_bytes_in"]) == (3500, 4000)
+        for c in (a, b):
+            assert (c["bytes_out"], c["bytes_in"]) == (c["bypass_bytes_out"],
+                                                       c["bypass_bytes_in"])
+            assert c["bytes_sent"] == c["data_segments_in"] == 0
+        table = bypass.weir("tcp", "--once", "port", p.port).stdout
+        assert len(re.findall(r"established, bypass .* 3\.50k +4\.00k|"
+                              r"established, bypass .* 4\.00k +3\.50k", table)) == 2
+        sums = json.loads(bypass.weir("tcp", "--once", "--json", "--by", "host", "port",
+                                      p.port).stdout)["hosts"]
+        assert [(s["host"], s["bytes_in"], s["bypass_bytes_in"], s["bypass_bytes_out"])
+                for s in sums] == [(here, 7500, 7500, 7500)]
+        series = prometheus.parse(bypass.weir("tcp", "--prometheus", "port",
+                                              p.port).stdout, "weir_tcp_")
+        for way in ("in", "out"):
+            for name in ("weir_tcp_bytes", "weir_tcp_bypass_bytes"):
+                assert prometheus.value(series, name, direction=way) == 7500
+        # What TCP carries comes on top.
+        n, digest = p("fill()")
+        assert p(f"drain({n})") == (0, digest)
+        a, b = connections(bypass, p.port)
+        assert a["bytes_out"] == b["bytes_in"] == 4000 + n
+        assert 4000 < a["bypass_bytes_out"] == b["bypass_bytes_in"] < 4000 + n
+
+
+def test_tcp_tells_it_at_the_end(bypass):
+    """Whoever closes first: the close event of either end has all of its bytes."""
+    watch = subprocess.Popen(
+        bypass.ns.command(lab.WEIR, "tcp", "--events", "close", "--json", "--for", "30s",
+                          "--local-ip", "127.0.0.1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "listening" in watch.stderr.readline()
+        ports = []
+        for last in ("a.close()", "b.close()"):
+            with bypass.pair() as p:
+                ports.append(p.port)
+                assert p("echo(100)") == 100
+                # Unread when its writer goes.
+                assert p("a.send(b'x' * 50)") == 50
+                p(last)
+        events = []
+        while len(events) < 4:
+            e = json.loads(watch.stdout.readline())
+            if {e["local_port"], e["remote_port"]} & set(ports):
+                events.append(e)
+    finally:
+        watch.terminate()
+        watch.communicate(timeout=10)
+    for e in events:
+        out, in_ = (850, 700) if e["initiator"] == "local" else (700, 850)
+        assert (e["bypass_bytes_out"], e["bypass_bytes_in"]) == (out, in_)
+        # TCP's own counter has the peer's FIN too.
+        assert e["bytes_out"] == out and e["bytes_in"] - in_ in (0, 1)
+
+
+def test_tcp_keeps_what_it_has_shown(bypass):
+    """A rule that goes takes its account along; a connection's bytes never become fewer."""
+    bypass.on("short", "--dst-port", "1-65535")
+    bypass("off", "all")
+    try:
+        with bypass.pair() as p:
+            assert p("echo(10)") == 10
+            watch = subprocess.Popen(
+                bypass.ns.command(lab.WEIR, "tcp", "--json", "--interval", "100ms", "--for",
+                                  "30s", "--local-port", str(p.port)),
+                stdout=subprocess.PIPE, text=True)
+            try:
+                assert json.loads(watch.stdout.readline())["bytes_out"] == 80
+                bypass("off", "short")
+                assert p("echo(10)") == 10
+                for line in watch.stdout:
+                    now = json.loads(line)
+                    assert now["bytes_out"] >= 80 and now["bypass_bytes_out"] == 80
+                    if now["bytes_out"] == 160:
+                        break
+            finally:
+                watch.terminate()
+                watch.communicate(timeout=10)
+    finally:
+        bypass.on("all")
 
 
 def test_another_cgroup_program_stays(bypass):
@@ -433,6 +573,42 @@ def test_a_cgroup_that_goes_is_told(bypass):
     assert "(gone)" in bypass("list").stdout
     bypass.on("all")
     bypass("off", "gone")
+
+
+def test_prometheus(bypass):
+    """What list tells, rule by rule, as metrics; without rules that there are none."""
+    with bypass.pair() as p:
+        assert p("echo(10)") == 10
+        rule = bypass.rules()["all"]
+        series = prometheus.parse(bypass("list", "--prometheus").stdout, "weir_bypass_")
+
+        def value(name, **labels):
+            return prometheus.value(series, f"weir_bypass_{name}", **labels)
+
+        assert value("rules") >= 1
+        for key, name in (("hits", "matched_total"), ("joined", "joined_total"),
+                          ("closed", "closed_total"), ("unpaired", "unpaired_total"),
+                          ("live", "live")):
+            assert value(f"rule_{name}", rule="all") == rule[key], name
+        assert rule["live"] == 1 and rule["joined"] >= 1
+        assert value("rule_attached", rule="all") == 1
+        for way in ("out", "in"):
+            for road in ("bypass", "tcp"):
+                assert value("rule_bytes", rule="all", direction=way, road=road) == \
+                    rule[f"{road}_bytes_{way}"]
+        for reason in ("sockmap", "ulp", "mismatch", "no_room"):
+            assert value("rule_refused_total", rule="all", reason=reason) == \
+                rule["refused"].get(reason, 0)
+        for reason in ("early", "full", "messages", "gone", "stopped"):
+            assert value("rule_left_total", rule="all", reason=reason) == \
+                rule["left"].get(reason, 0)
+    bypass("off")
+    try:
+        series = prometheus.parse(bypass("list", "--prometheus").stdout, "weir_bypass_")
+        assert series == {("weir_bypass_rules", ()): 0}
+    finally:
+        bypass.keep()
+        bypass.on("all")
 
 
 def test_bench_tells_of_all_three(host):

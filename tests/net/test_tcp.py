@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import lab
+import prometheus
 
 LONG = bool(os.environ.get("WEIR_LONG"))
 A, B = "10.77.0.1", "10.77.0.2"
@@ -627,11 +628,10 @@ def test_tables(net):
         assert done.returncode == 0 and head in done.stdout and not done.stderr
         assert "1 connection in 1 network namespace" in done.stdout
     assert B in done.stdout or "python" in done.stdout
-    text = lab.weir("tcp", "--prometheus", "--netns", net.a.name).stdout
-    assert 'weir_tcp_connections{state="established"} 1' in text
-    assert 'weir_tcp_lost_total{reason="ring_full"} 0' in text
-    for line in text.splitlines():
-        assert line.startswith(("# HELP weir_tcp_", "# TYPE weir_tcp_", "weir_tcp_")), line
+    series = prometheus.parse(
+        lab.weir("tcp", "--prometheus", "--netns", net.a.name).stdout, "weir_tcp_")
+    assert prometheus.value(series, "weir_tcp_connections", state="established") == 1
+    assert prometheus.value(series, "weir_tcp_lost_total", reason="ring_full") == 0
     rows = lab.weir("tcp", "--json", "--for", "250ms", "--interval", "100ms",
                     "--netns", net.a.name).stdout.splitlines()
     assert len(rows) >= 2 and all(json.loads(r)["remote_ip"] == B for r in rows)

@@ -18,6 +18,7 @@ import pytest
 
 import kernel
 import lab
+import prometheus
 
 V4, V6 = (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")
 BOTH = pytest.mark.parametrize("end", [V4, V6], ids=["v4", "v6"])
@@ -406,6 +407,36 @@ def test_a_failure_of_one_connection(tune):
     shown = tune("failures").stdout
     assert "127.9.9.9" in shown and "Operation not permitted" in shown
     assert "--congestion failed" in tune("list").stdout
+
+
+def test_prometheus(tune):
+    """What list tells, rule by rule and option by option."""
+    tune("clear")
+    done = tune("list", "--prometheus").stdout
+    assert prometheus.parse(done, "weir_tcp_tune_") == {("weir_tcp_tune_rules", ()): 0}
+    listener = tune.listener(V4)
+    port = str(listener.getsockname()[1])
+    tune.add("set", "--dst-port", port, "--sndbuf", "1g", "--nodelay", "on")
+    tune.add("idle", "--dst-port", "9", "--tos", "8")
+    tune.pair(listener)
+    series = prometheus.parse(tune("list", "--prometheus").stdout, "weir_tcp_tune_")
+    assert prometheus.value(series, "weir_tcp_tune_rules") == 2
+    for name in ("set", "idle"):
+        rule = tune.rule(name)
+        assert (rule["hits"] > 0) == (name == "set")
+        assert prometheus.value(series, "weir_tcp_tune_rule_hits_total", rule=name) == \
+            rule["hits"]
+        assert prometheus.value(series, "weir_tcp_tune_rule_attached", rule=name) == 1
+        for o in rule["options"]:
+            for key in ("set", "failed", "limited"):
+                assert prometheus.value(series, f"weir_tcp_tune_{key}_total", rule=name,
+                                        option=o["name"]) == o[key]
+    assert tune.option("set", "sndbuf")["limited"] > 0
+    assert tune.option("set", "nodelay")["set"] > 0
+    done = tune("list", "--prometheus", "--json", check=False)
+    assert done.returncode == 2 and "one of both" in done.stderr
+    done = tune("failures", "--prometheus", check=False)
+    assert done.returncode == 2 and "it is for list" in done.stderr
 
 
 def test_the_last_failures_are_kept_and_all_are_counted(tune):

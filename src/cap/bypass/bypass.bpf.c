@@ -92,6 +92,14 @@ struct {
 	__type(value, struct weir_bypass_rule);
 } weir_bp_rule SEC(".maps");
 
+/* What sockets had when they closed: their connection's record goes with the second one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WEIR_BYPASS_ENDED_MAX);
+	__type(key, __u64);
+	__type(value, struct weir_bypass_ended);
+} weir_bp_ended SEC(".maps");
+
 /* Set when the rule goes: its connections outlive it, with this program. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -338,6 +346,18 @@ static __always_inline void fold(struct weir_bypass_rule *r, struct weir_bypass_
 	add(&r->folds, 1);
 }
 
+/* Kept for who is told of the socket's end, which is a moment after this. */
+static __always_inline void keep_ended(const struct weir_bypass_conn *c, __u32 side)
+{
+	struct weir_bypass_ended ended = {
+		.in = c->way[!(side & 1)].bytes,
+		.out = c->way[side & 1].bytes,
+	};
+	__u64 cookie = c->cookie[side & 1];
+
+	bpf_map_update_elem(&weir_bp_ended, &cookie, &ended, BPF_ANY);
+}
+
 /* A state ends. Of those in which bytes may be sent, the FIN is not yet counted. */
 static __always_inline void on_state(struct bpf_sock *sk, struct weir_bypass_rule *r, __u32 before,
 				     __u32 now)
@@ -362,6 +382,8 @@ static __always_inline void on_state(struct bpf_sock *sk, struct weir_bypass_rul
 	/* An initiator alone is both. */
 	if (!(c->state & WEIR_BYPASS_IN(WEIR_BYPASS_LISTENER)))
 		bit = WEIR_BYPASS_ALL_CLOSED;
+	else
+		keep_ended(c, end->side);
 	old = __sync_fetch_and_or(&c->state, bit);
 	/* Whoever is the last one counts. */
 	if ((old & WEIR_BYPASS_ALL_CLOSED) == WEIR_BYPASS_ALL_CLOSED ||

@@ -16,7 +16,7 @@ struct weir_bypass_action;
 struct weir_bypass_cmd {
 	struct weir_conn_spec match;
 	const char *cgroup;
-	bool force, json;
+	bool force, json, prometheus;
 
 	const struct weir_bypass_action *action;
 	struct weir_strv words; /* behind the action */

@@ -26,6 +26,8 @@ static const struct weir_opt options[] = {
 	{ "force", 0, WEIR_OPT_FLAG, AT(force),
 	  .help = "on, though the check is not ok; what that breaks is told" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .group = "Output", .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "list: as metrics, for a textfile collector" },
 	{ 0 },
 };
 
@@ -37,7 +39,7 @@ static const struct weir_bypass_action actions[] = {
 	{ "on", "NAME MATCH --cgroup PATH", MATCH " cgroup force ", 1, WEIR_STRV_MAX,
 	  weir_bypass_do_on },
 	{ "off", "[NAME]", " ", 0, 1, weir_bypass_do_off },
-	{ "list", "", " json ", 0, 0, weir_bypass_do_list },
+	{ "list", "", " json prometheus ", 0, 0, weir_bypass_do_list },
 };
 
 /* The actions as an option table: one judgement of what is near. */
@@ -82,6 +84,8 @@ static int check(const struct weir_bypass_cmd *c, struct weir_error *err)
 		if (is_given(c, o) && !takes(a, o->name))
 			return weir_fail(err, -EINVAL, "%s does not take --%s: leave it out",
 					 a->name, o->name);
+	if (c->json && c->prometheus)
+		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
 	if (c->words.n < a->min_words)
 		return weir_fail(err, -EINVAL, "%s needs more words: weir bypass %s %s", a->name,
 				 a->name, a->words);

@@ -19,7 +19,7 @@
 
 /* What is pinned of a rule. The link comes last and goes first: with it the rule begins
  * and ends. */
-static const char *const kinds[] = { WEIR_PIN_STOP, "socks-", "conns-", "rule-", LINK };
+static const char *const kinds[] = { WEIR_PIN_STOP, "socks-", "ended-", "conns-", "rule-", LINK };
 
 #define KINDS WEIR_ARRAY_SIZE(kinds)
 
@@ -189,7 +189,8 @@ int weir_bypass_remove(const struct weir_pin_dir *d, const char *name, struct we
 int weir_bypass_put(const struct weir_pin_dir *d, const char *name, struct weir_bypass_road *r,
 		    struct weir_error *err)
 {
-	const int fds[KINDS] = { r->stop_fd, r->socks_fd, r->conns_fd, r->rule_fd, r->link_fd };
+	const int fds[KINDS] = { r->stop_fd,  r->socks_fd, r->ended_fd,
+				 r->conns_fd, r->rule_fd,  r->link_fd };
 	int ret = weir_bypass_remove(d, name, err);
 	char pin[64];
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* list: rules and their live connections, with the bytes of both roads. */
+#include "cap/bypass/list.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,44 +14,35 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "cap/bypass/bypass_cmd.h"
-#include "cap/bypass/engine.h"
-
-#define SHOWN_MAX 1000 /* connections of a rule; a table of more is of no use */
+#include "dataplane/bypass_account.h"
 
 /* All of them in the text and in JSON. */
-static const char *const whys[WEIR_BYPASS_WHYS] = {
+const char *const weir_bypass_whys[WEIR_BYPASS_WHYS] = {
 	"", "early", "full", "messages", "gone", "stopped",
 };
-static const char *const refusals[WEIR_BYPASS_REFUSALS] = {
+const char *const weir_bypass_refusals[WEIR_BYPASS_REFUSALS] = {
 	"sockmap",
 	"ulp",
 	"mismatch",
 	"no_room",
 };
 
-struct rule_view {
-	struct weir_bypass_sums sums;
-	struct weir_bypass_conn *conns; /* live ones */
-	size_t n;
-	bool attached; /* its cgroup is still there */
-};
-
-static void read_conns(const struct weir_bypass_view *v, struct rule_view *r)
+static int take_conn(void *arg, const struct weir_bypass_conn *c)
 {
-	uint64_t id, *at = NULL;
+	struct weir_bypass_listed *r = arg;
 
-	r->conns = calloc(SHOWN_MAX, sizeof(*r->conns));
-	for (uint32_t i = 0; r->conns && r->n < SHOWN_MAX && i < WEIR_BYPASS_CONNS_MAX &&
-			     !bpf_map_get_next_key(v->conns_fd, at, &id);
-	     i++) {
-		at = &id;
-		if (!bpf_map_lookup_elem(v->conns_fd, &id, &r->conns[r->n]) &&
-		    (r->conns[r->n].state & WEIR_BYPASS_BOTH) == WEIR_BYPASS_BOTH)
-			r->n++;
-	}
+	if ((c->state & WEIR_BYPASS_BOTH) == WEIR_BYPASS_BOTH)
+		r->conns[r->n++] = *c;
+	return r->n == WEIR_BYPASS_SHOWN_MAX;
 }
 
-static int read_rule(const struct weir_pin_dir *d, const char *name, struct rule_view *r,
+static int read_conns(const struct weir_bypass_view *v, struct weir_bypass_listed *r)
+{
+	r->conns = calloc(WEIR_BYPASS_SHOWN_MAX, sizeof(*r->conns));
+	return r->conns ? weir_bypass_conns_each(v->conns_fd, take_conn, r) : -ENOMEM;
+}
+
+static int read_rule(const struct weir_pin_dir *d, const char *name, struct weir_bypass_listed *r,
 		     struct weir_error *err)
 {
 	struct bpf_link_info info = { 0 };
@@ -57,17 +50,18 @@ static int read_rule(const struct weir_pin_dir *d, const char *name, struct rule
 	struct weir_bypass_view v;
 	int ret = weir_bypass_view_open(d, name, &v, err);
 
-	*r = (struct rule_view){ 0 };
+	*r = (struct weir_bypass_listed){ 0 };
 	if (ret)
 		return ret;
 	weir_bypass_view_sweep(&v);
 	ret = weir_bypass_sums(v.rule_fd, v.conns_fd, &r->sums);
-	if (ret)
+	if (!ret)
+		ret = read_conns(&v, r);
+	if (ret < 0)
 		weir_fail(err, ret, "cannot read the rule %s: %s", name, strerror(-ret));
 	r->attached = !bpf_obj_get_info_by_fd(v.link_fd, &info, &len) && info.cgroup.cgroup_id;
-	read_conns(&v, r);
 	weir_bypass_view_close(&v);
-	return ret;
+	return ret < 0 ? ret : 0;
 }
 
 /* ---- Text */
@@ -105,7 +99,7 @@ static void text_counts(const char *what, const __u64 *v, const char *const *nam
 	}
 }
 
-static void text_conns(const struct rule_view *r, struct weir_buf *out)
+static void text_conns(const struct weir_bypass_listed *r, struct weir_buf *out)
 {
 	static const char *const head[] = { "FROM",    "TO",	 "BYPASS OUT", "BYPASS IN",
 					    "TCP OUT", "TCP IN", "BY TCP WHY" };
@@ -121,14 +115,14 @@ static void text_conns(const struct rule_view *r, struct weir_buf *out)
 		add_grouped(&t, c->way[1].bytes);
 		add_grouped(&t, c->way[0].tcp_bytes + c->way[0].tcp_pending);
 		add_grouped(&t, c->way[1].tcp_bytes + c->way[1].tcp_pending);
-		weir_table_addf(&t, "%s%s%s", whys[c->way[0].why % WEIR_BYPASS_WHYS],
+		weir_table_addf(&t, "%s%s%s", weir_bypass_whys[c->way[0].why % WEIR_BYPASS_WHYS],
 				c->way[0].why && c->way[1].why ? ", " : "",
-				whys[c->way[1].why % WEIR_BYPASS_WHYS]);
+				weir_bypass_whys[c->way[1].why % WEIR_BYPASS_WHYS]);
 	}
 	weir_table_render(&t, 2, out);
 }
 
-static void text_rule(const struct rule_view *r, struct weir_buf *out)
+static void text_rule(const struct weir_bypass_listed *r, struct weir_buf *out)
 {
 	const struct weir_bypass_rule *rule = &r->sums.rule;
 
@@ -138,8 +132,10 @@ static void text_rule(const struct rule_view *r, struct weir_buf *out)
 	weir_buf_addf(out, "  %llu matched, %llu joined, %llu live, %llu with one end only",
 		      (unsigned long long)rule->matched, (unsigned long long)rule->joined,
 		      (unsigned long long)r->sums.live, (unsigned long long)rule->unpaired);
-	text_counts("; left alone: ", rule->refused, refusals, WEIR_BYPASS_REFUSALS, out);
-	text_counts("; directions gone over to TCP: ", rule->left, whys, WEIR_BYPASS_WHYS, out);
+	text_counts("; left alone: ", rule->refused, weir_bypass_refusals, WEIR_BYPASS_REFUSALS,
+		    out);
+	text_counts("; directions gone over to TCP: ", rule->left, weir_bypass_whys,
+		    WEIR_BYPASS_WHYS, out);
 	weir_buf_adds(out, "\n  bytes out ");
 	weir_buf_add_grouped(out, r->sums.way[0].bytes);
 	weir_buf_adds(out, " by bypass, ");
@@ -207,13 +203,13 @@ static void json_conn(const struct weir_bypass_conn *c, struct weir_json *j)
 	weir_json_uint(j, "peak_unread_out", o->peak);
 	weir_json_uint(j, "peak_unread_in", i->peak);
 	if (o->why)
-		weir_json_str(j, "tcp_reason_out", whys[o->why % WEIR_BYPASS_WHYS]);
+		weir_json_str(j, "tcp_reason_out", weir_bypass_whys[o->why % WEIR_BYPASS_WHYS]);
 	if (i->why)
-		weir_json_str(j, "tcp_reason_in", whys[i->why % WEIR_BYPASS_WHYS]);
+		weir_json_str(j, "tcp_reason_in", weir_bypass_whys[i->why % WEIR_BYPASS_WHYS]);
 	weir_json_end_object(j);
 }
 
-static void json_rule(const struct rule_view *r, struct weir_json *j)
+static void json_rule(const struct weir_bypass_listed *r, struct weir_json *j)
 {
 	const struct weir_bypass_rule *rule = &r->sums.rule;
 	const struct weir_bypass_sum *o = &r->sums.way[0], *i = &r->sums.way[1];
@@ -233,8 +229,8 @@ static void json_rule(const struct rule_view *r, struct weir_json *j)
 	weir_json_uint(j, "live", r->sums.live);
 	weir_json_uint(j, "closed", rule->closed);
 	weir_json_uint(j, "unpaired", rule->unpaired);
-	json_counts("refused", rule->refused, refusals, WEIR_BYPASS_REFUSALS, j);
-	json_counts("left", rule->left, whys, WEIR_BYPASS_WHYS, j);
+	json_counts("refused", rule->refused, weir_bypass_refusals, WEIR_BYPASS_REFUSALS, j);
+	json_counts("left", rule->left, weir_bypass_whys, WEIR_BYPASS_WHYS, j);
 	json_ways(v, j);
 	weir_json_array(j, "connections");
 	for (size_t k = 0; k < r->n; k++)
@@ -243,46 +239,58 @@ static void json_rule(const struct rule_view *r, struct weir_json *j)
 	weir_json_end_object(j);
 }
 
+static void render(const struct weir_bypass_cmd *c, const struct weir_bypass_listed *v, size_t n,
+		   struct weir_buf *out)
+{
+	struct weir_json j;
+
+	if (c->prometheus) {
+		weir_bypass_prometheus(v, n, out);
+		return;
+	}
+	if (!c->json) {
+		for (size_t i = 0; i < n; i++)
+			text_rule(&v[i], out);
+		if (!n)
+			weir_buf_adds(out, "Nothing is bypassed by rules of this network "
+					   "namespace.\n");
+		return;
+	}
+	weir_json_init(&j, out);
+	weir_json_object(&j, NULL);
+	weir_json_uint(&j, "v", 1);
+	weir_json_array(&j, "rules");
+	for (size_t i = 0; i < n; i++)
+		json_rule(&v[i], &j);
+	weir_json_end_array(&j);
+	weir_json_end_object(&j);
+	weir_buf_addc(out, '\n');
+}
+
 int weir_bypass_do_list(struct weir_bypass_cmd *c, struct weir_error *err)
 {
 	char names[WEIR_BYPASS_RULES_MAX][WEIR_BYPASS_NAME_MAX];
+	weir_autofree struct weir_bypass_listed *v = calloc(WEIR_BYPASS_RULES_MAX, sizeof(*v));
 	weir_autobuf struct weir_buf out = { 0 };
 	struct weir_pin_dir d;
-	struct weir_json j;
-	int n = 0, ret = weir_bypass_open(&d, false, err);
-	bool any = !ret;
+	int n = 0, ret = v ? weir_bypass_open(&d, false, err) : -ENOMEM;
 
+	if (!v)
+		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
 	if (ret && ret != -ENOENT)
 		return ret;
-	ret = 0;
-	if (any)
+	if (!ret) {
 		n = weir_bypass_names(&d, names, err);
-	weir_json_init(&j, &out);
-	if (c->json) {
-		weir_json_object(&j, NULL);
-		weir_json_uint(&j, "v", 1);
-		weir_json_array(&j, "rules");
-	}
-	for (int i = 0; !ret && i < n; i++) {
-		struct rule_view r;
-
-		ret = read_rule(&d, names[i], &r, err);
-		if (!ret && c->json)
-			json_rule(&r, &j);
-		else if (!ret)
-			text_rule(&r, &out);
-		free(r.conns);
-	}
-	if (any)
+		ret = n < 0 ? n : 0;
+		for (int i = 0; !ret && i < n; i++)
+			ret = read_rule(&d, names[i], &v[i], err);
 		weir_pin_close(&d);
-	if (ret || n < 0)
-		return ret ? ret : n;
-	if (c->json) {
-		weir_json_end_array(&j);
-		weir_json_end_object(&j);
-		weir_buf_addc(&out, '\n');
-	} else if (!n) {
-		weir_buf_adds(&out, "Nothing is bypassed by rules of this network namespace.\n");
+	} else {
+		ret = 0; /* there is none */
 	}
-	return weir_verb_print("bypass", &out, WEIR_EXIT_DONE);
+	if (!ret)
+		render(c, v, (size_t)n, &out);
+	for (int i = 0; i < n; i++)
+		free(v[i].conns);
+	return ret ? ret : weir_verb_print("bypass", &out, WEIR_EXIT_DONE);
 }

@@ -47,6 +47,7 @@ int weir_bypass_road_open(struct weir_bypass_road *r, const struct weir_match *m
 	if (!ret) {
 		r->rule_fd = bpf_map__fd(r->skel->maps.weir_bp_rule);
 		r->conns_fd = bpf_map__fd(r->skel->maps.weir_bp_conns);
+		r->ended_fd = bpf_map__fd(r->skel->maps.weir_bp_ended);
 		r->socks_fd = bpf_map__fd(r->skel->maps.weir_bp_socks);
 		r->stop_fd = bpf_map__fd(r->skel->maps.weir_bp_stop);
 		ret = attach(r, cgroup_fd, rule, err);

@@ -10,8 +10,8 @@ struct bypass_bpf;
 
 struct weir_bypass_road {
 	struct bypass_bpf *skel;
-	int link_fd;				  /* on the cgroup */
-	int rule_fd, conns_fd, socks_fd, stop_fd; /* the skeleton's */
+	int link_fd;					    /* on the cgroup */
+	int rule_fd, conns_fd, ended_fd, socks_fd, stop_fd; /* the skeleton's */
 };
 
 /* @match NULL: every connection. */

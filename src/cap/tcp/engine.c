@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "dataplane/bypass_account.h"
 #include "dataplane/caps.h"
 #include "dataplane/cgroup.h"
 #include "dataplane/load.h"
@@ -33,6 +34,7 @@ struct weir_tcp_engine {
 	weir_tcp_event_fn fn;
 	void *arg;
 	const char *netns_path;
+	struct weir_bypass_account *bypass;
 };
 
 /* ---- Before load */
@@ -112,12 +114,26 @@ static int configure(struct tcp_bpf *s, const struct weir_tcp_want *want, struct
 
 /* ---- Attach */
 
+static void add_bypass(struct weir_tcp_conn *c, const struct weir_bypass_ended *b)
+{
+	c->flags |= WEIR_TCP_F_BYPASS;
+	c->bypass_in = b->in;
+	c->bypass_out = b->out;
+}
+
 static int on_record(void *arg, const void *data, size_t size)
 {
 	struct weir_tcp_engine *e = arg;
 	const struct weir_tcp_event *ev = data;
+	struct weir_bypass_ended bypass;
+	struct weir_tcp_closed closed;
 
-	(void)size;
+	if (ev->kind == WEIR_TCP_CLOSE && size >= sizeof(closed) &&
+	    weir_bypass_account_ended(e->bypass, ev->ends.cookie, &bypass)) {
+		memcpy(&closed, data, sizeof(closed));
+		add_bypass(&closed.conn, &bypass);
+		ev = &closed.event;
+	}
 	e->fn(e->arg, ev);
 	return 0;
 }
@@ -151,6 +167,7 @@ void weir_tcp_engine_close(struct weir_tcp_engine *e)
 		bpf_link__destroy(e->links[i]);
 	weir_ring_close(e->ring);
 	tcp_bpf__destroy(e->skel);
+	weir_bypass_account_free(e->bypass);
 	free(e);
 }
 
@@ -206,13 +223,26 @@ static int iterate(const struct bpf_program *prog, weir_tcp_look_fn fn, void *ar
 	return ret;
 }
 
+static int take(void *arg, const struct weir_tcp_conn *c)
+{
+	const struct look *l = arg;
+	struct weir_bypass_ended bypass;
+	struct weir_tcp_conn copy;
+
+	if (!weir_bypass_account_live(l->e->bypass, c->ends.cookie, &bypass))
+		return l->fn(l->arg, c);
+	copy = *c;
+	add_bypass(&copy, &bypass);
+	return l->fn(l->arg, &copy);
+}
+
 static int look_here(void *arg, uint64_t cookie)
 {
 	struct look *l = arg;
 
 	(void)cookie;
 	l->spaces.n++;
-	return iterate(l->e->skel->progs.weir_tcp_look, l->fn, l->arg);
+	return iterate(l->e->skel->progs.weir_tcp_look, l->fn ? take : NULL, l);
 }
 
 int weir_tcp_engine_look(struct weir_tcp_engine *e, bool owners, weir_tcp_look_fn fn, void *arg,
@@ -221,6 +251,11 @@ int weir_tcp_engine_look(struct weir_tcp_engine *e, bool owners, weir_tcp_look_f
 	struct look l = { .e = e, .fn = fn, .arg = arg };
 	int code = owners ? iterate(e->skel->progs.weir_tcp_holder, NULL, NULL) : 0;
 
+	if (!code) {
+		code = weir_bypass_account_read(e->bypass, err);
+		if (code)
+			return code;
+	}
 	if (!code && e->netns_path)
 		code = weir_netns_in(e->netns_path, look_here, &l);
 	else if (!code)
@@ -272,6 +307,11 @@ int weir_tcp_engine_open(struct weir_tcp_engine **ret, const struct weir_tcp_wan
 	e->fn = fn;
 	e->arg = arg;
 	e->netns_path = want->netns_path;
+	e->bypass = weir_bypass_account_new();
+	if (!e->bypass) {
+		weir_tcp_engine_close(e);
+		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
+	}
 	weir_load_setup();
 	e->skel = tcp_bpf__open();
 	code = e->skel ? configure(e->skel, want, err) :

@@ -29,8 +29,12 @@ static void close_text(const struct weir_tcp_conn *c, uint64_t ts, struct weir_b
 		add_duration(b, "lasted", ts - c->start);
 	if (c->handshake)
 		add_duration(b, "handshake", c->handshake);
-	add_bytes(b, "in", c->now.bytes_in);
+	add_bytes(b, "in", weir_tcp_bytes_in(c));
 	add_bytes(b, "out", weir_tcp_bytes_out(c));
+	if (c->flags & WEIR_TCP_F_BYPASS) {
+		add_bytes(b, "by bypass in", c->bypass_in);
+		add_bytes(b, "out", c->bypass_out);
+	}
 	weir_tcp_retransmits(c, cause);
 	weir_buf_adds(b, ", retransmits ");
 	weir_tcp_add_causes(b, cause, c->retrans_before);

@@ -153,8 +153,12 @@ void weir_tcp_json_conn(struct weir_json *j, const struct weir_tcp_conn *c, int6
 		weir_json_time(j, "start_ts", c->start + (uint64_t)offset);
 	if (c->handshake)
 		weir_json_uint(j, "handshake_ns", c->handshake);
-	weir_json_uint(j, "bytes_in", c->now.bytes_in);
+	weir_json_uint(j, "bytes_in", weir_tcp_bytes_in(c));
 	weir_json_uint(j, "bytes_out", weir_tcp_bytes_out(c));
+	if (c->flags & WEIR_TCP_F_BYPASS) {
+		weir_json_uint(j, "bypass_bytes_in", c->bypass_in);
+		weir_json_uint(j, "bypass_bytes_out", c->bypass_out);
+	}
 	weir_tcp_retransmits(c, cause);
 	weir_json_uint(j, "retransmits", c->now.total_retrans);
 	if (c->flags & WEIR_TCP_F_OLD)
@@ -200,6 +204,10 @@ static void sum_members(struct weir_json *j, const struct weir_tcp_table *t,
 	weir_json_uint(j, "closed_not_by_fin", s->failed);
 	weir_json_uint(j, "bytes_in", s->bytes_in);
 	weir_json_uint(j, "bytes_out", s->bytes_out);
+	if (s->bypass_in || s->bypass_out) {
+		weir_json_uint(j, "bypass_bytes_in", s->bypass_in);
+		weir_json_uint(j, "bypass_bytes_out", s->bypass_out);
+	}
 	weir_json_uint(j, "data_segments_out", s->segments_out);
 	json_retransmits(j, s);
 	weir_json_uint(j, "out_of_order", s->out_of_order);

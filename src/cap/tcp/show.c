@@ -159,7 +159,8 @@ static void flow_row(struct weir_table *t, const struct weir_tcp_row *r)
 	weir_tcp_add_process(&process, r->c.comm, r->c.pid);
 	weir_tcp_retransmits(&r->c, cause);
 	weir_table_add(t, ends.data);
-	weir_table_add(t, weir_tcp_state(f->state));
+	weir_table_addf(t, "%s%s", weir_tcp_state(f->state),
+			r->c.flags & WEIR_TCP_F_BYPASS ? ", bypass" : "");
 	cell_us(t, f->srtt_us, f->srtt_us);
 	cell_us(t, f->min_rtt_us, f->srtt_us);
 	cell_causes(t, cause, r->c.retrans_before);
@@ -167,7 +168,7 @@ static void flow_row(struct weir_table *t, const struct weir_tcp_row *r)
 	cell_windows(t, r->c.zero_window_in, r->c.zero_window_out);
 	weir_table_addf(t, "%u", f->cwnd);
 	cell_si(t, f->delivery_rate);
-	cell_si(t, f->bytes_in);
+	cell_si(t, weir_tcp_bytes_in(&r->c));
 	cell_si(t, weir_tcp_bytes_out(&r->c));
 	cell_si(t, r->rate);
 	weir_table_add(t, process.data);

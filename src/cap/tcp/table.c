@@ -23,14 +23,19 @@ uint64_t weir_tcp_retransmits(const struct weir_tcp_conn *c, uint64_t cause[WEIR
 	return all;
 }
 
+uint64_t weir_tcp_bytes_in(const struct weir_tcp_conn *c)
+{
+	return c->now.bytes_in + c->bypass_in;
+}
+
 uint64_t weir_tcp_bytes_out(const struct weir_tcp_conn *c)
 {
-	return c->now.bytes_sent - c->now.bytes_retrans;
+	return c->now.bytes_sent - c->now.bytes_retrans + c->bypass_out;
 }
 
 static uint64_t bytes_of(const struct weir_tcp_conn *c)
 {
-	return c->now.bytes_in + weir_tcp_bytes_out(c);
+	return weir_tcp_bytes_in(c) + weir_tcp_bytes_out(c);
 }
 
 static void add_rtt(struct weir_tcp_rtt *r, const struct weir_tcp_conn *c)
@@ -208,8 +213,10 @@ static void add_conn(struct weir_tcp_sum *s, const struct weir_tcp_conn *c, uint
 	for (int i = 0; i < WEIR_TCP_CAUSES; i++)
 		s->cause[i] += cause[i];
 	s->retrans_before += c->retrans_before;
-	s->bytes_in += c->now.bytes_in;
+	s->bytes_in += weir_tcp_bytes_in(c);
 	s->bytes_out += weir_tcp_bytes_out(c);
+	s->bypass_in += c->bypass_in;
+	s->bypass_out += c->bypass_out;
 	s->segments_out += c->now.data_segs_out;
 	s->rate += rate;
 	s->out_of_order += c->now.out_of_order;
@@ -383,6 +390,8 @@ void weir_tcp_sum_add(struct weir_tcp_sum *to, const struct weir_tcp_sum *s)
 	to->retrans_before += s->retrans_before;
 	to->bytes_in += s->bytes_in;
 	to->bytes_out += s->bytes_out;
+	to->bypass_in += s->bypass_in;
+	to->bypass_out += s->bypass_out;
 	to->segments_out += s->segments_out;
 	to->rate += s->rate;
 	to->out_of_order += s->out_of_order;

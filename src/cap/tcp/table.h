@@ -43,6 +43,7 @@ struct weir_tcp_sum {
 	struct weir_tcp_sum_name name;
 	uint64_t live, closed, failed; /* failed: closed by anything but FIN */
 	uint64_t bytes_in, bytes_out, segments_out, rate;
+	uint64_t bypass_in, bypass_out; /* of these bytes */
 	uint64_t cause[WEIR_TCP_CAUSES], retrans_before;
 	uint64_t out_of_order, zero_window_in, zero_window_out;
 	uint32_t min_rtt_us; /* 0 = not known */
@@ -68,6 +69,8 @@ struct weir_tcp_table {
 
 /* Segments that were sent again while this run watched, which a cause's count adds up to. */
 uint64_t weir_tcp_retransmits(const struct weir_tcp_conn *c, uint64_t cause[WEIR_TCP_CAUSES]);
+/* Payload, what went by the bypass too. */
+uint64_t weir_tcp_bytes_in(const struct weir_tcp_conn *c);
 uint64_t weir_tcp_bytes_out(const struct weir_tcp_conn *c);
 /* The round trip below which @percent of the samples lie, in us: the middle of its bucket. */
 uint64_t weir_tcp_percentile(const struct weir_tcp_rtt *r, double percent);

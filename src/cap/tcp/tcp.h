@@ -62,6 +62,7 @@ enum weir_tcp_lost {
 #define WEIR_TCP_F_RST_IN (1U << 2)
 #define WEIR_TCP_F_RST_OUT (1U << 3)
 #define WEIR_TCP_F_APP_LIMITED (1U << 4) /* the delivery rate is what the application asked for */
+#define WEIR_TCP_F_BYPASS (1U << 5)	 /* by user space: `weir bypass` has it in its account */
 
 /* What the kernel's TCP keeps itself, as TCP_INFO has it. Times in microseconds. */
 struct weir_tcp_figures {
@@ -102,6 +103,7 @@ struct weir_tcp_conn {
 	__u32 seen_retrans, seen_srtt, seen_mdev, seen_snd_una, seen_rcv_nxt, seen_data_segs;
 	__u64 seen_rack;
 	struct weir_tcp_figures now;
+	__u64 bypass_in, bypass_out; /* by user space: bytes that TCP has not seen */
 	__u32 rtt[WEIR_TCP_BUCKETS];
 };
 

@@ -59,20 +59,23 @@ const struct weir_opt weir_tcp_tune_options[] = {
 	{ "boot", 0, WEIR_OPT_FLAG, AT(boot), .group = "Output",
 	  .help = "save: for weir-tcp-tune.service" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "list: as metrics, for a textfile collector" },
 	{ 0 },
 };
 
 #define MANY WEIR_STRV_MAX
 
 static const struct weir_tune_action actions[] = {
-	{ "add", "NAME [MATCH] --OPTION VALUE...", true, false, false, 1, MANY, weir_tune_do_add },
-	{ "del", "NAME...", false, false, false, 1, MANY, weir_tune_do_del },
-	{ "clear", "", false, false, false, 0, 0, weir_tune_do_clear },
-	{ "apply", "FILE", false, false, false, 1, 1, weir_tune_do_apply },
-	{ "show", "", false, false, false, 0, 0, weir_tune_do_show },
-	{ "save", "[FILE]", false, true, false, 0, 1, weir_tune_do_save },
-	{ "list", "", false, false, true, 0, 0, weir_tune_do_list },
-	{ "failures", "", false, false, true, 0, 0, weir_tune_do_failures },
+	{ "add", "NAME [MATCH] --OPTION VALUE...", true, false, false, false, 1, MANY,
+	  weir_tune_do_add },
+	{ "del", "NAME...", false, false, false, false, 1, MANY, weir_tune_do_del },
+	{ "clear", "", false, false, false, false, 0, 0, weir_tune_do_clear },
+	{ "apply", "FILE", false, false, false, false, 1, 1, weir_tune_do_apply },
+	{ "show", "", false, false, false, false, 0, 0, weir_tune_do_show },
+	{ "save", "[FILE]", false, true, false, false, 0, 1, weir_tune_do_save },
+	{ "list", "", false, false, true, true, 0, 0, weir_tune_do_list },
+	{ "failures", "", false, false, true, false, 0, 0, weir_tune_do_failures },
 };
 
 int weir_tune_cmd_usage(struct weir_tune_cmd *c, int code)
@@ -136,6 +139,8 @@ static bool takes(const struct weir_tune_action *a, const struct weir_opt *o)
 {
 	if (o->offset == AT(boot))
 		return a->boot;
+	if (o->offset == AT(prometheus))
+		return a->prometheus;
 	return o->offset == AT(json) ? a->json : a->rule;
 }
 
@@ -147,9 +152,12 @@ static int check(struct weir_tune_cmd *c, struct weir_error *err)
 		if (is_given(c, o) && !takes(a, o))
 			return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s",
 					 o->name, a->name,
-					 o->offset == AT(boot) ? "save" :
-					 o->offset == AT(json) ? "list or failures" :
-								 "add");
+					 o->offset == AT(boot)	     ? "save" :
+					 o->offset == AT(json)	     ? "list or failures" :
+					 o->offset == AT(prometheus) ? "list" :
+								       "add");
+	if (c->json && c->prometheus)
+		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
 	if (c->words.n < a->min_words)
 		return weir_fail(err, -EINVAL, "%s needs more words: weir tcp tune %s %s", a->name,
 				 a->name, a->words);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/opt.h"
 #include "base/verb.h"
 #include "cap/tcp/tune_engine.h"
@@ -18,7 +19,7 @@ struct weir_tune_action;
 
 struct weir_tune_cmd {
 	struct weir_tune_words rule;
-	bool boot, json;
+	bool boot, json, prometheus;
 
 	const struct weir_tune_action *action;
 	struct weir_strv words; /* behind the action */
@@ -28,8 +29,8 @@ struct weir_tune_cmd {
 struct weir_tune_action {
 	const char *name;
 	const char *words; /* its synopsis, for messages */
-	/* Which options it takes: those of a rule, --boot, --json. */
-	bool rule, boot, json;
+	/* Which options it takes: those of a rule, --boot, --json, --prometheus. */
+	bool rule, boot, json, prometheus;
 	unsigned int min_words, max_words;
 	int (*run)(struct weir_tune_cmd *c, struct weir_error *err);
 };
@@ -48,3 +49,5 @@ int weir_tune_do_save(struct weir_tune_cmd *c, struct weir_error *err);
 /* tune_list.c */
 int weir_tune_do_list(struct weir_tune_cmd *c, struct weir_error *err);
 int weir_tune_do_failures(struct weir_tune_cmd *c, struct weir_error *err);
+/* tune_prom.c; @t NULL: nothing is tuned. */
+void weir_tune_prometheus(const struct weir_tune *t, struct weir_buf *out);

@@ -247,7 +247,9 @@ static int render(struct weir_tune_cmd *c, bool rules, struct weir_error *err)
 
 	if (ret)
 		return ret;
-	if (c->json) {
+	if (c->prometheus) {
+		weir_tune_prometheus(l.any ? &l.t : NULL, &out);
+	} else if (c->json) {
 		weir_json_init(&j, &out);
 		weir_json_object(&j, NULL);
 		weir_json_uint(&j, "v", 1);
