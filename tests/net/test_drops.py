@@ -296,6 +296,68 @@ def test_filter_drop(net, hook, stage):
     assert led.view("filter/no") == 64
 
 
+def faults(net):
+    """The faults by their names."""
+    rules = json.loads(net.b.sh(lab.WEIR, "fault", "list", "--json").stdout)["rules"]
+    return {r["name"]: r for r in rules}
+
+
+@pytest.mark.parametrize("how", [["--drop", "30%", "--seed", "7"], ["--nth", "7"],
+                                 ["--rate", "1mbit"]])
+def test_fault_drop(net, how):
+    """A fault's drops stand under its name, once: beside those of weir's filter at the same
+    hook, and what tc tells of both is no more. Where nothing is dropped nothing is told."""
+    net.b.sh(lab.WEIR, "filter", "on", "vb", "--hook", "tc")
+    net.b.sh(lab.WEIR, "filter", "deny", "--protocol", "udp", "--dst-port", "6100")
+    net.b.sh(lab.WEIR, "fault", "add", "lossy", "udp dst port 6200", "-Q", "in", *how)
+    net.b.sh(lab.WEIR, "fault", "add", "bad", "udp dst port 6300", "-Q", "in", "--corrupt",
+             "--fix-checksum")
+    try:
+        with ledger(net.b) as box:
+            udp(net.a, B4, 6100, 30)
+            udp(net.a, B4, 6200, 400, size=1000)
+            udp(net.a, B4, 6300, 5)
+            udp(net.a, B4, 9, 3)
+            lab.wait_for("the datagrams", lambda: faults(net)["lossy"]["matched"] == 400)
+            n = faults(net)["lossy"]["hits"]
+            arrive_all(net, 408 - n)
+            corrupted = faults(net)["bad"]["hits"]
+    finally:
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert 0 < n < 400 and corrupted == 5
+    assert n == 400 // 7 or how[0] != "--nth"
+    assert led.count(reason="weir fault: lossy", stage="tc-in", iface="vb", origin="fault") == n
+    assert led.count(reason="weir filter: rule", stage="tc-in") == 30
+    assert led.count(stage="tc-in") == 30 + n, led.brief()
+    assert led.count(reason="NO_SOCKET") == 408 - n
+    assert led.all["dropped"] == 438, led.brief()
+    assert led.view("TC_INGRESS") == 30 + n and led.view("TC_INGRESS", "more") == 0
+
+
+def test_fault_drop_out_and_cleared(net):
+    """Also on sending; and `weir fault clear` takes nothing back, nor does a rule that comes
+    after it under the same name."""
+    net.b.sh(lab.WEIR, "fault", "add", "gone", "udp dst port 6200", "-Q", "out", "--drop", "100%")
+    try:
+        with ledger(net.b) as box:
+            udp(net.b, A4, 6200, 40)
+            net.b.sh(lab.WEIR, "fault", "clear")
+            net.b.sh(lab.WEIR, "fault", "add", "gone", "udp dst port 6200", "-Q", "out",
+                     "--drop", "100%")
+            udp(net.b, A4, 6200, 2)
+        with ledger(net.b, "--dst-port", "6200") as matched:
+            udp(net.b, A4, 6200, 3)
+    finally:
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert led.count(reason="weir fault: gone", stage="tc-out", iface="vb") == 42, led.brief()
+    assert led.all["dropped"] == 42, led.brief()
+    # With a match there are only freed packets, whatever freed them.
+    assert matched.result.count(stage="tc-out", origin="kfree_skb") == 3
+    assert matched.result.all["dropped"] == 3
+
+
 def test_mixed_flood_adds_up(net):
     """Sent less received is the sum of the ledger, to the last packet."""
     with net.b:

@@ -37,6 +37,7 @@ struct drops {
 	struct weir_drops_scope scope;
 	struct weir_drops_words words;
 	struct weir_drops_kernel *kernel;
+	struct weir_drops_faults faults;
 	struct weir_drops_look first, before, now;
 	int64_t clock_offset;
 	struct weir_buf out;
@@ -191,7 +192,7 @@ static int run_table(struct drops *d, struct weir_live *l, struct weir_error *er
 		more = weir_live_wait(l, -1) == WEIR_LIVE_LOOK;
 		if (d->once && more)
 			continue;
-		ret = weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
+		ret = weir_drops_look(d->kernel, &d->faults, &d->scope, false, &d->now, err);
 		if (!ret)
 			ret = show(d, l, err);
 		weir_drops_look_free(&last);
@@ -237,7 +238,7 @@ static int run_events(struct drops *d, struct weir_live *l, struct weir_error *e
 		return weir_fail(err, ret,
 				 "cannot write to standard output (%s): send it elsewhere",
 				 strerror(-ret));
-	return weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
+	return weir_drops_look(d->kernel, &d->faults, &d->scope, false, &d->now, err);
 }
 
 /* Events end with what became of them, on standard error. */
@@ -302,7 +303,7 @@ static int run_drops(struct drops *d, struct weir_error *err)
 		return ret;
 	ret = weir_drops_kernel_open(&d->kernel, &ask, err);
 	if (!ret)
-		ret = weir_drops_look(d->kernel, &d->scope, true, &d->first, err);
+		ret = weir_drops_look(d->kernel, &d->faults, &d->scope, true, &d->first, err);
 	/* The time of the run begins where counting does. */
 	l.next = weir_clock_mono() + d->interval;
 	l.end = d->for_ns ? weir_clock_mono() + d->for_ns : 0;
@@ -317,6 +318,7 @@ static int run_drops(struct drops *d, struct weir_error *err)
 static void release(struct drops *d)
 {
 	weir_drops_kernel_close(d->kernel);
+	weir_drops_faults_close(&d->faults);
 	weir_drops_look_free(&d->first);
 	weir_drops_look_free(&d->now);
 	weir_drops_names_free(&d->words.names);

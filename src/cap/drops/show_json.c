@@ -9,6 +9,7 @@
 
 static const char *const origins[] = {
 	[WEIR_DROPS_OWN] = "filter",
+	[WEIR_DROPS_FAULT] = "fault",
 	[WEIR_DROPS_XDP] = "xdp",
 	[WEIR_DROPS_FREED] = "kfree_skb",
 	[WEIR_DROPS_COUNTER] = "counter",
