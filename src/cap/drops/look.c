@@ -22,6 +22,7 @@ void weir_drops_look_free(struct weir_drops_look *l)
 	free(l->rules);
 	free(l->faults);
 	weir_drops_counters_free(&l->counters);
+	weir_drops_totals_free(&l->totals);
 	*l = (struct weir_drops_look){ 0 };
 }
 
@@ -131,14 +132,26 @@ static int look_at_own(struct weir_drops_faults *faults, uint32_t ifindex,
 	return n < 0 ? n : 0;
 }
 
-static int look_at(const struct weir_drops_kernel *k, struct weir_drops_faults *faults,
-		   const struct weir_drops_scope *scope, enum view which, struct weir_drops_look *l,
-		   struct weir_error *err)
+static int look_at_counters(struct weir_drops_sources *s, uint32_t ifindex,
+			    struct weir_drops_look *l, struct weir_error *err)
+{
+	int ret = weir_drops_counters_read(&l->counters, ifindex, err);
+
+	if (ret || !s->waiting)
+		return ret;
+	ret = weir_drops_totals_read(&l->totals, err);
+	return ret ? ret :
+		     weir_drops_waiting_count(s->waiting, &l->totals.v[WEIR_TOTAL_UDP_WAITING],
+					      err);
+}
+
+static int look_at(struct weir_drops_sources *s, const struct weir_drops_scope *scope,
+		   enum view which, struct weir_drops_look *l, struct weir_error *err)
 {
 	int ret = 0;
 
 	if (which == VIEW_KERNEL) {
-		ret = look_at_kernel(k, scope, l);
+		ret = look_at_kernel(s->kernel, scope, l);
 		return ret ? weir_fail(err, ret, "cannot read what was dropped: %s: report this",
 				       strerror(-ret)) :
 			     0;
@@ -147,14 +160,13 @@ static int look_at(const struct weir_drops_kernel *k, struct weir_drops_faults *
 	if (scope->matched)
 		return 0;
 	if (which == VIEW_COUNTERS)
-		return weir_drops_counters_read(&l->counters, scope->ifindex, err);
-	ret = look_at_own(faults, scope->ifindex, l);
+		return look_at_counters(s, scope->ifindex, l, err);
+	ret = look_at_own(&s->faults, scope->ifindex, l);
 	return ret ? weir_fail(err, ret, "out of memory") : 0;
 }
 
-int weir_drops_look(const struct weir_drops_kernel *k, struct weir_drops_faults *faults,
-		    const struct weir_drops_scope *scope, bool first, struct weir_drops_look *ret,
-		    struct weir_error *err)
+int weir_drops_look(struct weir_drops_sources *s, const struct weir_drops_scope *scope, bool first,
+		    struct weir_drops_look *ret, struct weir_error *err)
 {
 	static const enum view orders[][VIEWS] = {
 		{ VIEW_COUNTERS, VIEW_KERNEL, VIEW_OWN },
@@ -164,7 +176,7 @@ int weir_drops_look(const struct weir_drops_kernel *k, struct weir_drops_faults 
 	int code = 0;
 
 	for (int i = 0; i < VIEWS && !code; i++)
-		code = look_at(k, faults, scope, orders[first][i], &l, err);
+		code = look_at(s, scope, orders[first][i], &l, err);
 	if (code) {
 		weir_drops_look_free(&l);
 		return code;

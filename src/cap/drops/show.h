@@ -17,8 +17,9 @@ struct weir_drops_view {
 	const struct weir_drops_scope *scope;
 	const struct weir_drops_words *words;
 	const struct weir_drops_look *first, *before, *now;
-	const struct weir_drops_ledger *whole;	/* since the first look */
-	const struct weir_drops_ledger *recent; /* since the one before; lines, rates */
+	const struct weir_drops_ledger *whole;	  /* since the first look */
+	const struct weir_drops_ledger *recent;	  /* since the one before; lines, rates */
+	const struct weir_drops_balance *balance; /* or NULL */
 	enum weir_drops_by by;
 	size_t most; /* rows of flows */
 };
