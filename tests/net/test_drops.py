@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lab
+import prometheus
 
 A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
 
@@ -663,6 +664,26 @@ def test_text(net):
     assert "Lost: 5 packets" in text
 
 
+def test_prometheus(net):
+    net.b.sh(lab.WEIR, "fault", "add", "m", "udp dst port 6200", "-Q", "in", "--drop", "100%")
+    drops = Drops(net.b, "--prometheus", "--for", "1h")
+    try:
+        udp(net.a, B4, 6200, 11)
+        udp(net.a, B6, 9, 4, socket.AF_INET6)
+        udp(net.a, B4, 9, 5)
+        arrive_all(net, 9)
+        series = prometheus.parse(drops.stop(), "weir_drops_")
+    finally:
+        drops.kill()
+        net.b.sh(lab.WEIR, "unload")
+    packets = {labels: n for (name, labels), n in series.items() if name == "weir_drops_packets"}
+    assert packets == {(("reason", "NO_SOCKET"), ("stage", "socket")): 9,
+                       (("reason", "weir fault: m"), ("stage", "tc-in")): 11}
+    assert prometheus.value(series, "weir_drops_lost") == 20
+    assert prometheus.value(series, "weir_drops_untold") == 0
+    assert prometheus.value(series, "weir_drops_run_nanoseconds") > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left(net, number):
     import kernel
@@ -713,6 +734,8 @@ def test_rights(net):
     (["tcp", "and", "bogus"], "bogus"),
     (["--account", "-i", "lo"], "--account"),
     (["--account", "--events"], "--account"),
+    (["--prometheus", "--json"], "--prometheus"),
+    (["--prometheus", "--by", "flow"], "--prometheus"),
     (["--account", "tcp"], "--account"),
 ])
 def test_wrong_usage(net, words, text):

@@ -29,7 +29,7 @@ static const char *const bys[] = { "place", "reason", "function", "flow", NULL }
 struct drops {
 	struct weir_match_spec spec;
 	const char *iface;
-	bool all_netns, once, account, json, events, fail_on_loss;
+	bool all_netns, once, account, json, prometheus, events, fail_on_loss;
 	int by;
 	uint64_t for_ns, interval;
 
@@ -70,6 +70,8 @@ static const struct weir_opt options[] = {
 	{ "interval", 0, WEIR_OPT_DURATION, AT(interval), "TIME",
 	  .help = "between two looks (default: 1s)" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "metrics at the end, by stage and reason" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit with 3 if weir could not tell every drop" },
 	{ 0 },
@@ -97,7 +99,13 @@ static int check_options(struct drops *d, struct weir_error *err)
 				 d->events ? "--events" :
 				 d->iface  ? "-i" :
 					     "--all-netns");
-	if (d->account)
+	if (d->prometheus && (d->json || d->events || d->by || d->account))
+		return weir_fail(err, -EINVAL, "--prometheus does not go with %s: leave one out",
+				 d->json   ? "--json" :
+				 d->events ? "--events" :
+				 d->by	   ? "--by" :
+					     "--account");
+	if (d->account || d->prometheus)
 		d->once = true;
 	if (d->interval && d->interval < LEAST_INTERVAL)
 		return weir_fail(err, -EINVAL, "--interval: at least 100ms");
@@ -187,7 +195,9 @@ static int show(struct drops *d, struct weir_live *l, struct weir_error *err)
 	weir_term_size(STDOUT_FILENO, &columns, &rows);
 	if (l->screen)
 		v.most = rows > 10 ? (size_t)rows - 8 : 2;
-	if (!ret && d->json)
+	if (!ret && d->prometheus)
+		weir_drops_show_prometheus(&v, &out);
+	else if (!ret && d->json)
 		weir_drops_show_json(&v, &out);
 	else if (!ret && (l->screen || d->once))
 		weir_drops_show_text(&v, &out);

@@ -27,6 +27,7 @@ struct weir_drops_view {
 void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out);
 void weir_drops_show_lines(const struct weir_drops_view *v, struct weir_buf *out);
 void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out);
+void weir_drops_show_prometheus(const struct weir_drops_view *v, struct weir_buf *out);
 /* An event as a line or as an object; @ts: ns since the epoch. */
 void weir_drops_show_event(const struct weir_drops_event *e, uint64_t ts,
 			   const struct weir_drops_scope *scope,
