@@ -311,6 +311,39 @@ explained() {
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
 
+# bypass: two ends in a cgroup skip TCP/IP, and every byte arrives.
+bypass() {
+	local said
+	"$weir" bypass on smoke --cgroup / --force --dst-port 5299 2>"$work/err" || {
+		cat "$work/err"
+		return 1
+	}
+	said=$(python3 -c '
+import socket
+s = socket.create_server(("127.0.0.1", 5299))
+c = socket.create_connection(("127.0.0.1", 5299))
+a = s.accept()[0]
+c.sendall(b"x" * 100000)
+c.shutdown(socket.SHUT_WR)
+print(sum(len(b) for b in iter(lambda: a.recv(65536), b"")))')
+	"$weir" bypass list --json >"$work/json"
+	"$weir" bypass off smoke >/dev/null 2>&1
+	"$weir" unload >/dev/null
+	[ "$said" = 100000 ] || { echo "$said of 100000 bytes"; return 1; }
+	jq -e '.rules[0].name == "smoke"' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+}
+
+# fault: each seventh ping is lost until the fault is taken out.
+faulty() {
+	"$weir" fault add smoke --protocol icmp -i "$out" -Q in --nth 7 2>/dev/null || return 1
+	ping -c 14 -i 0.2 -W 1 192.0.2.2 >"$work/ping"
+	"$weir" fault list --json >"$work/json" && "$weir" fault clear >/dev/null 2>&1
+	"$weir" unload >/dev/null
+	grep -q '12 received' "$work/ping" && jq -e '.rules[0].hits == 2' "$work/json" >/dev/null ||
+		{ echo "$(tail -n 2 "$work/ping") $(head -c 300 "$work/json")"; return 1; }
+}
+
 [ "$(id -u)" = 0 ] || { echo "skip vm-smoke: needs root"; exit 77; }
 [ "${1:-}" != all ] || programs
 check network network
@@ -348,6 +381,12 @@ for engine in splice copy sockmap; do
 	check proxy-$engine proxy $engine
 	check proxy-$engine-left-nothing left_nothing
 done
+check fault faulty
+check fault-left-nothing left_nothing
+check bypass bypass
+check bypass-left-nothing left_nothing
+check tcp "$weir" tcp --once --json
+check path "$weir" path --once --for 1s
 check send sent
 check explain explained
 check explain-left-nothing left_nothing

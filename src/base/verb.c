@@ -11,7 +11,9 @@
 #define VERBS_MAX 32
 
 const struct weir_opt weir_json_options[] = {
-	{ .name = "json", .kind = WEIR_OPT_FLAG, .offset = offsetof(struct weir_json_opts, json),
+	{ .name = "json",
+	  .kind = WEIR_OPT_FLAG,
+	  .offset = offsetof(struct weir_json_opts, json),
 	  .help = "print one JSON document" },
 	{ 0 },
 };
@@ -93,6 +95,16 @@ int weir_verb_fail(const char *verb, const struct weir_error *e, int status)
 	else
 		fprintf(stderr, "weir: %s\n", e->msg);
 	return status;
+}
+
+void weir_verb_tell(const char *verb, const char *fmt, va_list ap)
+{
+	struct weir_error line; /* for its care of control characters */
+	char text[WEIR_ERROR_MAX];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	weir_fail(&line, 0, "%s", text);
+	weir_verb_fail(verb, &line, 0);
 }
 
 int weir_verb_print(const char *verb, struct weir_buf *out, int status)

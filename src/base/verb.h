@@ -2,6 +2,7 @@
 /* A verb of the command line; cli/main.c lists them all. */
 #pragma once
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,11 +23,11 @@ enum weir_exit {
 
 struct weir_verb {
 	const char *name;
-	const char *group;   /* "See", "Control", "Forward", "Ask", "Undo" */
-	const char *summary; /* one line for `weir help` */
-	const char *synopsis; /* "[OPTIONS] [EXPRESSION]" */
+	const char *group;		/* "See", "Control", "Forward", "Ask", "Undo" */
+	const char *summary;		/* one line for `weir help` */
+	const char *synopsis;		/* "[OPTIONS] [EXPRESSION]" */
 	const struct weir_opt *options; /* NULL: none */
-	const char *details; /* printed behind the options by `weir help VERB`, or NULL */
+	const char *details;  /* printed behind the options by `weir help VERB`, or NULL */
 	const char *complete; /* of a word: a hint as in struct weir_opt, or NULL */
 	/* argv[0] is the verb. Returns the process's exit status (formats.md). */
 	int (*run)(int argc, char **argv);
@@ -67,6 +68,11 @@ int weir_verb_check(const char *verb, const char *word);
 /* The one place where an error reaches the user: "weir VERB: MESSAGE" on
  * standard error (@verb NULL: "weir: MESSAGE"). Returns @status. */
 int weir_verb_fail(const char *verb, const struct weir_error *e, int status);
+
+/* What a command did, or what is left to do: one line "weir VERB: ..." on standard error,
+ * control characters made harmless. */
+void weir_verb_tell(const char *verb, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 
 /* Write @out to standard output and reset it. A reader that has gone (`| head`)
  * is no error; anything else is told. Returns @status, or WEIR_EXIT_FAILED. */

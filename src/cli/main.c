@@ -18,6 +18,7 @@
 #include "cap/explain/cmd.h"
 #include "cap/fault/cmd.h"
 #include "cap/filter/cmd.h"
+#include "cap/path/cmd.h"
 #include "cap/proxy/cmd.h"
 #include "cap/selftest/cmd.h"
 #include "cap/send/cmd.h"
@@ -32,6 +33,7 @@
 const struct weir_verb *const weir_verbs[] = {
 	&weir_watch_verb,
 	&weir_tcp_verb,
+	&weir_path_verb,
 	&weir_drops_verb,
 	&weir_filter_verb,
 	&weir_fault_verb,

@@ -2,9 +2,12 @@
 #include "match/conn.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/road.h"
+#include "bpf/ends.h"
 
 #define HAS ((1U << WEIR_FIELD_IP) | (1U << WEIR_FIELD_PROTO) | (1U << WEIR_FIELD_PORTS))
 
@@ -110,4 +113,18 @@ int weir_conn_match_parse(const struct weir_conn_spec *spec, struct weir_match *
 		return weir_fail(err, -ENOMEM, "no memory for the match");
 	whole.expression = text.data;
 	return weir_match_parse(&whole, ret, err);
+}
+
+void weir_conn_pkt_of(const struct weir_road *r, struct weir_pkt *ret)
+{
+	struct weir_ends e = {
+		.lport = r->out ? r->sport : r->dport,
+		.rport = r->out ? r->dport : r->sport,
+		.proto = r->tcp ? IPPROTO_TCP : IPPROTO_UDP,
+		.flags = r->out ? WEIR_ENDS_INITIATED : 0,
+	};
+
+	memcpy(e.local, (r->out ? &r->src : &r->dst)->b, sizeof(e.local));
+	memcpy(e.remote, (r->out ? &r->dst : &r->src)->b, sizeof(e.remote));
+	weir_ends_pkt(&e, ret);
 }

@@ -19,6 +19,11 @@ struct weir_conn_spec {
 int weir_conn_match_parse(const struct weir_conn_spec *spec, struct weir_match **ret,
 			  struct weir_error *err);
 
+/* The packet of the connection that the TCP or UDP packet of @r belongs to, as this host's
+ * end sees it: one that comes in was begun by the other end. */
+struct weir_road;
+void weir_conn_pkt_of(const struct weir_road *r, struct weir_pkt *ret);
+
 /* Rows of an option table; @type has a struct weir_conn_spec called @member. The
  * expression is the caller's, from the words. */
 #define WEIR_CONN_AT_(type, member, field) offsetof(type, member.field)

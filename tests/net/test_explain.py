@@ -2,7 +2,9 @@
 """weir explain: the programs in force are asked in the road's order, and count nothing."""
 
 import json
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +124,38 @@ def test_the_picture(clean):
 def test_wrong_input(clean, args, status, says):
     done = weir(clean, "explain", *args, status=status)
     assert says in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+
+
+def test_a_fault_that_may_hit(clean):
+    weir(clean, "fault", "add", "loss", "--protocol", "udp", "--dst-port", "53", "-i", "vb", "-Q",
+         "in", "--drop", "10%", "--ttl", "60s")
+    road = explain(clean, "udp", "10.77.0.1", "10.77.0.2:53", status=4)
+    assert steps(road)[0] == ("tc", "fault", "unknown") and road["steps"][0]["rule"] == "loss"
+    assert "10%" in road["steps"][0]["text"]
+    assert steps(explain(clean, "udp", "10.77.0.1", "10.77.0.2:54", status=4))[0][1] is None
+    listed = json.loads(weir(clean, "fault", "list", "--json").stdout)
+    assert listed["rules"][0]["matched"] == 0
+
+
+@pytest.fixture
+def cgroup():
+    """One of this test's own: rules on the root would be everybody's."""
+    mount = next(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()
+                 if line.split()[2] == "cgroup2")
+    made = Path(mount) / f"weir{os.getpid()}-explain"
+    made.mkdir()
+    yield made
+    made.rmdir()
+
+
+def test_what_a_connection_would_get(clean, cgroup):
+    weir(clean, "tcp", "tune", "add", "wide", "--cgroup", cgroup, "--local-port", "5201",
+         "--notsent-lowat", "64k")
+    weir(clean, "bypass", "on", "short", "--cgroup", cgroup, "--force", "--dst-port", "5201")
+    road = explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5201")
+    told = {s["verb"]: s for s in road["steps"] if s["stage"] == "session"}
+    assert set(told) == {"tcp tune", "bypass"}
+    assert told["tcp tune"]["rule"] == "wide" and "notsent-lowat" in told["tcp tune"]["text"]
+    assert told["bypass"]["rule"] == "short" and str(cgroup) in told["bypass"]["detail"]
+    assert [s for s in explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5202", status=4)["steps"]
+            if s["stage"] == "session"] == []

@@ -39,6 +39,8 @@ next 20 CNAME four
 text 300 TXT "no address"
 moving 1 A %s
 UPPER 300 A 127.0.0.2
+link 300 A 169.254.1.2
+link6 300 AAAA fe80::1
 big 300 A 127.0.0.2
 %s
 """
@@ -81,6 +83,7 @@ listen:
 resolver:
   servers: ["127.0.0.1:%d"]
   timeout: 300ms
+  local: true
 %slog: "-"
 workers: 2
 routes:
@@ -259,6 +262,20 @@ def test_more_than_a_packet(place, run):
     assert len(told["addresses"]) == 8 and told["addresses"][1] == ONE
 
 
+def test_no_way_to_loopback(place, run):
+    """The owner of a name does not lead clients to what listens here; the operator may."""
+    run()
+    place.proxy.reload(config().replace("local: true", "local: false"))
+    for name in ("four.test", "six.test", "both.test", "link.test", "link6.test"):
+        before = {a: e.accepted for a, e in place.echoes.items()}
+        assert not proxies.reaches(place.host, HERE, PORT, name)
+        assert place.reason(name) == "resolve", name
+        assert before == {a: e.accepted for a, e in place.echoes.items()}
+    line = [x for x in place.lines() if x.get("sni") == "both.test"][-1]
+    assert line["error"] == "EACCES" and "backend" not in line, line
+    assert place.reaches("named.example") == ONE
+
+
 # --- none ---------------------------------------------------------------------
 
 @pytest.mark.parametrize("name, code, ttl", [
@@ -322,6 +339,15 @@ def test_time_out(place, run):
     with place.host, socket.create_connection((HERE, PORT)) as waits:
         waits.sendall(proxies.hello("b.silent"))
         assert place.reaches("four.test") == ONE
+
+
+def test_next_target_behind_a_silent_name(place, run):
+    """A name that is still being asked for keeps nobody from another that is not known yet."""
+    run()
+    place.proxy.reload(config().replace("timeout: 300ms", "timeout: 5s").replace(
+        '["four.test', '["a.silent:%d", "four.test' % PORT).replace(
+        "workers:", "limits: {connect_timeout: 500ms}\nworkers:"))
+    assert place.reaches("named.example") == ONE
 
 
 @pytest.mark.parametrize("name", ["a..test", "1.2.3.4", "x" * 64 + ".test", "a b.test"])

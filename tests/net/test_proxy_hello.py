@@ -213,6 +213,20 @@ def test_no_name(strict):
     refuse(strict, [hellos.records(hellos.message(None))], "no_sni")
 
 
+def test_no_name_is_told():
+    """By the alert that TLS has for an extension that is missing."""
+    s = Site.__new__(Site)
+    s.pair, s.servers = lab.Pair(addresses=True, host=True), {}
+    try:
+        s.proxy = servers.Proxy(s.pair.b, {
+            "listen": [f"[::]:{STRICT_PORT}"], "actions": {"no_sni": "alert"},
+            "routes": [{"match": NAME.decode(), "backends": ["127.0.0.1:9101"]}]})
+        told, line = s.send([hellos.records(hellos.message(None))], port=STRICT_PORT)
+        assert told == ALERT[:-1] + "\x6d" and line["reason"] == "no_sni", (told, line)
+    finally:
+        s.remove()
+
+
 @pytest.mark.parametrize("name", [
     b"one.example.com\0.evil.example", b"one.example.com\0", b"\0", b"one example.com",
     b"one.example.com\n", b"one..example.com", b".one.example.com", b".", b"",

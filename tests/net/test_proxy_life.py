@@ -96,7 +96,7 @@ def test_unprivileged(run):
     assert len(threads) >= 3
     for told in threads:
         assert set(told["Uid"].split()) == {"65534"} and set(told["Gid"].split()) == {"65534"}
-        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"):
             assert int(told[kind], 16) == 0, told
         assert told["NoNewPrivs"] == "1"
     keeper, = status_of(proxy.keeper)
@@ -267,6 +267,28 @@ def test_metrics_move(place, run):
     assert scrape(place, 31602) is None
 
 
+def test_metrics_at_a_low_port(place, run):
+    """Which the proxy itself may not bind any more."""
+    proxy = run(config())
+    proxy.reload(config("metrics: 127.0.0.1:601\n"))
+    assert "weir_proxy_" in scrape(place, 601)
+
+
+def test_backends_of_old_configurations_go(place, run):
+    """However often a generator changes them; an open connection keeps its own."""
+    proxy = run(config("metrics: 127.0.0.1:31601\n"))
+    live, = clients(place, 1)
+    for i in range(30):
+        proxy.reload(config("metrics: 127.0.0.1:31601\n")
+                     + f"  - {{match: x.example, backends: [127.0.1.{i + 1}:1, 127.0.2.{i + 1}:1]}}\n")
+    kept = [line for line in scrape(place, 31601).splitlines()
+            if line.startswith("weir_proxy_backends ")]
+    # One that has stayed, two of this configuration, two of the one before.
+    assert len(kept) == 1 and int(kept[0].split()[1]) <= 5, kept
+    live.say(b"on")
+    live.close()
+
+
 def test_log_is_opened_anew(place, run):
     """In a directory where the proxy's user may not write."""
     directory = Path(tempfile.mkdtemp(prefix=f"weir{os.getpid()}-"))
@@ -355,6 +377,36 @@ def test_killed(place, run):
     run(config()).stop()
     lab.wait_for("the keeper to end", lambda: not Path(f"/proc/{keeper}").exists())
     assert not path.exists() and not proxy_pins(place)
+
+
+def test_keeper_does_not_answer(place, run):
+    """A reload is given up, clients are served, and later it goes as if nothing had been."""
+    proxy = run(config())
+    live = clients(place, 3)
+    os.kill(proxy.keeper, signal.SIGSTOP)
+    try:
+        proxy.reload(config("limits: {connections: 7}\n"),
+                     told="the keeper does not answer: try again later: the configuration before "
+                          "it stays in force")
+        assert proxies.reaches(place.a, HERE, PORT)
+    finally:
+        os.kill(proxy.keeper, signal.SIGCONT)
+    proxy.reload(config("metrics: 127.0.0.1:31601\n"))
+    assert "weir_proxy_" in scrape(place, 31601)
+    for client in live:
+        client.say(b"still")
+    close_all(live)
+
+
+def test_lock_is_not_the_proxys_to_give_up(place, run):
+    """The keeper has it, too, by an open file of its own."""
+    proxy = run(config())
+    for pid in (proxy.pid, proxy.keeper):
+        locks = [fd for fd in Path(f"/proc/{pid}/fd").iterdir()
+                 if os.readlink(fd).endswith(".lock")]
+        assert len(locks) == 1, locks
+        info = Path(f"/proc/{pid}/fdinfo/{locks[0].name}").read_text()
+        assert f"FLOCK  ADVISORY  READ {pid} " in info, info
 
 
 def test_keeper_killed(place, run):

@@ -161,4 +161,5 @@ const struct weir_verb weir_bypass_verb = {
 	.details = details,
 	.complete = "words:check bench on off list status",
 	.run = run,
+	.explain = weir_bypass_explain,
 };

@@ -4,3 +4,6 @@
 #include "base/verb.h"
 
 extern const struct weir_verb weir_bypass_verb;
+
+/* explain.c: its part of `weir explain`. */
+int weir_bypass_explain(struct weir_road *road, struct weir_error *err);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "base/cleanup.h"
 #include "cap/fault/fault_cmd.h"
 #include "dataplane/load.h"
@@ -69,20 +70,20 @@ static const struct weir_opt options[] = {
 };
 
 #define MANY WEIR_STRV_MAX
-#define MATCH                                                                            \
+#define MATCH                                                                                \
 	" protocol src-ip dst-ip src-port dst-port interface direction local-ip local-port " \
 	"remote-ip remote-port "
-#define RULE                                                                               \
+#define RULE                                                                              \
 	MATCH "drop corrupt fix-checksum rate delay jitter truncate reset listen pid fd " \
 	      "probability nth seed ttl force "
 
 static const struct weir_fault_action actions[] = {
-	{ "add", "NAME MATCH FAULT", RULE, 1, MANY, weir_fault_do_add },
-	{ "del", "NAME...", " ", 1, MANY, weir_fault_do_del },
-	{ "clear", "", " ", 0, 0, weir_fault_do_clear },
-	{ "apply", "FILE", " force ", 1, 1, weir_fault_do_apply },
-	{ "show", "", " ", 0, 0, weir_fault_do_show },
-	{ "list", "", " json ", 0, 0, weir_fault_do_list },
+	{ { "add", "NAME MATCH FAULT", RULE, 1, MANY }, weir_fault_do_add },
+	{ { "del", "NAME...", " ", 1, MANY }, weir_fault_do_del },
+	{ { "clear", "", " ", 0, 0 }, weir_fault_do_clear },
+	{ { "apply", "FILE", " force ", 1, 1 }, weir_fault_do_apply },
+	{ { "show", "", " ", 0, 0 }, weir_fault_do_show },
+	{ { "list", "", " json ", 0, 0 }, weir_fault_do_list },
 };
 
 int weir_fault_cmd_usage(struct weir_fault_cmd *c, int code)
@@ -93,104 +94,24 @@ int weir_fault_cmd_usage(struct weir_fault_cmd *c, int code)
 
 void weir_fault_cmd_tell(const char *fmt, ...)
 {
-	struct weir_error line; /* for its care of control characters */
-	char text[WEIR_ERROR_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	weir_verb_tell("fault", fmt, ap);
 	va_end(ap);
-	weir_fail(&line, 0, "%s", text);
-	weir_verb_fail("fault", &line, 0);
 }
 
-/* Every default is zero, which no option can give. */
-static bool is_given(const struct weir_fault_cmd *c, const struct weir_opt *o)
-{
-	const char *at = (const char *)c + o->offset;
-
-	return o->kind == WEIR_OPT_FLAG ? *(const bool *)at :
-					  *(const char *const *)(const void *)at != NULL;
-}
-
-static bool takes(const struct weir_fault_action *a, const char *name)
-{
-	char word[32];
-
-	snprintf(word, sizeof(word), " %s ", name);
-	return strstr(a->takes, word) != NULL;
-}
-
-/* The actions as an option table: one judgement of what is near. */
-static int unknown_action(const char *word, struct weir_error *err)
-{
-	struct weir_opt names[WEIR_ARRAY_SIZE(actions) + 1] = { 0 };
-	const char *near;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		names[i].name = actions[i].name;
-		names[i].help = actions[i].words;
-	}
-	near = weir_opt_nearest(names, word, strlen(word));
-	if (near)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": did you mean %s?", word,
-				 near);
-	return weir_fail(err, -EINVAL, "unknown action \"%s\": \"weir help fault\" lists them",
-			 word);
-}
-
-static int find_action(struct weir_fault_cmd *c, const struct weir_strv *words,
-		       struct weir_error *err)
-{
-	if (!words->n)
-		return weir_fail(err, -EINVAL, "no action given: \"weir help fault\" lists them");
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (strcmp(actions[i].name, words->v[0]) == 0)
-			c->action = &actions[i];
-	if (!c->action)
-		return unknown_action(words->v[0], err);
-	c->words.n = words->n - 1;
-	memcpy(c->words.v, words->v + 1, c->words.n * sizeof(c->words.v[0]));
-	return 0;
-}
-
-/* Who takes it instead, as "add or apply". */
-static void add_takers(const char *name, struct weir_buf *out)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		if (!takes(&actions[i], name))
-			continue;
-		weir_buf_addf(out, "%s%s", any ? " or " : "", actions[i].name);
-		any = true;
-	}
-}
-
-static int check(struct weir_fault_cmd *c, struct weir_error *err)
-{
-	const struct weir_fault_action *a = c->action;
-	weir_autobuf struct weir_buf takers = { 0 };
-
-	for (const struct weir_opt *o = options; o->name; o++) {
-		if (!is_given(c, o) || takes(a, o->name))
-			continue;
-		add_takers(o->name, &takers);
-		return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s", o->name,
-				 a->name, takers.failed ? "others" : takers.data);
-	}
-	if (c->words.n < a->min_words)
-		return weir_fail(err, -EINVAL, "%s needs more words: weir fault %s %s", a->name,
-				 a->name, a->words);
-	if (c->words.n > a->max_words)
-		return weir_fail(err, -EINVAL, "\"%s\" is one argument too many: leave it out",
-				 c->words.v[a->max_words]);
-	return 0;
-}
+static const struct weir_actions table = {
+	.verb = &weir_fault_verb,
+	.rows = actions,
+	.n = WEIR_ARRAY_SIZE(actions),
+	.stride = sizeof(actions[0]),
+};
 
 static int run(int argc, char **argv)
 {
-	struct weir_fault_cmd c = { .status = WEIR_EXIT_FAILED };
+	static const struct weir_fault_cmd fresh = { .status = WEIR_EXIT_FAILED };
+	struct weir_fault_cmd c = fresh;
 	struct weir_strv words = { 0 };
 	struct weir_error err = { "" };
 	int ret;
@@ -198,11 +119,10 @@ static int run(int argc, char **argv)
 	ret = weir_verb_parse(&weir_fault_verb, argc, argv, &c, &words, WEIR_STRV_MAX);
 	if (ret)
 		return ret;
-	ret = find_action(&c, &words, &err);
-	if (!ret)
-		ret = check(&c, &err);
-	if (ret)
+	ret = weir_action_choose(&table, &words, &c, &fresh, &c.words, &err);
+	if (ret < 0)
 		return weir_verb_fail("fault", &err, WEIR_EXIT_USAGE);
+	c.action = &actions[ret];
 	weir_load_setup();
 	ret = c.action->run(&c, &err);
 	return ret < 0 ? weir_verb_fail("fault", &err, c.status) : ret;
@@ -235,4 +155,5 @@ const struct weir_verb weir_fault_verb = {
 	.complete = "words:add del clear apply show list status",
 	.run = run,
 	.status_more = weir_fault_status,
+	.explain = weir_fault_explain,
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/units.h"
 #include "cap/fault/fault_cmd.h"
 #include "cap/fault/reset.h"
 #include "match/conn.h"
@@ -114,6 +115,23 @@ static int reset(struct weir_fault_cmd *c, struct weir_error *err)
 
 /* ---- Rules */
 
+/* When it ends is what an operator must know of a fault. */
+static void tell_added(const struct weir_fault *f, const char *name)
+{
+	for (size_t i = 0; i < f->conf.n; i++) {
+		const struct weir_fault_conf_rule *r = &f->conf.v[i];
+		weir_autobuf struct weir_buf text = { 0 };
+
+		if (strcmp(r->name, name) != 0)
+			continue;
+		weir_fault_print_action(r, &text);
+		weir_buf_adds(&text, ", ends in ");
+		weir_buf_add_duration(&text, r->expires - f->boot);
+		weir_fault_cmd_tell("%s:%s%s", name, text.len && *text.data == ' ' ? "" : " ",
+				    text.failed ? "in force" : text.data);
+	}
+}
+
 static int add(struct weir_fault_cmd *c, struct weir_error *err)
 {
 	weir_auto_fault_conf next = { 0 };
@@ -138,6 +156,8 @@ static int add(struct weir_fault_cmd *c, struct weir_error *err)
 	ret = weir_fault_conf_add(&next, &r, true, err);
 	if (!ret)
 		ret = weir_fault_commit(&f, &next, c->force, err);
+	if (!ret)
+		tell_added(&f, c->words.v[0]);
 	return end(&f, ret, err);
 }
 

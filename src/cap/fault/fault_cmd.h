@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/opt.h"
+#include "base/action.h"
 #include "base/verb.h"
 #include "cap/fault/engine.h"
 
@@ -24,10 +25,7 @@ struct weir_fault_cmd {
 };
 
 struct weir_fault_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	const char *takes; /* the long names of its options, each between blanks */
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_fault_cmd *c, struct weir_error *err);
 };
 

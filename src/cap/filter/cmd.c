@@ -127,15 +127,11 @@ int weir_filter_cmd_usage(struct weir_filter_cmd *c, int code)
 
 void weir_filter_cmd_tell(const char *fmt, ...)
 {
-	struct weir_error line; /* for its care of control characters */
-	char text[WEIR_ERROR_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	weir_verb_tell("filter", fmt, ap);
 	va_end(ap);
-	weir_fail(&line, 0, "%s", text);
-	weir_verb_fail("filter", &line, 0);
 }
 
 static void init(struct weir_filter_cmd *c)

@@ -59,6 +59,10 @@ static int try_lock(const char *path)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	if (fstat(fd, &ours) || stat(path, &there) || ours.st_ino != there.st_ino)
 		return -EAGAIN;
+	/* From here on the keeper may have it, too, each by an open file of its own. The change
+	 * is not atomic: another that begins may come between. */
+	if (flock(fd, LOCK_SH | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	return WEIR_TAKE_FD(fd);
 }
 

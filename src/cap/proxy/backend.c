@@ -373,12 +373,17 @@ static int take_route(struct weir_backends *b, struct weir_proxy_route *r)
 	for (size_t i = 0; i < r->n_targets; i++) {
 		struct weir_proxy_target *t = &r->targets[i];
 		const struct weir_proxy_health h = health_of(r, t);
-		struct state *s = state_find(b, t->text, &h);
+		struct state *s;
 
+		/* Where a reload was given up, its old configuration comes here again. */
+		if (t->state)
+			continue;
+		s = state_find(b, t->text, &h);
 		if (!s)
 			s = state_new(b, t, &h);
 		if (!s)
 			return -ENOMEM;
+		atomic_fetch_add(&s->backend.targets, 1);
 		t->state = &s->backend;
 	}
 	return 0;
@@ -408,6 +413,34 @@ static int want_route(struct weir_backends *b, struct weir_proxy_route *r)
 	return 0;
 }
 
+uint64_t weir_backends_count(const struct weir_backends *b)
+{
+	uint64_t n = 0;
+
+	for (const struct state *s = b->first; s; s = s->next)
+		n++;
+	return n;
+}
+
+/* Connections hold their configuration: what none has, nobody uses. Only the main thread
+ * makes it used again. */
+static void free_unused(struct weir_backends *b)
+{
+	struct state **at = &b->first, *s;
+
+	while ((s = *at)) {
+		if (s->backend.targets || s->asking) {
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		tdelete(s, &b->sorted, by_what);
+		checks_end(s);
+		state_free(s);
+	}
+	b->end = at;
+}
+
 int weir_backends_take(struct weir_backends *b, struct weir_proxy_config *c, struct weir_error *err)
 {
 	/* All or nothing: what has no state yet gets one before anything begins or ends. */
@@ -424,6 +457,7 @@ int weir_backends_take(struct weir_backends *b, struct weir_proxy_config *c, str
 		else if (!s->wanted)
 			checks_end(s);
 	}
+	free_unused(b);
 	return 0;
 }
 

@@ -56,7 +56,7 @@ static const struct weir_opt options[] = {
 	{ "metrics", 0, WEIR_OPT_STR, AT(flags.metrics), "ADDRESS",
 	  .help = "Prometheus text by HTTP at ADDRESS:PORT (default: off)" },
 	{ "user", 0, WEIR_OPT_STR, AT(flags.user), "USER",
-	  .help = "who it runs as, once it has started (default: nobody)" },
+	  .help = "who it runs as, once it has started (default: weir-proxy where there is one, else nobody)" },
 	{ "workers", 0, WEIR_OPT_U64, AT(flags.workers), "N", .min = 1, .max = WEIR_WORKERS_MAX,
 	  .help = "threads (default: one for each CPU)" },
 	{ "drain", 0, WEIR_OPT_DURATION, AT(flags.drain_ns), "TIME", .min = 1000000,

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "cap/proxy/backend.h"
 #include "cap/proxy/config_impl.h"
 #include "cap/proxy/expr.h"
 
@@ -85,6 +87,11 @@ struct weir_proxy_route *weir_proxy_config_route(struct weir_proxy_config *c)
 	return &c->routes[c->n_routes++];
 }
 
+const char *weir_proxy_default_user(void)
+{
+	return getpwnam("weir-proxy") ? "weir-proxy" : "nobody";
+}
+
 /* ---- The end */
 
 static void free_words(char **words, size_t n)
@@ -103,6 +110,8 @@ void weir_proxy_route_free(struct weir_proxy_route *r)
 	free(r->sources);
 	free_words(r->listeners, r->n_listeners);
 	for (size_t i = 0; i < r->n_targets; i++) {
+		if (r->targets[i].state)
+			weir_backend_leave(r->targets[i].state);
 		free(r->targets[i].text);
 		free(r->targets[i].host);
 	}

@@ -118,6 +118,7 @@ struct weir_proxy_config {
 	char *servers;		/* of names; NULL: /etc/resolv.conf */
 	uint64_t cache;		/* names; a change takes effect at the next start */
 	uint64_t resolve_timeout_ns, negative_ttl_ns, stale_ns, ttl_min_ns, ttl_max_ns;
+	bool local; /* targets of DNS may be loopback and link-local addresses */
 	struct weir_proxy_limits limits;
 	struct weir_prefix *allow; /* allow_sources, sorted, none in another; n 0: any */
 	size_t n_allow;
@@ -127,7 +128,7 @@ struct weir_proxy_config {
 	char *log;		/* file of the access log, "-": standard output; NULL: none */
 	char *log_format;	/* NULL: JSON lines */
 	struct weir_endpoint metrics; /* len 0: none */
-	char *user;		/* after start; NULL: "nobody"; "root": stays */
+	char *user;		/* after start; NULL: the default; "root": stays */
 	unsigned int workers;	/* 0: one per CPU that may be used */
 	uint64_t drain_ns;
 	struct weir_proxy_names_index *index; /* route.c's */
@@ -174,5 +175,9 @@ struct weir_proxy_route *weir_proxy_route_find(const struct weir_proxy_config *c
 /* route.c: the index, built by weir_proxy_config_read(). */
 int weir_proxy_index_build(struct weir_proxy_config *c, struct weir_error *err);
 void weir_proxy_index_free(struct weir_proxy_config *c);
+
+/* Who the proxy is where no `user` is given: weir-proxy where this host has it, as
+ * packaging/sysusers.d makes it, else nobody, whom other services share. */
+const char *weir_proxy_default_user(void);
 
 extern const char *const weir_proxy_engines[WEIR_ENGINES + 1]; /* "auto", "splice", ... NULL */

@@ -192,6 +192,7 @@ static void print_resolver(struct weir_buf *out, const struct weir_proxy_config 
 	key_time(out, "  stale", c->stale_ns);
 	key_time(out, "  ttl_min", c->ttl_min_ns);
 	key_time(out, "  ttl_max", c->ttl_max_ns);
+	key_text(out, "  local", c->local ? "true" : "false");
 }
 
 static void print_limits(struct weir_buf *out, const struct weir_proxy_limits *l)
@@ -303,7 +304,7 @@ void weir_proxy_config_print(const struct weir_proxy_config *c, struct weir_buf 
 	print_keepalive(out, &c->keepalive);
 	print_log(out, c);
 	key_endpoint(out, "metrics", &c->metrics);
-	key_text(out, "user", c->user ? c->user : "nobody");
+	key_text(out, "user", c->user ? c->user : weir_proxy_default_user());
 	if (c->workers)
 		key_number(out, "workers", c->workers);
 	else

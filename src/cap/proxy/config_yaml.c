@@ -417,6 +417,7 @@ static const struct weir_proxy_row resolver_rows[] = {
 	{ "stale", WEIR_ROW_TIME, AT(stale_ns), .min = 0, .max = 30 * DAY },
 	{ "ttl_min", WEIR_ROW_TIME, AT(ttl_min_ns), .min = 0, .max = DAY },
 	{ "ttl_max", WEIR_ROW_TIME, AT(ttl_max_ns), .min = 1 * SEC, .max = 30 * DAY },
+	{ "local", WEIR_ROW_BOOL, .at = AT(local) },
 	{ 0 },
 };
 #undef AT

@@ -84,6 +84,7 @@ void weir_conn_end(struct weir_conn *c, enum weir_proxy_end end, int error, unsi
 	leave_list(c);
 	weir_timer_del(&c->timer);
 	weir_conn_free_race(c);
+	weir_conn_give_up_name(c);
 	weir_conn_free_early(c);
 	free(c->relay.side[WEIR_CLIENT].held); /* it never came to a relay */
 	c->relay.side[WEIR_CLIENT].held = NULL;
@@ -96,10 +97,7 @@ void weir_conn_end(struct weir_conn *c, enum weir_proxy_end end, int error, unsi
 	if (c->limited)
 		weir_limiter_leave(w->shared->limiter, &c->source);
 	weir_proxy_config_unref(c->cfg);
-	if (c->waits_for_answer)
-		c->dead = true; /* its message is still under way: freed when that comes */
-	else
-		weir_worker_put_conn(w, c);
+	weir_worker_put_conn(w, c);
 	weir_worker_left(w);
 }
 

@@ -46,6 +46,7 @@ void weir_conn_free_race(struct weir_conn *c)
 static void leave_target(struct weir_conn *c)
 {
 	weir_conn_free_race(c);
+	weir_conn_give_up_name(c);
 	close_io(c->worker, &c->relay.side[WEIR_BACKEND].io);
 	if (!c->backend_state)
 		return;
@@ -393,11 +394,34 @@ static const char *target_name(const struct weir_conn *c)
 	return c->target->kind == WEIR_TARGET_NAME ? c->target->host : c->name;
 }
 
-static void found_addresses(struct weir_conn *c, const struct weir_proxy_name *e)
+/* Where the client chose the name, its owner chooses the address: one that lies behind
+ * this host's own doors is none. */
+static void leave_local_out(const struct weir_conn *c, struct weir_proxy_name *e)
+{
+	uint8_t n = 0;
+
+	if (c->target->kind != WEIR_TARGET_DNS || c->cfg->local)
+		return;
+	for (uint8_t i = 0; i < e->n; i++) {
+		struct weir_addr a;
+
+		memcpy(a.b, e->addr[i], sizeof(a.b));
+		if (!weir_conn_is_local(&a))
+			memmove(e->addr[n++], a.b, sizeof(a.b));
+	}
+	e->n = n;
+}
+
+static void found_addresses(struct weir_conn *c, struct weir_proxy_name *e)
 {
 	struct weir_endpoint to;
 	struct weir_addr a;
 
+	leave_local_out(c, e);
+	if (!e->n) {
+		target_failed(c, WEIR_END_RESOLVE, EACCES);
+		return;
+	}
 	weir_conn_show(c->state, WEIR_CONN_CONNECT);
 	if (e->n > 1) {
 		connect_many(c, e, target_port(c));
@@ -412,39 +436,52 @@ static void look_up(struct weir_conn *c);
 
 static void answered(struct weir_post *p)
 {
-	struct weir_conn *c = (struct weir_conn *)((char *)p - offsetof(struct weir_conn, answer));
+	struct weir_question *q = (struct weir_question *)p;
+	struct weir_conn *c = q->conn;
 
-	c->waits_for_answer = false;
-	if (c->dead) {
-		weir_worker_put_conn(c->worker, c);
+	*q->prev = q->next;
+	if (q->next)
+		q->next->prev = q->prev;
+	free(q);
+	if (!c)
 		return;
-	}
-	/* Meanwhile it may have given this target up. */
-	if (c->state == WEIR_CONN_RESOLVE && c->asked)
-		look_up(c);
+	c->question = NULL;
+	look_up(c);
+}
+
+void weir_conn_give_up_name(struct weir_conn *c)
+{
+	if (c->question)
+		c->question->conn = NULL;
+	c->question = NULL;
 }
 
 /* The name is not known. Its answer is waited for once: one that is lost again at once, or
- * could not be asked for, is a failure. While the message of a name that was given up is
- * still under way there is none for this one: it is looked up again when that one comes. */
+ * could not be asked for, is a failure. */
 static void ask(struct weir_conn *c, const char *name)
 {
 	struct weir_worker *w = c->worker;
+	struct weir_question *q;
 
 	if (c->asked) {
 		target_failed(c, WEIR_END_RESOLVE, 0);
 		return;
 	}
 	weir_account_add(&w->account, WEIR_TOTAL_NAME_MISSES, 1);
-	c->asked = true;
-	weir_conn_show(c->state, WEIR_CONN_RESOLVE);
-	if (c->waits_for_answer) {
-		weir_names_want(w->shared->names, name, w->loop, NULL);
+	q = malloc(sizeof(*q));
+	if (!q) {
+		target_failed(c, WEIR_END_NO_MEMORY, ENOMEM);
 		return;
 	}
-	c->waits_for_answer = true;
-	c->answer.fn = answered;
-	weir_names_want(w->shared->names, name, w->loop, &c->answer);
+	*q = (struct weir_question){ .post.fn = answered, .conn = c, .next = w->questions };
+	q->prev = &w->questions;
+	if (q->next)
+		q->next->prev = &q->next;
+	w->questions = q;
+	c->question = q;
+	c->asked = true;
+	weir_conn_show(c->state, WEIR_CONN_RESOLVE);
+	weir_names_want(w->shared->names, name, w->loop, &q->post);
 }
 
 static void look_up(struct weir_conn *c)

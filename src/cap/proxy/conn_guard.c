@@ -27,6 +27,15 @@ static bool is_loopback(const struct weir_addr *a)
 				    memcmp(a, &in6addr_loopback, sizeof(*a)) == 0;
 }
 
+bool weir_conn_is_local(const struct weir_addr *a)
+{
+	if (is_loopback(a) || is_unspecified(a))
+		return true;
+	if (!weir_addr_is_v4(a)) /* fe80::/10 */
+		return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+	return !a->b[V4_AT] || (a->b[V4_AT] == 169 && a->b[V4_AT + 1] == 254);
+}
+
 /* Read them anew; where that fails the old ones stay. */
 static void read_own(struct weir_worker *w)
 {

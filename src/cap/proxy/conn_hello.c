@@ -120,8 +120,10 @@ static void go_on(struct weir_conn *c, struct weir_proxy_route *route)
 
 /* ---- To nowhere */
 
-/* unrecognized_name (RFC 6066, 3), in a record of its own. */
+/* Fatal ones, in a record of their own: unrecognized_name (RFC 6066, 3), and where there
+ * is no name missing_extension (RFC 8446, 9.2). */
 static const uint8_t tls_alert[] = { 21, 3, 3, 0, 2, 2, 112 };
+static const uint8_t tls_no_name[] = { 21, 3, 3, 0, 2, 2, 109 };
 static const char http_bad[] = "HTTP/1.1 400 Bad Request\r\n"
 			       "Content-Length: 0\r\nConnection: close\r\n\r\n";
 static const char http_misdirected[] = "HTTP/1.1 421 Misdirected Request\r\n"
@@ -129,7 +131,7 @@ static const char http_misdirected[] = "HTTP/1.1 421 Misdirected Request\r\n"
 
 static bool send_alert(struct weir_conn *c, enum weir_proxy_end end)
 {
-	const void *text = tls_alert;
+	const void *text = end == WEIR_END_NO_SNI ? tls_no_name : tls_alert;
 	size_t n = sizeof(tls_alert);
 
 	if (c->listen->protocol == WEIR_PROXY_HTTP) {

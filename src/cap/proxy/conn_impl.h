@@ -40,6 +40,14 @@ struct weir_race {
 	struct weir_lane lane[WEIR_PROXY_NAME_ADDRS];
 };
 
+/* A name that was asked for: its message comes in any case, also when the connection has
+ * given it up (or has ended), and asks for the next one by then. */
+struct weir_question {
+	struct weir_post post;
+	struct weir_conn *conn; /* NULL: given up */
+	struct weir_question *next, **prev; /* of the worker */
+};
+
 struct weir_conn {
 	struct weir_relay relay;
 	struct weir_timer timer; /* of its state */
@@ -48,7 +56,7 @@ struct weir_conn {
 	struct weir_proxy_route *route;
 	struct weir_early *early;
 	struct weir_race *race;
-	struct weir_post answer;		  /* the name that it waits for */
+	struct weir_question *question;		  /* the name that it waits for, or NULL */
 	struct weir_proxy_backend *backend_state; /* with which it counts as open */
 	uint64_t tried;				  /* targets, as of weir_backend_choose() */
 	uint32_t targets_tried;
@@ -58,7 +66,6 @@ struct weir_conn {
 	bool holds;   /* a place in the limiter, before it is known whose */
 	bool listed, limited, engine_told, demotion_told;
 	bool asked;		     /* for the present target's name */
-	bool waits_for_answer, dead; /* ended meanwhile */
 	int error;		     /* behind the verdict */
 	enum weir_proxy_end verdict; /* of GOODBYE; why the last target failed */
 	struct weir_addr source;     /* as it is limited and accounted */
@@ -108,6 +115,7 @@ struct weir_worker {
 	struct weir_early first;
 	struct weir_slab *slabs;
 	struct weir_conn *free; /* by `next` */
+	struct weir_question *questions;
 
 	struct weir_account account;
 	struct weir_buf log;
@@ -167,11 +175,14 @@ void weir_conn_connect(struct weir_conn *c);
 void weir_conn_connect_event(struct weir_conn *c, uint32_t events);
 void weir_conn_connect_timeout(struct weir_conn *c);
 void weir_conn_free_race(struct weir_conn *c);
+void weir_conn_give_up_name(struct weir_conn *c);
 
 /* ---- conn_guard.c */
 
 /* Would a connection to @to come back to this proxy? */
 bool weir_conn_is_loop(struct weir_conn *c, const struct weir_endpoint *to);
+/* Only this host, or its link, has it: the owner of a name must not lead clients there. */
+bool weir_conn_is_local(const struct weir_addr *a);
 bool weir_conn_came_back(const struct weir_conn *c, const struct weir_endpoint *local);
 
 /* ---- worker_account.c */

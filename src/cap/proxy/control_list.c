@@ -215,6 +215,14 @@ static const char *or_dash(const char *s)
 	return s && s[0] ? s : "-";
 }
 
+/* The path of a client's Unix socket is as a PROXY header told it. */
+static void plain(char *s)
+{
+	for (; *s; s++)
+		if (*s < ' ' || *s > '~')
+			*s = '?';
+}
+
 static void print_row(const struct weir_conn_list *l, const struct weir_conn_facts *f,
 		      struct weir_buf *out)
 {
@@ -225,6 +233,7 @@ static void print_row(const struct weir_conn_list *l, const struct weir_conn_fac
 	weir_buf_add_si(&back, (double)f->bytes_out);
 	weir_buf_add_duration(&age, weir_clock_mono() - f->began);
 	weir_endpoint_str(&f->client, client);
+	plain(client);
 	if (f->backend.len)
 		weir_endpoint_str(&f->backend, backend);
 	weir_buf_addf(out, "%-8llu  %-7s  %-*s  %-*s  %8s  %8s  %8s  %-7s  %s\n",

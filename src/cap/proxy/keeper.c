@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -52,11 +53,31 @@ static void ignore_signals(void)
 		signal(signals[i], SIG_IGN);
 }
 
+/* The lock once more, and not by the proxy's own open file: what the proxy does to that one
+ * later, as nobody, must not let another proxy in. */
+static int share_lock(int fd)
+{
+	char path[32];
+	int own;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_RDONLY | O_CLOEXEC);
+	if (own >= 0 && !flock(own, LOCK_SH | LOCK_NB)) {
+		int high = fcntl(own, F_DUPFD, HIGH_FD);
+
+		close(own);
+		return high;
+	}
+	if (own >= 0)
+		close(own);
+	return fcntl(fd, F_DUPFD, HIGH_FD); /* without /proc */
+}
+
 static _Noreturn void be_keeper(int fd, int lock_fd, const struct weir_proxy_flags *f,
 				struct weir_proxy_config *cfg)
 {
 	/* Out of the way of the two places. */
-	const int own = fcntl(fd, F_DUPFD, HIGH_FD), lock = fcntl(lock_fd, F_DUPFD, HIGH_FD);
+	const int own = fcntl(fd, F_DUPFD, HIGH_FD), lock = lock_fd < 0 ? -1 : share_lock(lock_fd);
 	sigset_t none;
 
 	prctl(PR_SET_NAME, "weir-keeper");
@@ -156,7 +177,7 @@ static int receive(struct weir_keeper *k, struct weir_keeper_answer *a, int *ret
 static int wait_answer(struct weir_keeper *k, struct weir_keeper_answer *a, int *ret_fd,
 		       struct weir_error *err)
 {
-	uint64_t end = weir_clock_mono() + ANSWER_MS * 1000000ULL;
+	uint64_t end = k->until ? k->until : weir_clock_mono() + ANSWER_MS * 1000000ULL;
 
 	for (;;) {
 		struct pollfd p = { .fd = k->fd, .events = POLLIN };
@@ -177,6 +198,11 @@ static int wait_answer(struct weir_keeper *k, struct weir_keeper_answer *a, int 
 			weir_closep(ret_fd);
 		*ret_fd = -1;
 	}
+}
+
+void weir_keeper_hurry(struct weir_keeper *k)
+{
+	k->until = weir_clock_mono() + WEIR_KEEPER_SERVING_MS * 1000000ULL;
 }
 
 /* *@ret_fd: what came with the answer, or -1. */
@@ -235,6 +261,11 @@ int weir_keeper_listen(struct weir_keeper *k, size_t i, struct weir_error *err)
 	return ask_fd(k, WEIR_KEEPER_LISTEN, (uint32_t)i, err);
 }
 
+int weir_keeper_listen_metrics(struct weir_keeper *k, struct weir_error *err)
+{
+	return ask_fd(k, WEIR_KEEPER_METRICS, 0, err);
+}
+
 int weir_keeper_open_log(struct weir_keeper *k, struct weir_error *err)
 {
 	return ask_fd(k, WEIR_KEEPER_LOG, 0, err);
@@ -280,7 +311,7 @@ int weir_keeper_drop(const char *user, bool keep_net_admin, struct weir_error *e
 {
 	const uint64_t keep = keep_net_admin ? WEIR_CAP_NET_ADMIN : 0;
 	const uint64_t become = BIT(CAP_SETUID) | BIT(CAP_SETGID);
-	const char *name = user ? user : "nobody";
+	const char *name = user ? user : weir_proxy_default_user();
 	const struct passwd *p;
 	int ret = 0;
 
@@ -292,8 +323,13 @@ int weir_keeper_drop(const char *user, bool keep_net_admin, struct weir_error *e
 	if (geteuid() && p->pw_uid != geteuid() && user)
 		return weir_fail(err, -EPERM, "only root can become the user %s: leave `user` out",
 				 name);
-	if (!geteuid())
+	if (!geteuid()) {
 		lock_bits();
+		/* Of the bounding set, too, which can only be changed before the change of
+		 * user: what it needs for that it has. */
+		prctl(PR_CAPBSET_DROP, CAP_SETUID, 0, 0, 0);
+		prctl(PR_CAPBSET_DROP, CAP_SETGID, 0, 0, 0);
+	}
 	if (!geteuid() && p->pw_uid) {
 		/* First, while the bounding set may still be changed. */
 		ret = weir_caps_drop(keep | become);

@@ -9,6 +9,7 @@
 enum weir_keeper_op {
 	WEIR_KEEPER_READ,
 	WEIR_KEEPER_LISTEN, /* arg: which one */
+	WEIR_KEEPER_METRICS,
 	WEIR_KEEPER_LOG,
 	WEIR_KEEPER_ALLOW,
 	WEIR_KEEPER_SETTLE, /* arg: 1 take, 0 forget */

@@ -24,8 +24,9 @@
 #include "net/sock.h"
 
 #define FILE_MAX (16U << 20) /* bytes of a configuration file that are read */
-#define CALM_MS 500	     /* without news of interfaces, before they are looked at */
-#define RETRIES 3600	     /* once a second, while a policy waits to be confirmed */
+#define METRICS_BACKLOG 16
+#define CALM_MS 500  /* without news of interfaces, before they are looked at */
+#define RETRIES 3600 /* once a second, while a policy waits to be confirmed */
 
 struct keeper {
 	int fd, news_fd; /* the proxy; what happens to interfaces and addresses */
@@ -121,6 +122,21 @@ static int do_listen(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_er
 	return 0;
 }
 
+static int do_metrics(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_error *err)
+{
+	const struct weir_proxy_config *c = newest(k);
+	int fd;
+
+	(void)arg;
+	if (!c->metrics.len)
+		return weir_fail(err, -EINVAL, "there are no metrics");
+	fd = weir_sock_listen(&c->metrics, 0, METRICS_BACKLOG, err);
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
 static int do_log(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_error *err)
 {
 	const char *path = newest(k)->log;
@@ -176,9 +192,9 @@ static int do_settle(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_er
 
 static int (*const requests[WEIR_KEEPER_OPS])(struct keeper *k, uint32_t arg, int *ret_fd,
 					      struct weir_error *err) = {
-	[WEIR_KEEPER_READ] = do_read,	  [WEIR_KEEPER_LISTEN] = do_listen,
-	[WEIR_KEEPER_LOG] = do_log,	  [WEIR_KEEPER_ALLOW] = do_allow,
-	[WEIR_KEEPER_SETTLE] = do_settle,
+	[WEIR_KEEPER_READ] = do_read,	    [WEIR_KEEPER_LISTEN] = do_listen,
+	[WEIR_KEEPER_METRICS] = do_metrics, [WEIR_KEEPER_LOG] = do_log,
+	[WEIR_KEEPER_ALLOW] = do_allow,	    [WEIR_KEEPER_SETTLE] = do_settle,
 };
 
 static bool answer(struct keeper *k, const struct weir_keeper_answer *a, int fd)

@@ -18,7 +18,6 @@
 #define CLIENTS_MAX 16
 #define CLIENT_MEMORY 16384 /* bytes of a request */
 #define IDLE_S 10
-#define BACKLOG 16
 #define ROUNDS_MAX 64 /* of its work at a time */
 #define PATH "/metrics"
 #define TEXT "text/plain; version=0.0.4; charset=utf-8"
@@ -167,6 +166,9 @@ static void print_service(const struct weir_service *s, const struct weir_prom *
 	weir_prom_one(p, "reloads_failed_total", "counter",
 		      "Reloads that did not: the configuration before is in force.",
 		      s->reloads_failed);
+	weir_prom_one(p, "backends", "gauge",
+		      "Backends of which a state is kept, those of configurations before included.",
+		      weir_backends_count(s->shared.backends));
 	weir_prom_one(p, "pipes", "gauge", "Pipes that splice(2) holds.", pipes);
 	weir_prom_one(p, "account_lost_total", "counter",
 		      "Times that the account could not be kept in full.", lost);
@@ -265,7 +267,7 @@ static void on_time(struct weir_timer *t)
 
 static int start(struct weir_metrics *m, struct weir_error *err)
 {
-	weir_autoclose int fd = weir_sock_listen(&m->service->cfg->metrics, 0, BACKLOG, err);
+	weir_autoclose int fd = weir_keeper_listen_metrics(&m->service->keeper, err);
 	const union MHD_DaemonInfo *info;
 	int ret;
 

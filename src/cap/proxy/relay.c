@@ -192,15 +192,15 @@ bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n)
 	return true;
 }
 
-bool weir_relay_write_none(struct weir_relay *r, enum weir_end_of from)
+void weir_relay_write_none(struct weir_relay *r, enum weir_end_of from)
 {
-	if (errno == EAGAIN) {
-		r->side[!from].writable = false;
-	} else if (errno != EINTR) {
-		weir_relay_end(r, WEIR_RELAY_RESET, !from, errno);
-		return false;
-	}
-	return true;
+	struct weir_relay_side *o = &r->side[!from];
+
+	if (errno == EINTR)
+		return;
+	o->writable = false;
+	if (errno != EAGAIN)
+		o->failed = errno;
 }
 
 static bool can_move(const struct weir_relay *r, enum weir_end_of from)
@@ -208,6 +208,20 @@ static bool can_move(const struct weir_relay *r, enum weir_end_of from)
 	const struct weir_relay_side *s = &r->side[from];
 
 	return r->side[!from].writable && (s->held || s->piped || (s->readable && !s->ended));
+}
+
+/* A server that refuses what is sent to it says why (413, a TLS alert) before it resets the
+ * connection, and the failure may be seen first by a write. */
+void weir_relay_last_words(struct weir_relay *r, enum weir_end_of who, weir_relay_step *step)
+{
+	struct weir_relay_side *s = &r->side[who];
+	const uint64_t before = s->bytes;
+
+	s->readable = s->drain = true;
+	while (can_move(r, who) && s->bytes - before < WEIR_RELAY_LAST)
+		if (!step(r, who))
+			return;
+	weir_relay_end(r, WEIR_RELAY_RESET, who, s->failed);
 }
 
 /* All of this direction was delivered: the other end gets its FIN. When it was the second
@@ -287,6 +301,10 @@ static bool flow(struct weir_relay *r, enum weir_end_of from, weir_relay_step *s
 			return false;
 	}
 	use_share(r->pool, s->bytes - before);
+	if (r->side[!from].failed) {
+		weir_relay_last_words(r, !from, step);
+		return false;
+	}
 	if (!s->piped)
 		weir_relay_give_pipe(r->pool, s);
 	if (s->ended && !s->held && !s->piped && !r->side[!from].shut)
@@ -321,10 +339,10 @@ void weir_relay_serve(struct weir_relay *r, enum weir_end_of who, uint32_t event
 	if (events & EPOLLERR) {
 		int error = weir_sock_error(r->side[who].io.fd);
 
-		/* What had come before the reset, such as a server's last word, has been
-		 * given on, but for what the other end has no room for. */
+		/* Nothing comes any more: what has come does not wait for its turn. */
 		if (error) {
-			weir_relay_end(r, WEIR_RELAY_RESET, who, -error);
+			r->side[who].failed = -error;
+			weir_relay_last_words(r, who, step);
 			return;
 		}
 	}

@@ -47,6 +47,7 @@ struct weir_relay_side {
 	bool ended;		 /* its FIN was read: no more bytes come */
 	bool shut;		 /* our FIN was sent to it */
 	bool bounded;		 /* its receive queue does not grow any more */
+	int failed;		 /* errno: nothing can be written to it any more */
 	uint64_t bytes;		 /* read from it and delivered to the other one's socket */
 	/* Of the direction that begins here: what has been read and waits for the
 	 * other socket. */

@@ -33,8 +33,10 @@ bool weir_relay_send_held(struct weir_relay *r, enum weir_end_of from)
 	uint32_t left = s->held_len - s->held_at;
 	ssize_t n = send(o->io.fd, s->held + s->held_at, left, MSG_NOSIGNAL);
 
-	if (n < 0)
-		return weir_relay_write_none(r, from);
+	if (n < 0) {
+		weir_relay_write_none(r, from);
+		return true;
+	}
 	weir_relay_delivered(r, from, (uint32_t)n);
 	s->held_at += (uint32_t)n;
 	if ((uint32_t)n < left)
@@ -97,13 +99,12 @@ bool weir_relay_copy(struct weir_relay *r, enum weir_end_of from)
 	/* The last bytes leave with the FIN, in one segment. */
 	sent = send(o->io.fd, r->pool->buffer, (size_t)n, MSG_NOSIGNAL | (s->ended ? MSG_MORE : 0));
 	if (sent < 0) {
-		if (!weir_relay_write_none(r, from))
-			return false;
+		weir_relay_write_none(r, from);
 		sent = 0;
 	} else {
 		weir_relay_delivered(r, from, (uint32_t)sent);
 	}
-	if (sent == n)
+	if (sent == n || o->failed)
 		return true;
 	o->writable = false;
 	weir_relay_bound(r, from, false);

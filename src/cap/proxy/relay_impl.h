@@ -16,10 +16,11 @@
  * many bytes in a round of the loop, of all relays together. When that much has been
  * moved, others in full flow wait for the next round, in the order in which they came;
  * whoever is not in full flow gets its share at once. So a small message waits for one
- * round's bytes (about 2 ms), however many connections are in full flow. */
+ * round's bytes (some ms), however many connections are in full flow. */
 #define WEIR_RELAY_ROUND (4u << 20)
 #define WEIR_RELAY_SHARE (256u << 10)
 #define WEIR_RELAY_QUEUE (6U << 20) /* memory of what was received and is not read */
+#define WEIR_RELAY_LAST (2 * WEIR_RELAY_QUEUE) /* bytes of last words: all that a queue has */
 #define WEIR_RELAY_PIPES 64  /* idle ones that are kept */
 #define WEIR_RELAY_SPARES 16 /* idle buffers that are kept */
 
@@ -56,8 +57,12 @@ bool weir_relay_send_held(struct weir_relay *r, enum weir_end_of from);
 bool weir_relay_copy(struct weir_relay *r, enum weir_end_of from);
 /* A read gave no bytes: @n is 0 or -1 with errno. As a step. */
 bool weir_relay_read_none(struct weir_relay *r, enum weir_end_of from, long n);
-/* A write failed with errno. As a step. */
-bool weir_relay_write_none(struct weir_relay *r, enum weir_end_of from);
+/* A write failed with errno: no room now, or (then side[!from].failed is set, and whoever
+ * called the step sees to weir_relay_last_words()) never again. */
+void weir_relay_write_none(struct weir_relay *r, enum weir_end_of from);
+/* @who has failed: what it had still received is given on by @step, as far as the other
+ * end has room for it; then the relay is over. */
+void weir_relay_last_words(struct weir_relay *r, enum weir_end_of who, weir_relay_step *step);
 void weir_relay_delivered(struct weir_relay *r, enum weir_end_of from, uint32_t n);
 
 /* The system may let a receive queue grow far beyond WEIR_RELAY_QUEUE (from Linux 6.16 on

@@ -42,6 +42,7 @@
 #define NS_PER_MS 1000000ULL
 #define FINE_WAITS 4 /* 1, 2, 4, 8 ms; then by the loop's own timers */
 #define WAIT_MAX_MS 128
+#define LAST_WAITS 8 /* for a last word: a busy host's kernel workers may take 100 ms and more */
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
@@ -211,7 +212,7 @@ static int over(struct joint *j, enum weir_relay_how how, enum weir_end_of who, 
 
 /* A socket failed. If its connection lives on (the kernel had no memory to send with), a
  * close would look to its peer like a regular end, after which bytes are missing. */
-static int broken(struct joint *j, enum weir_end_of who, int error)
+static void cut(struct joint *j, enum weir_end_of who)
 {
 	const struct linger reset = { .l_onoff = 1 };
 	struct tcp_info info;
@@ -219,6 +220,11 @@ static int broken(struct joint *j, enum weir_end_of who, int error)
 
 	if (!info_of(fd, &info) && info.tcpi_state != BPF_TCP_CLOSE)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+static int broken(struct joint *j, enum weir_end_of who, int error)
+{
+	cut(j, who);
 	return over(j, WEIR_RELAY_RESET, who, error);
 }
 
@@ -257,7 +263,7 @@ static int at_end(struct joint *j, enum weir_end_of from)
 static int give(struct joint *j, enum weir_end_of from)
 {
 	struct weir_relay_side *s = &j->r->side[from], *o = &j->r->side[!from];
-	uint64_t share = s->bytes + WEIR_RELAY_ROUND;
+	uint64_t share = s->bytes + WEIR_RELAY_SHARE;
 
 	while (o->writable && (s->held || (s->readable && !s->ended))) {
 		if (s->bytes >= share)
@@ -265,7 +271,10 @@ static int give(struct joint *j, enum weir_end_of from)
 		if (!weir_relay_copy(j->r, from))
 			return OVER;
 	}
-	return NOTHING;
+	if (!o->failed)
+		return NOTHING;
+	j->way[!from].error = o->failed;
+	return AGAIN;
 }
 
 static int pump(struct joint *j, enum weir_end_of from)
@@ -431,18 +440,21 @@ static int gate(struct joint *j, enum weir_end_of from)
 	return AGAIN;
 }
 
-/* The source was reset. What had come before, such as a server's last word, is given on
- * first, where there is room: it is in the source's queue, or with a kernel worker, whose
- * turn comes soon. */
+/* The source was reset, or cannot be written to. What had come before, such as a server's
+ * last word, is given on first, where there is room: it is in the source's queue, or with
+ * a kernel worker, whose turn comes soon. */
 static int failed(struct joint *j, enum weir_end_of from)
 {
 	enum state state = j->way[from].state;
 
-	if (state == KERNEL && j->waits < FINE_WAITS && !all_given(j, from))
+	if (state == KERNEL && j->waits < LAST_WAITS && !all_given(j, from))
 		return LATER;
-	if ((state == OPEN || state == USER) && give(j, from) == OVER)
-		return OVER;
-	return broken(j, from, j->way[from].error);
+	if (state != OPEN && state != USER)
+		return broken(j, from, j->way[from].error);
+	j->r->side[from].failed = j->way[from].error;
+	cut(j, from);
+	weir_relay_last_words(j->r, from, weir_relay_copy);
+	return OVER;
 }
 
 static int advance(struct joint *j, enum weir_end_of from)

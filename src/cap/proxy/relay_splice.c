@@ -20,8 +20,13 @@ static bool empty_pipe(struct weir_relay *r, enum weir_end_of from)
 	struct weir_relay_side *s = &r->side[from], *o = &r->side[!from];
 	ssize_t n = splice(s->pipe[0], NULL, o->io.fd, NULL, s->piped, FLAGS);
 
-	if (n <= 0)
-		return weir_relay_write_none(r, from);
+	/* Nothing of a pipe that holds bytes cannot be; it would not be a success. */
+	if (n == 0)
+		errno = EAGAIN;
+	if (n <= 0) {
+		weir_relay_write_none(r, from);
+		return true;
+	}
 	weir_relay_delivered(r, from, (uint32_t)n);
 	s->piped -= (uint32_t)n;
 	if (s->piped) {

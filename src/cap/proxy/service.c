@@ -125,7 +125,10 @@ int weir_service_open_log(struct weir_service *s, const struct weir_proxy_config
 
 int weir_service_reopen_log(struct weir_service *s, struct weir_error *err)
 {
-	int fd, ret = weir_service_open_log(s, s->cfg, &fd, err);
+	int fd, ret;
+
+	weir_keeper_hurry(&s->keeper);
+	ret = weir_service_open_log(s, s->cfg, &fd, err);
 
 	if (!ret && weir_access_log_set(s->shared.log, fd, s->cfg->log_format))
 		ret = weir_fail(err, -ENOMEM, "out of memory: free some and try again");
@@ -280,6 +283,8 @@ static void finish(struct weir_service *s)
 			weir_worker_free(s->worker[w]);
 	weir_sockmap_close();
 	weir_names_free(s->shared.names);
+	if (s->cfg)
+		weir_proxy_config_unref(s->cfg); /* the last one: its targets have states */
 	weir_backends_free(s->shared.backends);
 	weir_limiter_free(s->shared.limiter);
 	weir_access_log_free(s->shared.log);
@@ -288,7 +293,6 @@ static void finish(struct weir_service *s)
 	for (size_t i = 0; i < s->n_activated; i++)
 		close(s->activated[i].fd);
 	weir_buf_free(&s->allow_notes);
-	weir_proxy_config_unref(s->cfg);
 }
 
 /* ---- The start */

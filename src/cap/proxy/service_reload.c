@@ -32,7 +32,7 @@ struct reload {
 
 static const char *user_of(const struct weir_proxy_config *c)
 {
-	return c->user ? c->user : "nobody";
+	return c->user ? c->user : weir_proxy_default_user();
 }
 
 static int check(struct reload *r)
@@ -113,15 +113,12 @@ static bool same_metrics(const struct weir_proxy_config *a, const struct weir_pr
 static int move_metrics(struct reload *r)
 {
 	struct weir_service *s = r->s;
-	struct weir_proxy_config *old = s->cfg;
 	int ret = 0;
 
-	r->new_metrics = !same_metrics(old, r->cfg);
+	r->new_metrics = !same_metrics(s->cfg, r->cfg);
 	if (!r->new_metrics || !r->cfg->metrics.len)
 		return 0;
-	s->cfg = r->cfg;
 	r->metrics = weir_metrics_new(s, r->err);
-	s->cfg = old;
 	if (!r->metrics)
 		ret = -EADDRNOTAVAIL;
 	return ret;
@@ -233,6 +230,7 @@ int weir_service_reload(struct weir_service *s, struct weir_error *err)
 	if (s->draining)
 		return weir_fail(err, -ESHUTDOWN,
 				 "the proxy ends: start it anew with the new configuration");
+	weir_keeper_hurry(&s->keeper);
 	weir_service_notify("RELOADING=1\nMONOTONIC_USEC=%llu",
 			    (unsigned long long)(weir_clock_mono() / 1000));
 	ret = reload(&r);

@@ -365,6 +365,12 @@ static void free_worker(struct weir_worker *w)
 	free(w->listener);
 	weir_relay_pool_free(w->pool);
 	weir_loop_free(w->loop);
+	while (w->questions) { /* no message comes any more */
+		struct weir_question *q = w->questions;
+
+		w->questions = q->next;
+		free(q);
+	}
 	while (w->slabs) {
 		struct weir_slab *s = w->slabs;
 

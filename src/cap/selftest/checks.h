@@ -15,3 +15,7 @@ void weir_check_filter_tc(struct weir_selftest *t, struct weir_check_result *r);
 /* check_drops.c */
 void weir_check_drops_closed(struct weir_selftest *t, struct weir_check_result *r);
 void weir_check_drops_full(struct weir_selftest *t, struct weir_check_result *r);
+/* check_fault.c, check_tcp.c, check_path.c */
+void weir_check_fault_nth(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_tcp(struct weir_selftest *t, struct weir_check_result *r);
+void weir_check_path(struct weir_selftest *t, struct weir_check_result *r);

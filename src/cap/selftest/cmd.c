@@ -23,6 +23,8 @@ const struct weir_check weir_checks[] = {
 	{ "watch xdp", "packets sent = packets matched at XDP", weir_check_watch_xdp },
 	{ "watch af_packet", "packets sent = packets matched on AF_PACKET",
 	  weir_check_watch_af_packet },
+	{ "tcp", "bytes and retransmits of a lossy connection = its own TCP_INFO", weir_check_tcp },
+	{ "path", "packets sent = packets followed in the receive path", weir_check_path },
 	{ "filter xdp", "packets sent to a denied port = dropped = hits of the rule",
 	  weir_check_filter_xdp },
 	{ "filter tc", "the same at tc", weir_check_filter_tc },
@@ -30,6 +32,8 @@ const struct weir_check weir_checks[] = {
 	  weir_check_drops_closed },
 	{ "drops full", "packets sent = received + SOCKET_RCVBUFF in the ledger",
 	  weir_check_drops_full },
+	{ "fault nth", "of packets sent each 7th is dropped, and none once it has ended",
+	  weir_check_fault_nth },
 	{ 0 },
 };
 

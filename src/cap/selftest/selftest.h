@@ -98,3 +98,5 @@ void weir_udp_close(struct weir_udp *u);
 /* Send @n datagrams of @size bytes, and count those that come, until none does any more. */
 uint64_t weir_udp_send(const struct weir_udp *u, uint64_t n, size_t size);
 uint64_t weir_udp_count(const struct weir_udp *u);
+/* Send @n, each once the one before has been received; returns how many were. */
+uint64_t weir_udp_one_by_one(const struct weir_udp *u, uint64_t n, size_t size);

@@ -79,3 +79,16 @@ uint64_t weir_udp_count(const struct weir_udp *u)
 			n++;
 	return n;
 }
+
+uint64_t weir_udp_one_by_one(const struct weir_udp *u, uint64_t n, size_t size)
+{
+	struct pollfd p = { .fd = u->to, .events = POLLIN };
+	unsigned char bytes[DATAGRAM_MAX];
+	uint64_t got = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		if (weir_udp_send(u, 1, size) && poll(&p, 1, QUIET_MS) > 0 &&
+		    recv(u->to, bytes, sizeof(bytes), 0) >= 0)
+			got++;
+	return got;
+}

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/action.h"
 #include "base/cleanup.h"
 #include "cap/steer/steer_cmd.h"
 #include "dataplane/load.h"
@@ -54,17 +55,18 @@ static const struct weir_opt options[] = {
 #define MATCH " protocol dst-ip dst-port src-ip src-port interface direction "
 
 static const struct weir_steer_action actions[] = {
-	{ "add", "NAME MATCH --to SOCKET", MATCH " to on-miss ttl ", 1, MANY, weir_steer_do_add },
-	{ "del", "NAME...", " ", 1, MANY, weir_steer_do_del },
-	{ "group", "NAME SOCKET...", " ", 2, MANY, weir_steer_do_group },
-	{ "register", "NAME...", " ", 1, MANY, weir_steer_do_register },
-	{ "off", "", " ", 0, 0, weir_steer_do_off },
-	{ "apply", "FILE", " ", 1, 1, weir_steer_do_apply },
-	{ "show", "", " ", 0, 0, weir_steer_do_show },
-	{ "save", "[FILE]", " boot ", 0, 1, weir_steer_do_save },
-	{ "list", "", " json prometheus ", 0, 0, weir_steer_do_list },
-	{ "test", "PACKET", " json " PACKET, 0, MANY, weir_steer_do_test },
-	{ "who", "PORT", " json ", 1, 1, weir_steer_do_who },
+	{ { "add", "NAME MATCH --to SOCKET", MATCH " to on-miss ttl ", 1, MANY },
+	  weir_steer_do_add },
+	{ { "del", "NAME...", " ", 1, MANY }, weir_steer_do_del },
+	{ { "group", "NAME SOCKET...", " ", 2, MANY }, weir_steer_do_group },
+	{ { "register", "NAME...", " ", 1, MANY }, weir_steer_do_register },
+	{ { "off", "", " ", 0, 0 }, weir_steer_do_off },
+	{ { "apply", "FILE", " ", 1, 1 }, weir_steer_do_apply },
+	{ { "show", "", " ", 0, 0 }, weir_steer_do_show },
+	{ { "save", "[FILE]", " boot ", 0, 1 }, weir_steer_do_save },
+	{ { "list", "", " json prometheus ", 0, 0 }, weir_steer_do_list },
+	{ { "test", "PACKET", " json " PACKET, 0, MANY }, weir_steer_do_test },
+	{ { "who", "PORT", " json ", 1, 1 }, weir_steer_do_who },
 };
 
 int weir_steer_cmd_usage(struct weir_steer_cmd *c, int code)
@@ -75,15 +77,11 @@ int weir_steer_cmd_usage(struct weir_steer_cmd *c, int code)
 
 void weir_steer_cmd_tell(const char *fmt, ...)
 {
-	struct weir_error line; /* for its care of control characters */
-	char text[WEIR_ERROR_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	weir_verb_tell("steer", fmt, ap);
 	va_end(ap);
-	weir_fail(&line, 0, "%s", text);
-	weir_verb_fail("steer", &line, 0);
 }
 
 static void init(struct weir_steer_cmd *c)
@@ -92,117 +90,17 @@ static void init(struct weir_steer_cmd *c)
 	weir_craft_opts_init(&c->craft);
 }
 
-static size_t value_size(const struct weir_opt *o)
-{
-	switch (o->kind) {
-	case WEIR_OPT_FLAG:
-		return sizeof(bool);
-	case WEIR_OPT_LIST:
-		return sizeof(struct weir_strv);
-	case WEIR_OPT_STR:
-		return sizeof(const char *);
-	case WEIR_OPT_COUNT:
-	case WEIR_OPT_CHOICE:
-		return sizeof(int);
-	case WEIR_OPT_U64:
-	case WEIR_OPT_SIZE:
-	case WEIR_OPT_DURATION:
-		break;
-	}
-	return sizeof(uint64_t);
-}
-
-/* Every default is a value that no option can give. */
-static bool is_given(const struct weir_steer_cmd *c, const struct weir_opt *o)
-{
-	struct weir_steer_cmd fresh;
-
-	init(&fresh);
-	return memcmp((const char *)c + o->offset, (const char *)&fresh + o->offset,
-		      value_size(o)) != 0;
-}
-
-static bool takes(const struct weir_steer_action *a, const char *name)
-{
-	char word[32];
-
-	snprintf(word, sizeof(word), " %s ", name);
-	return strstr(a->takes, word) != NULL;
-}
-
-/* The actions as an option table: one judgement of what is near. */
-static int unknown_action(const char *word, struct weir_error *err)
-{
-	struct weir_opt names[WEIR_ARRAY_SIZE(actions) + 1] = { 0 };
-	const char *near;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		names[i].name = actions[i].name;
-		names[i].help = actions[i].words;
-	}
-	near = weir_opt_nearest(names, word, strlen(word));
-	if (near)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": did you mean %s?", word,
-				 near);
-	return weir_fail(err, -EINVAL, "unknown action \"%s\": \"weir help steer\" lists them",
-			 word);
-}
-
-static int find_action(struct weir_steer_cmd *c, const struct weir_strv *words,
-		       struct weir_error *err)
-{
-	if (!words->n)
-		return weir_fail(err, -EINVAL, "no action given: \"weir help steer\" lists them");
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (strcmp(actions[i].name, words->v[0]) == 0)
-			c->action = &actions[i];
-	if (!c->action)
-		return unknown_action(words->v[0], err);
-	c->words.n = words->n - 1;
-	memcpy(c->words.v, words->v + 1, c->words.n * sizeof(c->words.v[0]));
-	return 0;
-}
-
-/* Who takes it instead, as "add or test". */
-static void add_takers(const char *name, struct weir_buf *out)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		if (!takes(&actions[i], name))
-			continue;
-		weir_buf_addf(out, "%s%s", any ? " or " : "", actions[i].name);
-		any = true;
-	}
-}
-
-static int check(struct weir_steer_cmd *c, struct weir_error *err)
-{
-	const struct weir_steer_action *a = c->action;
-	weir_autobuf struct weir_buf takers = { 0 };
-
-	for (const struct weir_opt *o = options; o->name; o++) {
-		if (!is_given(c, o) || takes(a, o->name))
-			continue;
-		add_takers(o->name, &takers);
-		return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s", o->name,
-				 a->name, takers.failed ? "others" : takers.data);
-	}
-	if (c->json && c->prometheus)
-		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
-	if (c->words.n < a->min_words)
-		return weir_fail(err, -EINVAL, "%s needs more words: weir steer %s %s", a->name,
-				 a->name, a->words);
-	if (c->words.n > a->max_words)
-		return weir_fail(err, -EINVAL, "\"%s\" is one argument too many: leave it out",
-				 c->words.v[a->max_words]);
-	return 0;
-}
+static const struct weir_actions table = {
+	.verb = &weir_steer_verb,
+	.rows = actions,
+	.n = WEIR_ARRAY_SIZE(actions),
+	.stride = sizeof(actions[0]),
+};
 
 static int run(int argc, char **argv)
 {
 	struct weir_strv words = { 0 };
-	struct weir_steer_cmd c;
+	struct weir_steer_cmd c, fresh;
 	struct weir_error err = { "" };
 	int ret;
 
@@ -210,11 +108,11 @@ static int run(int argc, char **argv)
 	ret = weir_verb_parse(&weir_steer_verb, argc, argv, &c, &words, WEIR_STRV_MAX);
 	if (ret)
 		return ret;
-	ret = find_action(&c, &words, &err);
-	if (!ret)
-		ret = check(&c, &err);
-	if (ret)
+	init(&fresh);
+	ret = weir_action_choose(&table, &words, &c, &fresh, &c.words, &err);
+	if (ret < 0)
 		return weir_verb_fail("steer", &err, WEIR_EXIT_USAGE);
+	c.action = &actions[ret];
 	weir_load_setup();
 	ret = c.action->run(&c, &err);
 	return ret < 0 ? weir_verb_fail("steer", &err, c.status) : ret;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "base/opt.h"
+#include "base/action.h"
 #include "base/verb.h"
 #include "cap/steer/engine.h"
 #include "dataplane/craft.h"
@@ -28,10 +29,7 @@ struct weir_steer_cmd {
 };
 
 struct weir_steer_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	const char *takes; /* the long names of its options, each between blanks */
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_steer_cmd *c, struct weir_error *err);
 };
 

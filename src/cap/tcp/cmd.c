@@ -340,5 +340,6 @@ const struct weir_verb weir_tcp_verb = {
 	.details = details,
 	.complete = "words:tune status",
 	.help_more = help_tune,
+	.explain = weir_tune_explain,
 	.run = run,
 };

@@ -83,15 +83,11 @@ int weir_tune_cmd_usage(struct weir_tune_cmd *c, int code)
 
 void weir_tune_cmd_tell(const char *fmt, ...)
 {
-	struct weir_error line; /* for its care of control characters */
-	char text[WEIR_ERROR_MAX];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	weir_verb_tell("tcp tune", fmt, ap);
 	va_end(ap);
-	weir_fail(&line, 0, "%s", text);
-	weir_verb_fail("tcp tune", &line, 0);
 }
 
 /* The actions as an option table: one judgement of what is near. */

@@ -281,6 +281,70 @@ static void kept_across_reloads(void **state)
 	free(next);
 }
 
+/* A configuration of its own backends, besides one that all have. */
+static struct weir_proxy_config *generated(unsigned int number)
+{
+	struct weir_proxy_config *c = NULL;
+	const struct weir_proxy_flags none = { 0 };
+	struct weir_error err = { 0 };
+	char text[512];
+	int n = snprintf(text, sizeof(text),
+			 "listen: 127.0.0.1:443\ndefault: 127.0.2.1:%u\nroutes:\n"
+			 "  - {match: a.test, backends: [127.0.1.1:1, 127.0.1.2:%u], health: 1h}\n"
+			 "  - {match: b.test, backends: [127.0.1.2:%u, h%u.test:1]}\n",
+			 number + 1, number + 1, number + 1, number);
+
+	if (weir_proxy_config_parse(text, (size_t)n, "text", &none, &c, &err))
+		fail_msg("%s", err.msg);
+	return c;
+}
+
+#define RELOADS 2000
+#define EACH 5 /* states of one: 127.0.1.2 is checked, and it is not */
+
+static void freed_across_reloads(void **state)
+{
+	struct weir_loop *l = weir_loop_new(NULL);
+	struct weir_backends *b = weir_backends_new(l, NULL);
+	struct weir_proxy_config *now = generated(0), *held = NULL, *next;
+	const struct weir_proxy_backend *kept;
+	unsigned int held_at = 0;
+
+	(void)state;
+	assert_int_equal(weir_backends_take(b, now, NULL), 0);
+	assert_int_equal(weir_backends_count(b), EACH);
+	kept = now->routes[0].targets[0].state;
+	for (unsigned int i = 1; i <= RELOADS; i++) {
+		next = generated(i);
+		assert_int_equal(weir_backends_take(b, next, NULL), 0);
+		if (i % 7 == 3) { /* it was given up by a later step */
+			assert_int_equal(weir_backends_take(b, now, NULL), 0);
+			weir_proxy_config_unref(next);
+			continue;
+		}
+		/* A connection goes on by an old one for a while. */
+		if (i % 10 == 0) {
+			if (held)
+				weir_proxy_config_unref(held);
+			held = weir_proxy_config_ref(now);
+			held->routes[0].targets[1].state->open = held_at = i;
+		}
+		weir_proxy_config_unref(now);
+		now = next;
+		assert_ptr_equal(now->routes[0].targets[0].state, kept);
+		if (held)
+			assert_int_equal(held->routes[0].targets[1].state->open, held_at);
+		/* Of three configurations at most, and of one that was given up. */
+		assert_in_range(weir_backends_count(b), EACH, 1 + 4 * (EACH - 1));
+	}
+	weir_proxy_config_unref(held);
+	assert_int_equal(weir_backends_take(b, now, NULL), 0);
+	assert_int_equal(weir_backends_count(b), EACH);
+	weir_proxy_config_unref(now);
+	weir_backends_free(b);
+	weir_loop_free(l);
+}
+
 /* ---- Checks */
 
 struct watch {
@@ -515,9 +579,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_robin),	       cmocka_unit_test(tried),
 		cmocka_unit_test(least_connections),   cmocka_unit_test(many_threads),
-		cmocka_unit_test(kept_across_reloads), cmocka_unit_test(checks_tcp),
-		cmocka_unit_test(checks_unix),	       cmocka_unit_test(check_times_out),
-		cmocka_unit_test(checks_end),
+		cmocka_unit_test(kept_across_reloads), cmocka_unit_test(freed_across_reloads),
+		cmocka_unit_test(checks_tcp),	       cmocka_unit_test(checks_unix),
+		cmocka_unit_test(check_times_out),     cmocka_unit_test(checks_end),
 	};
 
 	if (!isolate()) {

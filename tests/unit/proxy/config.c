@@ -130,6 +130,7 @@ static const char everything[] =
 	"  stale: 1.5h\n"
 	"  ttl_min: 1m\n"
 	"  ttl_max: 2d\n"
+	"  local: true\n"
 	"limits:\n"
 	"  connections: 5\n"
 	"  per_source: 4\n"
@@ -176,6 +177,7 @@ static void check_top(const struct weir_proxy_config *c)
 	assert_int_equal(c->stale_ns, 5400 * SEC);
 	assert_int_equal(c->ttl_min_ns, 60 * SEC);
 	assert_int_equal(c->ttl_max_ns, 2 * 86400 * SEC);
+	assert_true(c->local);
 	assert_int_equal(c->limits.per_source, 4);
 	assert_int_equal(c->limits.source_rate, 10);
 	assert_int_equal(c->limits.source_burst, 10);
@@ -227,7 +229,7 @@ static void all_keys(void **state)
 		assert_int_equal(r[i].engine, WEIR_ENGINE_SOCKMAP);
 		assert_int_equal(r[i].connect_timeout_ns, SEC);
 		assert_int_equal(r[i].idle_timeout_ns, 3600 * SEC);
-		assert_int_equal(r[i].line, 33);
+		assert_int_equal(r[i].line, 34);
 	}
 	assert_int_equal(r[2].kind, WEIR_NAME_WILDCARD);
 	assert_string_equal(r[2].match, "example.org");
