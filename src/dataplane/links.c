@@ -5,6 +5,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,21 +26,29 @@ struct links {
 	size_t n, cap;
 };
 
-/* A veth's IFLA_LINK is its other end, which is beside it and not below. */
-static bool is_veth(const struct nlmsghdr *h)
+void weir_links_kind(const struct nlmsghdr *h, char *buf, size_t size)
 {
 	const struct rtattr *info = weir_nl_find(h, sizeof(struct ifinfomsg), IFLA_LINKINFO, 0);
 	int left;
 
+	buf[0] = '\0';
 	if (!info)
-		return false;
+		return;
 	/* weir_nl_find() gives the attribute's payload: its header lies before. */
 	info = (const struct rtattr *)(const void *)((const char *)info - RTA_LENGTH(0));
 	left = (int)RTA_PAYLOAD(info);
 	for (const struct rtattr *a = RTA_DATA(info); RTA_OK(a, left); a = RTA_NEXT(a, left))
 		if (a->rta_type == IFLA_INFO_KIND)
-			return RTA_PAYLOAD(a) >= 4 && memcmp(RTA_DATA(a), "veth", 4) == 0;
-	return false;
+			snprintf(buf, size, "%.*s", (int)RTA_PAYLOAD(a), (const char *)RTA_DATA(a));
+}
+
+/* A veth's IFLA_LINK is its other end, which is beside it and not below. */
+static bool is_veth(const struct nlmsghdr *h)
+{
+	char kind[16];
+
+	weir_links_kind(h, kind, sizeof(kind));
+	return strcmp(kind, "veth") == 0;
 }
 
 static uint32_t number(const struct nlmsghdr *h, uint16_t type)

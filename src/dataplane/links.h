@@ -9,3 +9,7 @@
  * bridge, bond, team or VRF, what a VLAN, macvlan or tunnel lies on, and so on down.
  * *ret is malloc'ed. 0 or a negative errno. */
 int weir_links_below(uint32_t ifindex, uint32_t **ret, size_t *ret_n);
+
+/* The kind that an RTM_NEWLINK message tells: "veth", "bridge"; "" where it tells none. */
+struct nlmsghdr;
+void weir_links_kind(const struct nlmsghdr *h, char *buf, size_t size);

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lab
+import prometheus
 
 A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
 
@@ -121,7 +122,7 @@ def frames(net, n, **change):
     import scapy.all as scapy
     ip = scapy.IP(**{"src": A4, "dst": B4, **change.get("ip", {})})
     frame = scapy.Ether(src=net.mac_a, dst=net.mac_b) / ip \
-        / scapy.UDP(sport=1234, dport=5678, **change.get("udp", {})) / (b"y" * 20)
+        / scapy.UDP(**{"sport": 1234, "dport": 5678, **change.get("udp", {})}) / (b"y" * 20)
     return [bytes(frame)] * n
 
 
@@ -296,6 +297,68 @@ def test_filter_drop(net, hook, stage):
     assert led.view("filter/no") == 64
 
 
+def faults(net):
+    """The faults by their names."""
+    rules = json.loads(net.b.sh(lab.WEIR, "fault", "list", "--json").stdout)["rules"]
+    return {r["name"]: r for r in rules}
+
+
+@pytest.mark.parametrize("how", [["--drop", "30%", "--seed", "7"], ["--nth", "7"],
+                                 ["--rate", "1mbit"]])
+def test_fault_drop(net, how):
+    """A fault's drops stand under its name, once: beside those of weir's filter at the same
+    hook, and what tc tells of both is no more. Where nothing is dropped nothing is told."""
+    net.b.sh(lab.WEIR, "filter", "on", "vb", "--hook", "tc")
+    net.b.sh(lab.WEIR, "filter", "deny", "--protocol", "udp", "--dst-port", "6100")
+    net.b.sh(lab.WEIR, "fault", "add", "lossy", "udp dst port 6200", "-Q", "in", *how)
+    net.b.sh(lab.WEIR, "fault", "add", "bad", "udp dst port 6300", "-Q", "in", "--corrupt",
+             "--fix-checksum")
+    try:
+        with ledger(net.b) as box:
+            udp(net.a, B4, 6100, 30)
+            udp(net.a, B4, 6200, 400, size=1000)
+            udp(net.a, B4, 6300, 5)
+            udp(net.a, B4, 9, 3)
+            lab.wait_for("the datagrams", lambda: faults(net)["lossy"]["matched"] == 400)
+            n = faults(net)["lossy"]["hits"]
+            arrive_all(net, 408 - n)
+            corrupted = faults(net)["bad"]["hits"]
+    finally:
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert 0 < n < 400 and corrupted == 5
+    assert n == 400 // 7 or how[0] != "--nth"
+    assert led.count(reason="weir fault: lossy", stage="tc-in", iface="vb", origin="fault") == n
+    assert led.count(reason="weir filter: rule", stage="tc-in") == 30
+    assert led.count(stage="tc-in") == 30 + n, led.brief()
+    assert led.count(reason="NO_SOCKET") == 408 - n
+    assert led.all["dropped"] == 438, led.brief()
+    assert led.view("TC_INGRESS") == 30 + n and led.view("TC_INGRESS", "more") == 0
+
+
+def test_fault_drop_out_and_cleared(net):
+    """Also on sending; and `weir fault clear` takes nothing back, nor does a rule that comes
+    after it under the same name."""
+    net.b.sh(lab.WEIR, "fault", "add", "gone", "udp dst port 6200", "-Q", "out", "--drop", "100%")
+    try:
+        with ledger(net.b) as box:
+            udp(net.b, A4, 6200, 40)
+            net.b.sh(lab.WEIR, "fault", "clear")
+            net.b.sh(lab.WEIR, "fault", "add", "gone", "udp dst port 6200", "-Q", "out",
+                     "--drop", "100%")
+            udp(net.b, A4, 6200, 2)
+        with ledger(net.b, "--dst-port", "6200") as matched:
+            udp(net.b, A4, 6200, 3)
+    finally:
+        net.b.sh(lab.WEIR, "unload")
+    led = box.result
+    assert led.count(reason="weir fault: gone", stage="tc-out", iface="vb") == 42, led.brief()
+    assert led.all["dropped"] == 42, led.brief()
+    # With a match there are only freed packets, whatever freed them.
+    assert matched.result.count(stage="tc-out", origin="kfree_skb") == 3
+    assert matched.result.all["dropped"] == 3
+
+
 def test_mixed_flood_adds_up(net):
     """Sent less received is the sum of the ledger, to the last packet."""
     with net.b:
@@ -332,6 +395,152 @@ def test_mixed_flood_adds_up(net):
     assert led.count(reason="weir filter: rule") == 40 * 17
     assert led.count(reason="NO_SOCKET") == 40 * 11
     assert led.count(stage="ip") == 200 and led.count(stage="udp") == 200
+
+
+@contextlib.contextmanager
+def balanced(net):
+    """The account of what b receives inside, in .result.balance; its ledger in .result."""
+    drops = Drops(net.b, "--json", "--account", "--for", "1h")
+
+    class Box:
+        result = None
+    try:
+        yield Box
+        Box.result = Ledger(drops.stop()).check()
+    finally:
+        drops.kill()
+    b = Box.result.balance = Box.result.all["balance"]
+    assert b["received"] == b["lost_before_ip"] + b["freed_before_ip"] + b["residue_before_ip"] \
+        + b["ip"], b
+    assert b["ip"] == b["lost_in_ip"] + b["freed_in_ip"] + b["fragments"] + b["forwarded"] \
+        + b["residue_in_ip"] + b["delivered"], b
+    assert b["delivered"] == b["lost_in_protocols"] + b["freed_in_protocols"] + b["tcp"] \
+        + b["icmp"] + b["udp_read"] + b["udp_waiting"] + b["residue_in_protocols"], b
+    assert b["residue"] == b["residue_before_ip"] + b["residue_in_ip"] \
+        + b["residue_in_protocols"], b
+
+
+def received(net, dev="vb"):
+    return net.b.link(dev)["stats64"]["rx"]["packets"]
+
+
+def test_account_of_a_flood(net):
+    """Datagrams read, left unread, refused by weir's filter and fault, by nft, for a bad
+    checksum, a closed port and a full socket: what the interface received is all of them,
+    each once, and nothing is left."""
+    net.b.sh("nft", "add table inet t; add chain inet t c { type filter hook input priority 0; };"
+             " add rule inet t c udp dport 6000 drop")
+    net.b.sh(lab.WEIR, "filter", "on", "vb", "--hook", "xdp")
+    net.b.sh(lab.WEIR, "filter", "deny", "--protocol", "udp", "--dst-port", "6100")
+    net.b.sh(lab.WEIR, "fault", "add", "lossy", "udp dst port 6200", "-Q", "in", "--nth", "2")
+    with net.b:
+        read, unread, full = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3))
+    try:
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for s, port in ((read, 7300), (unread, 7301), (full, 7302)):
+            s.bind((B4, port))
+            s.setblocking(False)
+        udp(net.a, B4, 7301, 3)  # before the run: none of its own
+        before = received(net)
+        with balanced(net) as box:
+            got = 0
+            for _ in range(30):
+                for port, n in ((6000, 31), (6100, 17), (6200, 10), (7300, 20), (7302, 9), (9, 4)):
+                    udp(net.a, B4, port, n, size=200)
+                net.a.inject("va", frames(net, 5, udp={"chksum": 1, "dport": 7300}))
+                net.a.inject("va", frames(net, 3, ip={"chksum": 1}))
+                with contextlib.suppress(BlockingIOError):
+                    while read.recv(2000):
+                        got += 1
+            udp(net.a, B4, 7301, 8)
+            arrive_all(net, 30 * (4 + 5))
+            with contextlib.suppress(BlockingIOError):
+                while read.recv(2000):
+                    got += 1
+        sent = received(net) - before
+    finally:
+        for s in (read, unread, full):
+            s.close()
+        net.b.sh("nft", "delete table inet t")
+        net.b.sh(lab.WEIR, "unload")
+    led, b = box.result, box.result.balance
+    assert not any(v for k, v in b.items() if "residue" in k), (b, led.brief())
+    assert b["received"] == sent == 30 * 99 + 8, (sent, b)
+    waits = 30 * 9 - led.count(reason="SOCKET_RCVBUFF")
+    assert 0 < waits < 30 * 9
+    assert (b["udp_read"], b["udp_waiting"]) == (got, 8 + waits), b
+    assert got == 30 * 20
+    assert b["lost_before_ip"] == 30 * (17 + 5), b
+    assert b["lost_in_ip"] == 30 * (31 + 3), b
+    assert led.all["dropped"] == sent - got - 8 - waits
+    assert led.all["dropped"] == b["lost_before_ip"] + b["lost_in_ip"] + b["lost_in_protocols"]
+
+
+def test_account_of_other_protocols(net):
+    """TCP, pings of both families, fragments, what is forwarded and local traffic: nothing is
+    left but what a UDP socket had unread when it closed. What was forwarded and then lost has
+    left this road."""
+    net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    net.b.ip("link", "add", "out0", "type", "veth", "peer", "name", "out1", "netns", net.a.name)
+    net.b.ip("link", "set", "out0", "up")
+    net.b.ip("route", "add", "192.0.2.0/24", "dev", "out0")
+    net.b.ip("neigh", "replace", "192.0.2.1", "lladdr", "02:00:00:00:00:01", "dev", "out0")
+    try:
+        with net.b:
+            server = socket.create_server((B4, 7400))
+            left = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            left.bind((B4, 7401))
+            left.setblocking(False)
+        with balanced(net) as box:
+            with net.a:
+                client = socket.create_connection((B4, 7400))
+            peer = server.accept()[0]
+            client.sendall(b"q" * 3000)
+            assert len(peer.recv(3000, socket.MSG_WAITALL)) == 3000
+            peer.close()
+            assert client.recv(10) == b""
+            client.close()
+            net.a.sh("ping", "-qc", "3", "-i", "0.01", B4)
+            net.a.sh("ping", "-qc", "3", "-i", "0.01", "-s", "5000", B4)
+            net.a.sh("ping", "-qc", "2", "-i", "0.01", B6)
+            net.b.sh("ping", "-qc", "2", "-i", "0.01", "127.0.0.1")
+            net.a.inject("va", frames(net, 6, ip={"dst": "192.0.2.1"}))
+            udp(net.a, B4, 7401, 5)
+            udp(net.a, B4, 9, 2)  # behind the others: once they are there, so are those
+            arrive_all(net, 2)
+            left.close()
+            server.close()
+    finally:
+        net.b.ip("link", "del", "out0")
+        net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    led, b = box.result, box.result.balance
+    assert b["residue"] == b["residue_in_protocols"] == 5, (b, led.brief())
+    assert b["forwarded"] == 6 and b["fragments"] == 3 * 3
+    assert b["icmp"] == 3 + 3 + 2 + 4 and b["tcp"] >= 4
+    assert (b["udp_read"], b["udp_waiting"]) == (0, 0)
+    assert b["lost_in_protocols"] == 2, led.brief()
+    assert led.count(stage="qdisc") == 6 and led.all["dropped"] == 8, led.brief()
+
+
+def test_account_residue(net):
+    """What is no IP is in none of the counters, and is shown as the residue."""
+    import scapy.all as scapy
+    frame = bytes(scapy.Ether(src=net.mac_a, dst=net.mac_b)
+                  / scapy.ARP(op=2, psrc=A4, pdst=B4, hwsrc=net.mac_a, hwdst=net.mac_b))
+    with balanced(net) as box:
+        net.a.inject("va", [frame] * 7)
+        udp(net.a, B4, 9, 2)
+        arrive_all(net, 2)
+    assert box.result.balance["residue_before_ip"] == box.result.balance["residue"] == 7
+    drops = Drops(net.b, "--account", "--for", "1h")
+    try:
+        udp(net.a, B4, 9, 2)
+        arrive_all(net, 2)
+        text = drops.stop()
+    finally:
+        drops.kill()
+    assert re.search(r"^Received by interfaces +2 ", text, re.M), text
+    assert re.search(r"^Residue +0 ", text, re.M), text
 
 
 def test_ordinary_traffic_loses_nothing(net):
@@ -455,6 +664,26 @@ def test_text(net):
     assert "Lost: 5 packets" in text
 
 
+def test_prometheus(net):
+    net.b.sh(lab.WEIR, "fault", "add", "m", "udp dst port 6200", "-Q", "in", "--drop", "100%")
+    drops = Drops(net.b, "--prometheus", "--for", "1h")
+    try:
+        udp(net.a, B4, 6200, 11)
+        udp(net.a, B6, 9, 4, socket.AF_INET6)
+        udp(net.a, B4, 9, 5)
+        arrive_all(net, 9)
+        series = prometheus.parse(drops.stop(), "weir_drops_")
+    finally:
+        drops.kill()
+        net.b.sh(lab.WEIR, "unload")
+    packets = {labels: n for (name, labels), n in series.items() if name == "weir_drops_packets"}
+    assert packets == {(("reason", "NO_SOCKET"), ("stage", "socket")): 9,
+                       (("reason", "weir fault: m"), ("stage", "tc-in")): 11}
+    assert prometheus.value(series, "weir_drops_lost") == 20
+    assert prometheus.value(series, "weir_drops_untold") == 0
+    assert prometheus.value(series, "weir_drops_run_nanoseconds") > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left(net, number):
     import kernel
@@ -503,6 +732,11 @@ def test_rights(net):
     (["vlan", "5"], "vlan"),
     (["--all-netns", "-i", "lo"], "--all-netns"),
     (["tcp", "and", "bogus"], "bogus"),
+    (["--account", "-i", "lo"], "--account"),
+    (["--account", "--events"], "--account"),
+    (["--prometheus", "--json"], "--prometheus"),
+    (["--prometheus", "--by", "flow"], "--prometheus"),
+    (["--account", "tcp"], "--account"),
 ])
 def test_wrong_usage(net, words, text):
     done = net.b.sh(lab.WEIR, "drops", *words, check=False)

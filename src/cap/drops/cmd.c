@@ -29,14 +29,14 @@ static const char *const bys[] = { "place", "reason", "function", "flow", NULL }
 struct drops {
 	struct weir_match_spec spec;
 	const char *iface;
-	bool all_netns, once, json, events, fail_on_loss;
+	bool all_netns, once, account, json, prometheus, events, fail_on_loss;
 	int by;
 	uint64_t for_ns, interval;
 
 	struct weir_match *match;
 	struct weir_drops_scope scope;
 	struct weir_drops_words words;
-	struct weir_drops_kernel *kernel;
+	struct weir_drops_sources sources;
 	struct weir_drops_look first, before, now;
 	int64_t clock_offset;
 	struct weir_buf out;
@@ -64,10 +64,14 @@ static const struct weir_opt options[] = {
 	{ "events", 0, WEIR_OPT_FLAG, AT(events), .help = "a line for each dropped packet" },
 	{ "once", 0, WEIR_OPT_FLAG, AT(once),
 	  .help = "one table at the end of --for (default then: 1s)" },
+	{ "account", 0, WEIR_OPT_FLAG, AT(account),
+	  .help = "at the end: what was received = delivered + forwarded + lost + residue" },
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .help = "end after this time" },
 	{ "interval", 0, WEIR_OPT_DURATION, AT(interval), "TIME",
 	  .help = "between two looks (default: 1s)" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "metrics at the end, by stage and reason" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit with 3 if weir could not tell every drop" },
 	{ 0 },
@@ -89,6 +93,20 @@ static int check_options(struct drops *d, struct weir_error *err)
 		return weir_fail(err, -EINVAL,
 				 "-i does not go with --all-netns: run weir drops "
 				 "in the interface's namespace");
+	if (d->account && (d->events || d->iface || d->all_netns))
+		return weir_fail(err, -EINVAL,
+				 "--account is of this whole network namespace: leave %s out",
+				 d->events ? "--events" :
+				 d->iface  ? "-i" :
+					     "--all-netns");
+	if (d->prometheus && (d->json || d->events || d->by || d->account))
+		return weir_fail(err, -EINVAL, "--prometheus does not go with %s: leave one out",
+				 d->json   ? "--json" :
+				 d->events ? "--events" :
+				 d->by	   ? "--by" :
+					     "--account");
+	if (d->account || d->prometheus)
+		d->once = true;
 	if (d->interval && d->interval < LEAST_INTERVAL)
 		return weir_fail(err, -EINVAL, "--interval: at least 100ms");
 	if (!d->interval)
@@ -119,6 +137,10 @@ static int parse_match(struct drops *d, const struct weir_strv *words, struct we
 				 "out",
 				 weir_match_field_name(WEIR_FIELD_VLAN));
 	d->scope.matched = !weir_match_is_all(d->match);
+	if (d->scope.matched && d->account)
+		return weir_fail(err, -EINVAL,
+				 "--account is of all packets, since counters know no flows: leave "
+				 "the match out");
 	return 0;
 }
 
@@ -148,6 +170,7 @@ static int find_scope(struct drops *d, struct weir_error *err)
 static int show(struct drops *d, struct weir_live *l, struct weir_error *err)
 {
 	struct weir_drops_ledger whole = { 0 }, recent = { 0 };
+	struct weir_drops_balance balance;
 	struct weir_drops_view v = { .scope = &d->scope,
 				     .words = &d->words,
 				     .first = &d->first,
@@ -165,10 +188,16 @@ static int show(struct drops *d, struct weir_live *l, struct weir_error *err)
 		ret = weir_drops_ledger_make(&recent, &d->now, &d->before, &d->scope, &d->words);
 	if (ret)
 		weir_fail(err, ret, "out of memory");
+	if (!ret && d->account) {
+		weir_drops_balance_make(&balance, &whole, &d->now.totals, &d->first.totals);
+		v.balance = &balance;
+	}
 	weir_term_size(STDOUT_FILENO, &columns, &rows);
 	if (l->screen)
 		v.most = rows > 10 ? (size_t)rows - 8 : 2;
-	if (!ret && d->json)
+	if (!ret && d->prometheus)
+		weir_drops_show_prometheus(&v, &out);
+	else if (!ret && d->json)
 		weir_drops_show_json(&v, &out);
 	else if (!ret && (l->screen || d->once))
 		weir_drops_show_text(&v, &out);
@@ -191,7 +220,7 @@ static int run_table(struct drops *d, struct weir_live *l, struct weir_error *er
 		more = weir_live_wait(l, -1) == WEIR_LIVE_LOOK;
 		if (d->once && more)
 			continue;
-		ret = weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
+		ret = weir_drops_look(&d->sources, &d->scope, false, &d->now, err);
 		if (!ret)
 			ret = show(d, l, err);
 		weir_drops_look_free(&last);
@@ -220,14 +249,14 @@ static int on_event(void *arg, const void *data, size_t size)
 
 static int run_events(struct drops *d, struct weir_live *l, struct weir_error *err)
 {
-	struct weir_ring *ring = weir_drops_kernel_ring(d->kernel);
+	struct weir_ring *ring = weir_drops_kernel_ring(d->sources.kernel);
 	enum weir_live_event event;
 	int ret;
 
 	do {
 		event = weir_live_wait(l, weir_ring_fd(ring));
 		if (event == WEIR_LIVE_END)
-			weir_drops_kernel_detach(d->kernel);
+			weir_drops_kernel_detach(d->sources.kernel);
 		ret = weir_ring_consume(ring);
 		if (ret >= 0)
 			ret = weir_buf_flush(&d->out, STDOUT_FILENO);
@@ -237,7 +266,7 @@ static int run_events(struct drops *d, struct weir_live *l, struct weir_error *e
 		return weir_fail(err, ret,
 				 "cannot write to standard output (%s): send it elsewhere",
 				 strerror(-ret));
-	return weir_drops_look(d->kernel, &d->scope, false, &d->now, err);
+	return weir_drops_look(&d->sources, &d->scope, false, &d->now, err);
 }
 
 /* Events end with what became of them, on standard error. */
@@ -300,9 +329,11 @@ static int run_drops(struct drops *d, struct weir_error *err)
 	ret = weir_live_open(&l, screen, d->interval, d->for_ns, err);
 	if (ret)
 		return ret;
-	ret = weir_drops_kernel_open(&d->kernel, &ask, err);
+	ret = weir_drops_kernel_open(&d->sources.kernel, &ask, err);
+	if (!ret && d->account)
+		ret = weir_drops_waiting_open(&d->sources.waiting, err);
 	if (!ret)
-		ret = weir_drops_look(d->kernel, &d->scope, true, &d->first, err);
+		ret = weir_drops_look(&d->sources, &d->scope, true, &d->first, err);
 	/* The time of the run begins where counting does. */
 	l.next = weir_clock_mono() + d->interval;
 	l.end = d->for_ns ? weir_clock_mono() + d->for_ns : 0;
@@ -316,7 +347,9 @@ static int run_drops(struct drops *d, struct weir_error *err)
 
 static void release(struct drops *d)
 {
-	weir_drops_kernel_close(d->kernel);
+	weir_drops_kernel_close(d->sources.kernel);
+	weir_drops_waiting_close(d->sources.waiting);
+	weir_drops_faults_close(&d->sources.faults);
 	weir_drops_look_free(&d->first);
 	weir_drops_look_free(&d->now);
 	weir_drops_names_free(&d->words.names);

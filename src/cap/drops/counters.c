@@ -141,9 +141,10 @@ static int add_def(struct weir_drops_counters_now *c, const struct weir_drops_co
 	return weir_drops_counter_add(c, &x);
 }
 
-/* @key: the protocol and the name in it, "UdpNoPorts". */
-static int take_key(struct weir_drops_counters_now *c, const char *key, const char *value)
+static int take_key(void *arg, const char *key, const char *value)
 {
+	struct weir_drops_counters_now *c = arg;
+
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(defs); i++)
 		if (weir_drops_in(defs[i].keys, key))
 			return add_def(c, &defs[i], strtoull(value, NULL, 10));
@@ -151,7 +152,7 @@ static int take_key(struct weir_drops_counters_now *c, const char *key, const ch
 }
 
 /* A line of names and one of values that belong together, each behind "Udp:". */
-static int take_pair(struct weir_drops_counters_now *c, char *names, char *values)
+static int take_pair(weir_drops_key_fn *fn, void *arg, char *names, char *values)
 {
 	char *name_at = NULL, *value_at = NULL;
 	const char *proto = strtok_r(names, " \n", &name_at);
@@ -168,23 +169,23 @@ static int take_pair(struct weir_drops_counters_now *c, char *names, char *value
 		if (!name || !value)
 			break;
 		snprintf(key, sizeof(key), "%.*s%s", (int)strcspn(proto, ":"), proto, name);
-		ret = take_key(c, key, value);
+		ret = fn(arg, key, value);
 	}
 	return ret;
 }
 
-int weir_drops_read_snmp(struct weir_drops_counters_now *c, FILE *in)
+static int each_snmp(FILE *in, weir_drops_key_fn *fn, void *arg)
 {
 	weir_autofree char *names = NULL, *values = NULL;
 	size_t names_cap = 0, values_cap = 0;
 	int ret = 0;
 
 	while (!ret && getline(&names, &names_cap, in) > 0 && getline(&values, &values_cap, in) > 0)
-		ret = take_pair(c, names, values);
+		ret = take_pair(fn, arg, names, values);
 	return ret;
 }
 
-int weir_drops_read_snmp6(struct weir_drops_counters_now *c, FILE *in)
+static int each_snmp6(FILE *in, weir_drops_key_fn *fn, void *arg)
 {
 	weir_autofree char *line = NULL;
 	size_t cap = 0;
@@ -196,9 +197,43 @@ int weir_drops_read_snmp6(struct weir_drops_counters_now *c, FILE *in)
 		const char *value = strtok_r(NULL, " \t\n", &at);
 
 		if (key && value)
-			ret = take_key(c, key, value);
+			ret = fn(arg, key, value);
 	}
 	return ret;
+}
+
+int weir_drops_read_snmp(struct weir_drops_counters_now *c, FILE *in)
+{
+	return each_snmp(in, take_key, c);
+}
+
+int weir_drops_read_snmp6(struct weir_drops_counters_now *c, FILE *in)
+{
+	return each_snmp6(in, take_key, c);
+}
+
+int weir_drops_protocols_each(weir_drops_key_fn *fn, void *arg, struct weir_error *err)
+{
+	static const struct {
+		const char *path;
+		int (*each)(FILE *in, weir_drops_key_fn *fn, void *arg);
+	} files[] = {
+		{ "/proc/thread-self/net/snmp", each_snmp },
+		{ "/proc/thread-self/net/netstat", each_snmp },
+		{ "/proc/thread-self/net/snmp6", each_snmp6 },
+	};
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(files); i++) {
+		weir_autofclose FILE *in = fopen(files[i].path, "re");
+
+		/* There is no snmp6 without IPv6. */
+		if (!in && errno != ENOENT)
+			return weir_fail(err, -errno, "cannot read %s: %s: mount /proc",
+					 files[i].path, strerror(errno));
+		if (in && files[i].each(in, fn, arg))
+			return weir_fail(err, -ENOMEM, "out of memory");
+	}
+	return 0;
 }
 
 int weir_drops_read_softnet(struct weir_drops_counters_now *c, FILE *in)
@@ -223,30 +258,17 @@ int weir_drops_read_softnet(struct weir_drops_counters_now *c, FILE *in)
 int weir_drops_counters_read(struct weir_drops_counters_now *c, uint32_t ifindex,
 			     struct weir_error *err)
 {
-	static const struct {
-		const char *path;
-		int (*read)(struct weir_drops_counters_now *c, FILE *in);
-		bool of_protocols;
-	} files[] = {
-		{ "/proc/thread-self/net/softnet_stat", weir_drops_read_softnet, false },
-		{ "/proc/thread-self/net/snmp", weir_drops_read_snmp, true },
-		{ "/proc/thread-self/net/netstat", weir_drops_read_snmp, true },
-		{ "/proc/thread-self/net/snmp6", weir_drops_read_snmp6, true },
-	};
+	static const char softnet[] = "/proc/thread-self/net/softnet_stat";
+	weir_autofclose FILE *in = fopen(softnet, "re");
+	int ret = 0;
 
 	*c = (struct weir_drops_counters_now){ 0 };
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(files); i++) {
-		weir_autofclose FILE *in = NULL;
-
-		if (ifindex && files[i].of_protocols)
-			continue;
-		in = fopen(files[i].path, "re");
-		/* There is no snmp6 without IPv6. */
-		if (!in && errno != ENOENT)
-			return weir_fail(err, -errno, "cannot read %s: %s: mount /proc",
-					 files[i].path, strerror(errno));
-		if (in && files[i].read(c, in))
-			return weir_fail(err, -ENOMEM, "out of memory");
-	}
-	return weir_drops_read_devices(c, ifindex, err);
+	if (!in)
+		return weir_fail(err, -errno, "cannot read %s: %s: mount /proc", softnet,
+				 strerror(errno));
+	if (weir_drops_read_softnet(c, in))
+		return weir_fail(err, -ENOMEM, "out of memory");
+	if (!ifindex)
+		ret = weir_drops_protocols_each(take_key, c, err);
+	return ret ? ret : weir_drops_read_devices(c, ifindex, err);
 }

@@ -61,6 +61,11 @@ void weir_drops_counters_free(struct weir_drops_counters_now *c);
 uint64_t weir_drops_counter_before(const struct weir_drops_counters_now *c,
 				   const struct weir_drops_counter *x);
 
+/* Every counter of the protocols; @key: the protocol and the name in it, "UdpNoPorts". Until
+ * @fn returns anything but 0, which is -ENOMEM then. */
+typedef int weir_drops_key_fn(void *arg, const char *key, const char *value);
+int weir_drops_protocols_each(weir_drops_key_fn *fn, void *arg, struct weir_error *err);
+
 /* Parts, for the tests: each adds what @in tells. 0 or -ENOMEM. */
 int weir_drops_read_snmp(struct weir_drops_counters_now *c, FILE *in); /* snmp, netstat */
 int weir_drops_read_snmp6(struct weir_drops_counters_now *c, FILE *in);

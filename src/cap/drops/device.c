@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cap/drops/balance.h"
 #include "cap/drops/counters.h"
+#include "dataplane/links.h"
 #include "dataplane/netlink.h"
 
 #define STATS_MAX 8192 /* of one interface */
@@ -76,6 +78,8 @@ static const struct weir_drops_counter_def xdp_def = {
 struct device {
 	uint32_t ifindex;
 	char name[IF_NAMESIZE];
+	char kind[16]; /* "veth"; "" = of hardware, or loopback */
+	bool loopback;
 	struct rtnl_link_stats64 stats;
 };
 
@@ -106,6 +110,8 @@ static int take_link(void *arg, const struct nlmsghdr *h)
 	all->v = grown;
 	grown[all->n] = (struct device){ .ifindex = (uint32_t)info->ifi_index };
 	snprintf(grown[all->n].name, IF_NAMESIZE, "%s", name);
+	weir_links_kind(h, grown[all->n].kind, sizeof(grown[all->n].kind));
+	grown[all->n].loopback = info->ifi_flags & IFF_LOOPBACK;
 	memcpy(&grown[all->n].stats, stats, offsetof(struct rtnl_link_stats64, rx_nohandler));
 	all->n++;
 	return 0;
@@ -258,4 +264,33 @@ int weir_drops_read_devices(struct weir_drops_counters_now *c, uint32_t ifindex,
 			       "link`",
 			       strerror(-ret)) :
 		     0;
+}
+
+/* What comes to one of these has come to an interface below it. */
+static bool is_upper(const struct device *d)
+{
+	static const char kinds[] = " vlan macvlan macvtap ipvlan ipvtap bridge bond team vrf ";
+
+	return d->kind[0] && weir_drops_in(kinds, d->kind);
+}
+
+int weir_drops_received(struct weir_drops_totals *t)
+{
+	struct devices all = { 0 };
+	int ret = list_devices(&all);
+
+	if (!ret) {
+		t->late = calloc(all.n + 1, sizeof(*t->late));
+		ret = t->late ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; i < all.n && !ret; i++) {
+		const struct device *d = &all.v[i];
+
+		if (!is_upper(d))
+			t->v[WEIR_TOTAL_RECEIVED] += d->stats.rx_packets;
+		if (d->loopback || !strcmp(d->kind, "veth"))
+			t->late[t->n_late++] = d->ifindex;
+	}
+	free(all.v);
+	return ret;
 }

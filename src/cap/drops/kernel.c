@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cap/drops/table.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -164,109 +165,24 @@ struct weir_ring *weir_drops_kernel_ring(const struct weir_drops_kernel *k)
 	return k->ring;
 }
 
-/* Elements read by one system call. */
-#define BATCH 1024
-
-/* A table of the kernel as an array of records, each a key and then a value. */
-struct table {
-	int fd;
-	uint32_t key_size, val_size; /* a value's is a multiple of 8 */
-	uint32_t cpus;		     /* values an element; their numbers are added up */
-	uint8_t *v;		     /* the records */
-	size_t n, cap;
-};
-
-static int add_record(struct table *t, const uint8_t *key, const uint64_t *vals)
-{
-	size_t size = t->key_size + t->val_size, words = t->val_size / sizeof(uint64_t);
-	uint64_t *sum;
-
-	if (t->n == t->cap) {
-		size_t cap = t->cap ? t->cap * 2 : 64;
-		void *grown = realloc(t->v, cap * size);
-
-		if (!grown)
-			return -ENOMEM;
-		t->v = grown;
-		t->cap = cap;
-	}
-	memcpy(t->v + t->n * size, key, t->key_size);
-	sum = (uint64_t *)(t->v + t->n * size + t->key_size);
-	memset(sum, 0, t->val_size);
-	for (uint32_t cpu = 0; cpu < t->cpus; cpu++)
-		for (size_t i = 0; i < words; i++)
-			sum[i] += vals[cpu * words + i];
-	t->n++;
-	return 0;
-}
-
-/* Nothing is ever deleted from these tables, so that a walk misses only what comes while
- * it goes on. */
-static int read_table(struct table *t)
-{
-	size_t vals_size = (size_t)t->val_size * t->cpus;
-	weir_autofree uint8_t *keys = calloc(BATCH, t->key_size);
-	weir_autofree uint64_t *vals = calloc(BATCH, vals_size);
-	uint32_t token = 0, n;
-	bool first = true;
-	int ret, failed = 0;
-
-	if (!keys || !vals)
-		return -ENOMEM;
-	do {
-		n = BATCH;
-		ret = bpf_map_lookup_batch(t->fd, first ? NULL : &token, &token, keys, vals, &n,
-					   NULL);
-		if (ret && errno != ENOENT)
-			return -errno;
-		for (uint32_t i = 0; i < n && !failed; i++)
-			failed = add_record(t, keys + (size_t)i * t->key_size,
-					    vals + i * (vals_size / sizeof(*vals)));
-		first = false;
-	} while (!ret && !failed);
-	return failed;
-}
-
-static int take_table(struct table *t, void *ret)
-{
-	int code = read_table(t);
-
-	if (code) {
-		free(t->v);
-		return code;
-	}
-	*(void **)ret = t->v;
-	return (int)t->n;
-}
-
 int weir_drops_kernel_rows(const struct weir_drops_kernel *k, struct weir_drops_row_count **ret)
 {
-	struct table t = { .fd = bpf_map__fd(k->skel->maps.weir_drops_rows),
-			   .key_size = sizeof(struct weir_drops_key),
-			   .val_size = sizeof(struct weir_drops_val),
-			   .cpus = (uint32_t)weir_sys_cpus() };
-
-	return take_table(&t, ret);
+	return weir_drops_table(bpf_map__fd(k->skel->maps.weir_drops_rows),
+				sizeof(struct weir_drops_key), sizeof(struct weir_drops_val),
+				(uint32_t)weir_sys_cpus(), ret);
 }
 
 int weir_drops_kernel_flows(const struct weir_drops_kernel *k, struct weir_drops_flow_count **ret)
 {
-	struct table t = { .fd = bpf_map__fd(k->skel->maps.weir_drops_flows),
-			   .key_size = sizeof(struct weir_drops_flow),
-			   .val_size = sizeof(struct weir_drops_val),
-			   .cpus = 1 };
-
-	return take_table(&t, ret);
+	return weir_drops_table(bpf_map__fd(k->skel->maps.weir_drops_flows),
+				sizeof(struct weir_drops_flow), sizeof(struct weir_drops_val), 1,
+				ret);
 }
 
 int weir_drops_kernel_xdp(const struct weir_drops_kernel *k, struct weir_drops_xdp_count **ret)
 {
-	struct table t = { .fd = bpf_map__fd(k->skel->maps.weir_drops_xdp),
-			   .key_size = sizeof(struct weir_drops_xdp_key),
-			   .val_size = sizeof(uint64_t),
-			   .cpus = 1 };
-
-	return take_table(&t, ret);
+	return weir_drops_table(bpf_map__fd(k->skel->maps.weir_drops_xdp),
+				sizeof(struct weir_drops_xdp_key), sizeof(uint64_t), 1, ret);
 }
 
 /* How often the kernel left @prog out since it ran already on that CPU. */

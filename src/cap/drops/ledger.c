@@ -197,6 +197,35 @@ static int add_own(struct weir_drops_ledger *l, const struct weir_drops_own *o,
 	return 0;
 }
 
+/* ---- weir's fault */
+
+static int add_fault(struct weir_drops_ledger *l, const struct weir_drops_fault_count *c,
+		     const struct weir_drops_look *before, const struct weir_drops_scope *scope)
+{
+	struct weir_fault_drop old = { 0 };
+	struct weir_drops_row *r;
+
+	for (size_t i = 0; i < before->n_faults; i++)
+		if (memcmp(&before->faults[i].key, &c->key, sizeof(c->key)) == 0)
+			old = before->faults[i].val;
+	if (c->val.packets == old.packets)
+		return 0;
+	r = new_row(l);
+	if (!r)
+		return -ENOMEM;
+	r->origin = WEIR_DROPS_FAULT;
+	r->stage = c->key.out ? WEIR_STAGE_TC_OUT : WEIR_STAGE_TC_IN;
+	r->netns = scope->netns;
+	r->ifindex = c->key.ifindex;
+	r->received = !c->key.out;
+	r->packets = r->wire = since(c->val.packets, old.packets);
+	r->bytes = since(c->val.bytes, old.bytes);
+	snprintf(r->reason, sizeof(r->reason), "weir fault: %s", c->key.name);
+	r->advice = "weir's fault, dropped on purpose: `weir fault list`, `weir fault del`";
+	name_iface(r, scope);
+	return 0;
+}
+
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before)
 {
@@ -261,6 +290,8 @@ static int add_all(struct weir_drops_ledger *l, const struct weir_drops_look *no
 		ret = add_xdp(l, &now->xdp[i], before, scope);
 	for (size_t i = 0; !ret && i < now->n_own; i++)
 		ret = add_own(l, &now->own[i], before, scope);
+	for (size_t i = 0; !ret && i < now->n_faults; i++)
+		ret = add_fault(l, &now->faults[i], before, scope);
 	for (size_t i = 0; !ret && i < now->counters.n; i++)
 		ret = add_counter(l, &now->counters.v[i], before, scope);
 	return ret;

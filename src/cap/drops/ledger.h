@@ -15,7 +15,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "cap/drops/balance.h"
 #include "cap/drops/counters.h"
+#include "cap/drops/faults.h"
 #include "cap/drops/kernel.h"
 #include "cap/drops/names.h"
 #include "cap/drops/reasons.h"
@@ -49,7 +51,10 @@ struct weir_drops_look {
 	size_t n_own;
 	struct weir_drops_own_rule *rules;
 	size_t n_rules;
+	struct weir_drops_fault_count *faults;
+	size_t n_faults;
 	struct weir_drops_counters_now counters;
+	struct weir_drops_totals totals; /* where they are asked for */
 	struct weir_drops_counters account;
 	uint64_t missed;
 };
@@ -65,12 +70,18 @@ struct weir_drops_scope {
 
 /* @first: the one that later ones are compared to. What is counted while it is taken must
  * not be new in a coarse view and old in a finer one, so the order is the other way round. */
-int weir_drops_look(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
-		    bool first, struct weir_drops_look *ret, struct weir_error *err);
+struct weir_drops_sources {
+	struct weir_drops_kernel *kernel;
+	struct weir_drops_waiting *waiting; /* NULL: no totals are asked for */
+	struct weir_drops_faults faults;
+};
+int weir_drops_look(struct weir_drops_sources *s, const struct weir_drops_scope *scope, bool first,
+		    struct weir_drops_look *ret, struct weir_error *err);
 void weir_drops_look_free(struct weir_drops_look *l);
 
 enum weir_drops_origin {
 	WEIR_DROPS_OWN,	    /* weir's filter says so */
+	WEIR_DROPS_FAULT,   /* weir's fault says so */
 	WEIR_DROPS_XDP,	    /* the kernel says what befell an XDP packet */
 	WEIR_DROPS_FREED,   /* the kernel freed a packet */
 	WEIR_DROPS_COUNTER, /* a counter of the kernel or a driver */

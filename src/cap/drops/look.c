@@ -11,7 +11,7 @@
 #include "policy/engine.h"
 
 /* From the finest to the coarsest. */
-enum view { VIEW_FILTER, VIEW_KERNEL, VIEW_COUNTERS, VIEWS };
+enum view { VIEW_OWN, VIEW_KERNEL, VIEW_COUNTERS, VIEWS };
 
 void weir_drops_look_free(struct weir_drops_look *l)
 {
@@ -20,7 +20,9 @@ void weir_drops_look_free(struct weir_drops_look *l)
 	free(l->xdp);
 	free(l->own);
 	free(l->rules);
+	free(l->faults);
 	weir_drops_counters_free(&l->counters);
+	weir_drops_totals_free(&l->totals);
 	*l = (struct weir_drops_look){ 0 };
 }
 
@@ -118,13 +120,38 @@ static int look_at_kernel(const struct weir_drops_kernel *k, const struct weir_d
 	return 0;
 }
 
-static int look_at(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
+static int look_at_own(struct weir_drops_faults *faults, uint32_t ifindex,
+		       struct weir_drops_look *l)
+{
+	int n = look_at_filter(l, ifindex);
+
+	if (n)
+		return n;
+	n = weir_drops_faults_read(faults, ifindex, &l->faults);
+	l->n_faults = n > 0 ? (size_t)n : 0;
+	return n < 0 ? n : 0;
+}
+
+static int look_at_counters(struct weir_drops_sources *s, uint32_t ifindex,
+			    struct weir_drops_look *l, struct weir_error *err)
+{
+	int ret = weir_drops_counters_read(&l->counters, ifindex, err);
+
+	if (ret || !s->waiting)
+		return ret;
+	ret = weir_drops_totals_read(&l->totals, err);
+	return ret ? ret :
+		     weir_drops_waiting_count(s->waiting, &l->totals.v[WEIR_TOTAL_UDP_WAITING],
+					      err);
+}
+
+static int look_at(struct weir_drops_sources *s, const struct weir_drops_scope *scope,
 		   enum view which, struct weir_drops_look *l, struct weir_error *err)
 {
 	int ret = 0;
 
 	if (which == VIEW_KERNEL) {
-		ret = look_at_kernel(k, scope, l);
+		ret = look_at_kernel(s->kernel, scope, l);
 		return ret ? weir_fail(err, ret, "cannot read what was dropped: %s: report this",
 				       strerror(-ret)) :
 			     0;
@@ -133,23 +160,23 @@ static int look_at(const struct weir_drops_kernel *k, const struct weir_drops_sc
 	if (scope->matched)
 		return 0;
 	if (which == VIEW_COUNTERS)
-		return weir_drops_counters_read(&l->counters, scope->ifindex, err);
-	ret = look_at_filter(l, scope->ifindex);
+		return look_at_counters(s, scope->ifindex, l, err);
+	ret = look_at_own(&s->faults, scope->ifindex, l);
 	return ret ? weir_fail(err, ret, "out of memory") : 0;
 }
 
-int weir_drops_look(const struct weir_drops_kernel *k, const struct weir_drops_scope *scope,
-		    bool first, struct weir_drops_look *ret, struct weir_error *err)
+int weir_drops_look(struct weir_drops_sources *s, const struct weir_drops_scope *scope, bool first,
+		    struct weir_drops_look *ret, struct weir_error *err)
 {
 	static const enum view orders[][VIEWS] = {
-		{ VIEW_COUNTERS, VIEW_KERNEL, VIEW_FILTER },
-		{ VIEW_FILTER, VIEW_KERNEL, VIEW_COUNTERS },
+		{ VIEW_COUNTERS, VIEW_KERNEL, VIEW_OWN },
+		{ VIEW_OWN, VIEW_KERNEL, VIEW_COUNTERS },
 	};
 	struct weir_drops_look l = { .at = weir_clock_mono() };
 	int code = 0;
 
 	for (int i = 0; i < VIEWS && !code; i++)
-		code = look_at(k, scope, orders[first][i], &l, err);
+		code = look_at(s, scope, orders[first][i], &l, err);
 	if (code) {
 		weir_drops_look_free(&l);
 		return code;

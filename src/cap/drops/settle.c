@@ -49,8 +49,7 @@ static bool is_freed_one(const struct group *g, const struct weir_drops_row *r)
 
 static bool is_own_one(const struct group *g, const struct weir_drops_row *r)
 {
-	return (r->origin == WEIR_DROPS_OWN || r->origin == WEIR_DROPS_XDP) &&
-	       r->stage == g->stage && r->netns == g->scope->netns &&
+	return r->origin <= WEIR_DROPS_XDP && r->stage == g->stage && r->netns == g->scope->netns &&
 	       (!g->ifindex || g->ifindex == r->ifindex);
 }
 
@@ -85,8 +84,8 @@ static void settle_level(struct weir_drops_ledger *l, struct group *g, member_fn
 		g->covered = sum;
 }
 
-/* What weir's filter (and the kernel, for XDP) says about a hook is finer than the packets
- * that are freed there. */
+/* What weir's filter and faults (and the kernel, for XDP) say about a hook is finer than the
+ * packets that are freed there. */
 static void settle_hook(struct weir_drops_ledger *l, struct group *g)
 {
 	settle_level(l, g, is_own_one, false);

@@ -362,6 +362,8 @@ void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out)
 	}
 	if (v->by != WEIR_DROPS_BY_FLOW)
 		table_views(v, out);
+	if (v->balance)
+		weir_drops_balance_text(v->balance, out);
 	weir_buf_addc(out, '\n');
 	text_pressure(v, out);
 	text_account(v, out);

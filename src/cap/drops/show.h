@@ -17,8 +17,9 @@ struct weir_drops_view {
 	const struct weir_drops_scope *scope;
 	const struct weir_drops_words *words;
 	const struct weir_drops_look *first, *before, *now;
-	const struct weir_drops_ledger *whole;	/* since the first look */
-	const struct weir_drops_ledger *recent; /* since the one before; lines, rates */
+	const struct weir_drops_ledger *whole;	  /* since the first look */
+	const struct weir_drops_ledger *recent;	  /* since the one before; lines, rates */
+	const struct weir_drops_balance *balance; /* or NULL */
 	enum weir_drops_by by;
 	size_t most; /* rows of flows */
 };
@@ -26,6 +27,7 @@ struct weir_drops_view {
 void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out);
 void weir_drops_show_lines(const struct weir_drops_view *v, struct weir_buf *out);
 void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out);
+void weir_drops_show_prometheus(const struct weir_drops_view *v, struct weir_buf *out);
 /* An event as a line or as an object; @ts: ns since the epoch. */
 void weir_drops_show_event(const struct weir_drops_event *e, uint64_t ts,
 			   const struct weir_drops_scope *scope,

@@ -8,9 +8,8 @@
 #include "cap/drops/show.h"
 
 static const char *const origins[] = {
-	[WEIR_DROPS_OWN] = "filter",
-	[WEIR_DROPS_XDP] = "xdp",
-	[WEIR_DROPS_FREED] = "kfree_skb",
+	[WEIR_DROPS_OWN] = "filter",	  [WEIR_DROPS_FAULT] = "fault",
+	[WEIR_DROPS_XDP] = "xdp",	  [WEIR_DROPS_FREED] = "kfree_skb",
 	[WEIR_DROPS_COUNTER] = "counter",
 };
 
@@ -186,6 +185,8 @@ void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out)
 	json_pressure(&j, v->whole);
 	if (v->scope->flows)
 		json_flows(&j, v);
+	if (v->balance)
+		weir_drops_balance_json(v->balance, &j);
 	weir_drops_json_account(&j, &a);
 	weir_json_end_object(&j);
 	weir_buf_addc(out, '\n');

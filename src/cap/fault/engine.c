@@ -26,6 +26,7 @@ static const char *const map_names[WEIR_FAULT_MAPS] = {
 	[WEIR_FAULT_MAP_SWITCH] = "switch",
 	[WEIR_FAULT_MAP_RUN] = "run",
 	[WEIR_FAULT_MAP_ACCOUNT] = "account",
+	[WEIR_FAULT_MAP_DROPPED] = WEIR_FAULT_DROPS,
 };
 
 /* ---- Open and close */
@@ -63,6 +64,7 @@ static int make_maps(struct weir_fault *f, struct weir_error *err)
 			[WEIR_FAULT_MAP_SWITCH] = skel->maps.weir_fault_rules,
 			[WEIR_FAULT_MAP_RUN] = skel->maps.weir_fault_run,
 			[WEIR_FAULT_MAP_ACCOUNT] = skel->maps.weir_fault_account,
+			[WEIR_FAULT_MAP_DROPPED] = skel->maps.weir_fault_dropped,
 		};
 
 		for (int i = 0; !ret && i < WEIR_FAULT_MAPS; i++)
@@ -409,6 +411,7 @@ static int write_rule(const struct weir_fault *f, const struct weir_fault_conf_r
 	};
 	int ret = clear_counters(f, r->slot);
 
+	memcpy(v.name, r->name, sizeof(v.name));
 	if (r->kind == WEIR_FAULT_RATE)
 		set_rate(r, &v);
 	if (!ret)

@@ -30,6 +30,13 @@ struct {
 	__type(value, struct weir_fault_account);
 } weir_fault_account SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, WEIR_FAULT_DROPS_MAX);
+	__type(key, struct weir_fault_drop_key);
+	__type(value, struct weir_fault_drop);
+} weir_fault_dropped SEC(".maps");
+
 /* The rule store's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

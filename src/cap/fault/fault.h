@@ -9,6 +9,7 @@
  *	switch	 struct weir_fault_rule by slot: what is in force. Unloading zeroes it.
  *	run	 struct weir_fault_run by slot
  *	account	 struct weir_fault_account by slot, per CPU; slot 0: packets of no rule
+ *	dropped	 what was dropped, by rule and place (bpf/fault_drops.h)
  *	sk_SLOT	 the socket filter of a rule
  *	packets	 the program at tc, tc_IFINDEX_in ... its links
  *
@@ -19,9 +20,8 @@
 
 #include <linux/types.h>
 
+#include "bpf/fault_drops.h"
 #include "bpf/pkt.h"
-
-#define WEIR_FAULT_ABI 1
 
 #define WEIR_FAULT_RULES_MAX 64
 #define WEIR_FAULT_SLOTS (WEIR_FAULT_RULES_MAX + 1) /* slot 0: no rule */
@@ -54,9 +54,10 @@ struct weir_fault_rule {
 	__u32 keep;	     /* TRUNCATE: bytes of payload */
 	__u32 flags;	     /* WEIR_FAULT_FIX_CHECKSUM */
 	__u32 pad;
+	char name[WEIR_RULE_NAME_MAX];
 };
 
-_Static_assert(sizeof(struct weir_fault_rule) == 88, "ABI: struct weir_fault_rule");
+_Static_assert(sizeof(struct weir_fault_rule) == 120, "ABI: struct weir_fault_rule");
 
 #define WEIR_FAULT_COST_SHIFT 12
 

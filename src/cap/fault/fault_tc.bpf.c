@@ -119,9 +119,34 @@ static __always_inline bool corrupt(struct __sk_buff *skb, const struct place *a
 
 /* ---- The road */
 
-static __always_inline int act(struct __sk_buff *skb, const struct weir_pkt *p, __u32 answer,
-			       __u64 now)
+static __always_inline bool drops(const struct weir_fault_rule *r)
 {
+	return r->kind == WEIR_FAULT_DROP || r->kind == WEIR_FAULT_RATE;
+}
+
+/* For the ledger of losses: by which rule, and where. */
+static __always_inline void count_dropped(const struct weir_fault_rule *r, __u32 key, __u32 bytes)
+{
+	struct weir_fault_drop_key at = { .ifindex = key & ~WEIR_FAULT_OUT,
+					  .out = !!(key & WEIR_FAULT_OUT) };
+	struct weir_fault_drop none = { 0 }, *d;
+
+	__builtin_memcpy(at.name, r->name, sizeof(at.name));
+	d = bpf_map_lookup_elem(&weir_fault_dropped, &at);
+	if (!d) {
+		bpf_map_update_elem(&weir_fault_dropped, &at, &none, BPF_NOEXIST);
+		d = bpf_map_lookup_elem(&weir_fault_dropped, &at);
+	}
+	if (d) {
+		d->packets++;
+		d->bytes += bytes;
+	}
+}
+
+static __always_inline int act(struct __sk_buff *skb, const struct weir_fault_packet *packet,
+			       __u32 answer)
+{
+	const struct weir_pkt *p = &packet->pkt;
 	__u32 slot = WEIR_FAULT_ANSWER_SLOT(answer), len = p->len;
 	struct weir_fault_rule *r = bpf_map_lookup_elem(&weir_fault_rules, &slot);
 	struct weir_fault_run *run = bpf_map_lookup_elem(&weir_fault_run, &slot);
@@ -131,7 +156,7 @@ static __always_inline int act(struct __sk_buff *skb, const struct weir_pkt *p, 
 	bool hit;
 
 	if (!r || !run || !a || WEIR_FAULT_ANSWER(slot, r->stamp) != answer ||
-	    !weir_fault_in_force(r, now))
+	    !weir_fault_in_force(r, packet->now))
 		return WEIR_TCX_NEXT;
 	a->matched++;
 	a->matched_bytes += len;
@@ -151,8 +176,10 @@ static __always_inline int act(struct __sk_buff *skb, const struct weir_pkt *p, 
 	weir_fault_count_hit(r, a, len);
 	if (r->kind == WEIR_FAULT_DELAY)
 		delay(skb, r, random);
-	return r->kind == WEIR_FAULT_DROP || r->kind == WEIR_FAULT_RATE ? WEIR_TCX_DROP :
-									  WEIR_TCX_NEXT;
+	if (!drops(r))
+		return WEIR_TCX_NEXT;
+	count_dropped(r, packet->key, len);
+	return WEIR_TCX_DROP;
 }
 
 static __always_inline int fault(struct __sk_buff *skb, bool out)
@@ -172,7 +199,7 @@ static __always_inline int fault(struct __sk_buff *skb, bool out)
 	asm volatile("" ::: "memory"); /* the rules read it */
 	answer = (__u32)weir_match_inline(&p->pkt);
 	if (answer)
-		return act(skb, &p->pkt, answer, p->now);
+		return act(skb, p, answer);
 	none->matched++;
 	none->matched_bytes += p->pkt.len;
 	none->passed++;

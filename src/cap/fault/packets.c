@@ -42,6 +42,7 @@ static int load(const struct weir_fault *f, struct fault_tc_bpf *skel, const str
 	if (bpf_map__reuse_fd(skel->maps.weir_fault_rules, f->map_fd[WEIR_FAULT_MAP_SWITCH]) ||
 	    bpf_map__reuse_fd(skel->maps.weir_fault_run, f->map_fd[WEIR_FAULT_MAP_RUN]) ||
 	    bpf_map__reuse_fd(skel->maps.weir_fault_account, f->map_fd[WEIR_FAULT_MAP_ACCOUNT]) ||
+	    bpf_map__reuse_fd(skel->maps.weir_fault_dropped, f->map_fd[WEIR_FAULT_MAP_DROPPED]) ||
 	    bpf_map__reuse_fd(skel->maps.weir_hits, f->rules.hits_fd))
 		return weir_load_explain(err, -errno, "prepare the programs");
 	return weir_load_code(skel->obj, code, n, err);

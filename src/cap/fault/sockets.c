@@ -325,6 +325,8 @@ int weir_fault_sk_load(const struct weir_fault *f, const struct weir_fault_conf_
 	    bpf_map__reuse_fd(skel->maps.weir_fault_account, f->map_fd[WEIR_FAULT_MAP_ACCOUNT]) ||
 	    bpf_map__reuse_fd(skel->maps.weir_hits, f->rules.hits_fd))
 		ret = weir_load_explain(err, -errno, "prepare the socket filter");
+	/* Socket filters drop nothing. */
+	bpf_map__set_autocreate(skel->maps.weir_fault_dropped, false);
 	if (!ret)
 		ret = weir_load(skel->obj, NULL, err);
 	if (!ret) {

@@ -54,7 +54,8 @@ static int choose(const struct opts *o, const char *const *words, unsigned int n
 	struct weir_strv given = { .n = n }, rest;
 	int ret;
 
-	memcpy(given.v, words, n * sizeof(words[0]));
+	if (n)
+		memcpy(given.v, words, n * sizeof(words[0]));
 	ret = weir_action_choose(&t, &given, o, &fresh, &rest, err);
 	if (ret >= 0 && n)
 		assert_int_equal(rest.n, n - 1);

@@ -209,7 +209,9 @@ static void last_words(void **state)
 		assert_int_equal(s.link.how, WEIR_RELAY_RESET);
 		assert_int_equal(s.link.who, WEIR_BACKEND);
 		assert_int_equal(s.link.bytes[WEIR_BACKEND], n);
-		expect_reset(s.client[0]);
+		/* A Unix socket ends in order: where that is seen first, so does the client's. */
+		if (!(what & 2))
+			expect_reset(s.client[0]);
 		close(s.client[0]);
 	}
 }
