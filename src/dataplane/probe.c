@@ -511,8 +511,8 @@ static const struct {
 		try_tcx,
 	},
 	[WEIR_FEATURE_NETFILTER] = {
-		{ .name = "netfilter", .requires = "CAP_BPF, CAP_NET_ADMIN, kernel 6.4",
-		  .optional = true },
+		{ .name = "netfilter", .needed_by = "filter --hook netfilter",
+		  .requires = "CAP_BPF, CAP_NET_ADMIN, kernel 6.4", .optional = true },
 		try_netfilter,
 	},
 	[WEIR_FEATURE_SOCKET_FILTER] = {
@@ -542,11 +542,13 @@ static const struct {
 		try_kprobe,
 	},
 	[WEIR_FEATURE_SK_LOOKUP] = {
-		{ .name = "sk_lookup", .requires = "CAP_BPF, CAP_NET_ADMIN", .optional = true },
+		{ .name = "sk_lookup", .needed_by = "steer", .requires = "CAP_BPF, CAP_NET_ADMIN",
+		  .optional = true },
 		try_sk_lookup,
 	},
 	[WEIR_FEATURE_SOCKMAP] = {
-		{ .name = "sockmap", .requires = "CAP_BPF, CAP_NET_ADMIN", .optional = true },
+		{ .name = "sockmap", .needed_by = "bypass, proxy --engine sockmap",
+		  .requires = "CAP_BPF, CAP_NET_ADMIN", .optional = true },
 		try_sockmap,
 	},
 	[WEIR_FEATURE_SOCKOPS] = {

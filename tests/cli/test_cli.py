@@ -238,6 +238,9 @@ def test_doctor_text_and_json_agree():
         assert re.search(rf"^  {mark}  {check['name']} ", text.stdout, re.M), check
     assert ("Everything that this version of weir needs is there." in text.stdout) == out["ok"]
     assert "\033" not in text.stdout
+    # Whose row says that nothing uses it: the tracing that every kernel is not built with.
+    unused = re.findall(r"^  \S+ +(\w+) .* nothing in this version", text.stdout, re.M)
+    assert set(unused) <= {"fentry", "kprobe"}
 
 
 def config_file():

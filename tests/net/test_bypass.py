@@ -555,6 +555,19 @@ def test_killed_commands_leave_nothing_half(bypass):
     assert list(bypass.rules()) == ["all"]
 
 
+@pytest.mark.parametrize("action", ["check", "bench"])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_cgroup(host, action, sig):
+    """In the middle, as Ctrl-C sends it: to the command and its children."""
+    p = subprocess.Popen(host.ns.command(lab.WEIR, "bypass", action), stdout=subprocess.DEVNULL,
+                         start_new_session=True)
+    ours = lambda: (cgroup_root() / f"weir-bypass-{p.pid}").exists()  # noqa: E731
+    lab.wait_for("it to begin", ours)
+    os.killpg(p.pid, sig)
+    assert p.wait(20) == -sig
+    assert not ours()
+
+
 def test_a_cgroup_that_goes_is_told(bypass):
     """The program stays with the sockets that it has, and counts them to their end."""
     other = Cgroup("b")

@@ -660,7 +660,11 @@ def test_nothing_is_left(net):
 def test_wrong_usage():
     for args, word in ((("--events", "no"), "no"), (("--events", "all", "--once"), "--once"),
                        (("--by", "no"), "no"), (("--interval", "1ms"), "--interval"),
-                       (("--prometheus", "--json"), "--json"), (("--local-ip", "x"), "--local-ip")):
+                       (("--prometheus", "--json"), "--json"),
+                       (("--prometheus", "--by", "host"), "--by"),
+                       (("--prometheus", "--sort", "age"), "--sort"),
+                       (("--json", "--histogram"), "--histogram"),
+                       (("--local-ip", "x"), "--local-ip")):
         done = lab.weir("tcp", *args)
         assert done.returncode == 2 and word in done.stderr and done.stderr.count("\n") == 1, args
 

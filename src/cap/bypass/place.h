@@ -8,13 +8,14 @@
 #include "base/error.h"
 #include "dataplane/cgroup.h"
 
-/* A cgroup of this process's own, empty. What a killed command left is removed first. */
+/* A cgroup of this process's own, empty. What a killed command left is removed first. A signal
+ * that ends the process (SIGINT, SIGTERM, SIGHUP) removes it. */
 struct weir_bypass_place {
 	char path[WEIR_CGROUP_PATH_MAX + 32];
 	int fd;
 };
 int weir_bypass_place_make(struct weir_bypass_place *p, struct weir_error *err);
-/* Its processes must have ended. */
+/* Processes that are left in it are killed. */
 void weir_bypass_place_remove(struct weir_bypass_place *p);
 /* Move the calling process into it. 0 or a negative errno. */
 int weir_bypass_place_enter(const struct weir_bypass_place *p);

@@ -108,6 +108,8 @@ static const char *netns_path(const char *word, char buf[PATH_ROOM])
 	return buf;
 }
 
+#define FIRST_OF_ROWS 2 /* below, what is about rows */
+
 static int check(const struct tcp_opts *o, struct weir_error *err)
 {
 	const struct {
@@ -126,6 +128,16 @@ static int check(const struct tcp_opts *o, struct weir_error *err)
 			return weir_fail(err, -EINVAL,
 					 "%s does not go with --events: leave one out",
 					 pictures[i].name);
+	/* Sums over all have no rows to sort, and pictures have no place in them. */
+	for (size_t i = FIRST_OF_ROWS; o->prometheus && i < WEIR_ARRAY_SIZE(pictures); i++)
+		if (pictures[i].given)
+			return weir_fail(err, -EINVAL,
+					 "%s does not go with --prometheus: leave one out",
+					 pictures[i].name);
+	if (o->json && o->histogram)
+		return weir_fail(err, -EINVAL,
+				 "--histogram does not go with --json, which has them anyway: "
+				 "leave one out");
 	if (o->prometheus && o->json)
 		return weir_fail(err, -EINVAL,
 				 "--prometheus does not go with --json: leave one out");

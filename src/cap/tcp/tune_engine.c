@@ -2,8 +2,10 @@
 #include "cap/tcp/tune_engine.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -463,6 +465,9 @@ int weir_tune_commit(struct weir_tune *t, struct weir_tune_conf *next, struct we
 		weir_tune_conf_free(&t->conf);
 		t->conf = *next;
 		*next = (struct weir_tune_conf){ 0 };
+		/* A gate that has read the old letter is still to go there: until all that run
+		 * have ended its programs stay. */
+		syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 		empty_letter(t, old);
 	} else if (t->map[WEIR_TUNE_PROGRAM_MAP] >= 0) {
 		empty_letter(t, letter);
