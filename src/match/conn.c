@@ -115,6 +115,46 @@ int weir_conn_match_parse(const struct weir_conn_spec *spec, struct weir_match *
 	return weir_match_parse(&whole, ret, err);
 }
 
+/* Is there a TCP connection that @protocol names? */
+static int check_protocol(const char *protocol, struct weir_error *err)
+{
+	const struct weir_match_spec alone = { .protocol = protocol };
+	struct weir_ends four = { .proto = IPPROTO_TCP,
+				  .local = { [10] = 0xff, [11] = 0xff },
+				  .remote = { [10] = 0xff, [11] = 0xff } };
+	struct weir_ends six = { .proto = IPPROTO_TCP };
+	struct weir_match *m;
+	struct weir_pkt p4, p6;
+	bool any;
+	int ret = weir_match_parse(&alone, &m, err);
+
+	if (ret)
+		return ret;
+	weir_ends_pkt(&four, &p4);
+	weir_ends_pkt(&six, &p6);
+	any = weir_match_eval(m, &p4) || weir_match_eval(m, &p6);
+	weir_match_free(m);
+	return any ? 0 :
+		     weir_fail(err, -EINVAL,
+			       "--protocol %s: no connection can match: this is about TCP",
+			       protocol);
+}
+
+int weir_conn_match_parse_tcp(const struct weir_conn_spec *spec, struct weir_match **ret,
+			      struct weir_error *err)
+{
+	int code = weir_conn_match_parse(spec, ret, err);
+
+	if (code || !spec->match.protocol)
+		return code;
+	code = check_protocol(spec->match.protocol, err);
+	if (code) {
+		weir_match_free(*ret);
+		*ret = NULL;
+	}
+	return code;
+}
+
 void weir_conn_pkt_of(const struct weir_road *r, struct weir_pkt *ret)
 {
 	struct weir_ends e = {

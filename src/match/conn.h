@@ -19,6 +19,10 @@ struct weir_conn_spec {
 int weir_conn_match_parse(const struct weir_conn_spec *spec, struct weir_match **ret,
 			  struct weir_error *err);
 
+/* The same for verbs of TCP alone: a --protocol that no TCP connection has is -EINVAL. */
+int weir_conn_match_parse_tcp(const struct weir_conn_spec *spec, struct weir_match **ret,
+			      struct weir_error *err);
+
 /* The packet of the connection that the TCP or UDP packet of @r belongs to, as this host's
  * end sees it: one that comes in was begun by the other end. */
 struct weir_road;

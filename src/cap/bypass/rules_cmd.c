@@ -204,7 +204,7 @@ int weir_bypass_do_on(struct weir_bypass_cmd *c, struct weir_error *err)
 		ret = weir_fail(err, -EINVAL,
 				"whose connections? give --cgroup PATH (/ is every process)");
 	if (!ret)
-		ret = weir_conn_match_parse(&c->match, &match, err);
+		ret = weir_conn_match_parse_tcp(&c->match, &match, err);
 	if (!ret) {
 		cgroup = weir_cgroup_open(c->cgroup, path, err);
 		ret = cgroup < 0 ? cgroup : fill_rule(&rule, c, match, path, cgroup, err);

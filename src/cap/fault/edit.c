@@ -96,7 +96,7 @@ static int reset(struct weir_fault_cmd *c, struct weir_error *err)
 	int ret = check_reset(c, err);
 
 	if (!ret)
-		ret = weir_conn_match_parse(&spec, &m, err);
+		ret = weir_conn_match_parse_tcp(&spec, &m, err);
 	if (!ret && weir_match_is_all(m))
 		ret = weir_fail(err, -EINVAL,
 				"it would end every connection of this host: say which "

@@ -297,7 +297,7 @@ static int prepare(struct run *r, const struct weir_strv *words, struct weir_buf
 	if (expression->failed)
 		return weir_fail(err, -ENOMEM, "out of memory: shorten the match");
 	r->opt.conn.match.expression = expression->data;
-	return weir_conn_match_parse(&r->opt.conn, match, err);
+	return weir_conn_match_parse_tcp(&r->opt.conn, match, err);
 }
 
 static int run_tcp(int argc, char **argv)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The text format of Prometheus: sums over all connections that were looked at. */
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ static void value(const struct weir_prom *p, const char *name, const char *key, 
 
 static void add_states(const struct weir_tcp_table *t, const struct weir_prom *p)
 {
+	/* Sockets in these are no connections that are looked at. */
+	const uint32_t never = 1U << TCP_LISTEN | 1U << TCP_TIME_WAIT | 1U << TCP_CLOSE;
 	uint64_t n[STATES] = { 0 };
 
 	for (size_t i = 0; i < t->n; i++)
@@ -24,7 +27,7 @@ static void add_states(const struct weir_tcp_table *t, const struct weir_prom *p
 			n[t->rows[i].c.now.state % STATES]++;
 	weir_prom_head(p, "connections", "gauge", "Connections that are there.");
 	for (unsigned int i = 1; i < STATES; i++)
-		if (weir_tcp_state(i) && strcmp(weir_tcp_state(i), "listen") != 0)
+		if (weir_tcp_state(i) && !(never & 1U << i))
 			value(p, "connections", "state", weir_tcp_state(i), n[i]);
 }
 

@@ -51,38 +51,11 @@ void weir_tune_spec_free(struct weir_tune_spec *r)
 
 /* ---- The match */
 
-/* Is there a TCP connection that @protocol names? */
-static int check_protocol(const char *protocol, struct weir_error *err)
-{
-	const struct weir_match_spec alone = { .protocol = protocol };
-	struct weir_ends four = { .proto = IPPROTO_TCP,
-				  .local = { [10] = 0xff, [11] = 0xff },
-				  .remote = { [10] = 0xff, [11] = 0xff } };
-	struct weir_ends six = { .proto = IPPROTO_TCP };
-	struct weir_match *m;
-	struct weir_pkt p4, p6;
-	bool any;
-	int ret = weir_match_parse(&alone, &m, err);
-
-	if (ret)
-		return ret;
-	weir_ends_pkt(&four, &p4);
-	weir_ends_pkt(&six, &p6);
-	any = weir_match_eval(m, &p4) || weir_match_eval(m, &p6);
-	weir_match_free(m);
-	return any ? 0 :
-		     weir_fail(err, -EINVAL,
-			       "--protocol %s: no connection can match: only TCP is tuned",
-			       protocol);
-}
-
 static int set_match(const struct weir_tune_words *w, struct weir_tune_spec *r,
 		     struct weir_error *err)
 {
-	int ret = weir_conn_match_parse(&w->match, &r->match, err);
+	int ret = weir_conn_match_parse_tcp(&w->match, &r->match, err);
 
-	if (!ret && w->match.match.protocol)
-		ret = check_protocol(w->match.match.protocol, err);
 	for (size_t i = 0; !ret && i < WEIR_TUNE_MATCH_WORDS; i++) {
 		const char *word =
 			*(const char *const *)((const char *)&w->match + match_words[i].at);
