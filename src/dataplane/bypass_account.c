@@ -26,6 +26,10 @@ struct entry {
 	uint64_t cookie;
 	struct weir_bypass_ended bytes;
 	bool asked; /* since it was read: its socket is there */
+	/* Of the initiator's socket, as long as the rule has the connection. */
+	bool initiator;
+	struct weir_bypass_pair pair;
+	uint64_t netns[WEIR_BYPASS_SIDES];
 };
 
 struct weir_bypass_account {
@@ -113,7 +117,10 @@ static int take_conn(void *arg, const struct weir_bypass_conn *c)
 	for (unsigned int i = 0; !ret && i < WEIR_BYPASS_SIDES; i++) {
 		const struct entry e = { .cookie = c->cookie[i],
 					 .bytes = { .in = c->way[!i].bytes,
-						    .out = c->way[i].bytes } };
+						    .out = c->way[i].bytes },
+					 .initiator = i == WEIR_BYPASS_INITIATOR,
+					 .pair = c->pair,
+					 .netns = { c->netns[0], c->netns[1] } };
 
 		ret = add(arg, &e);
 	}
@@ -192,7 +199,7 @@ static int carry_over(struct weir_bypass_account *a, const struct entry *before,
 	for (size_t i = 0; !ret && i < n_before; i++) {
 		struct entry e = before[i];
 
-		e.asked = false;
+		e.asked = e.initiator = false;
 		if (before[i].asked && !find(a->v, n, e.cookie))
 			ret = add(a, &e);
 	}
@@ -221,6 +228,21 @@ int weir_bypass_account_read(struct weir_bypass_account *a, struct weir_error *e
 }
 
 /* ---- Ask */
+
+void weir_bypass_account_conns(const struct weir_bypass_account *a,
+			       void (*fn)(void *arg, const struct weir_bypass_seen *c), void *arg)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		const struct entry *e = &a->v[i];
+		const struct weir_bypass_seen c = { .pair = e->pair,
+						    .netns = { e->netns[0], e->netns[1] },
+						    .cookie = e->cookie,
+						    .bytes = e->bytes.in + e->bytes.out };
+
+		if (e->initiator)
+			fn(arg, &c);
+	}
+}
 
 bool weir_bypass_account_live(struct weir_bypass_account *a, uint64_t cookie,
 			      struct weir_bypass_ended *ret)

@@ -28,6 +28,16 @@ void weir_bypass_account_free(struct weir_bypass_account *a);
  * been removed: a connection's bytes never become fewer. */
 int weir_bypass_account_read(struct weir_bypass_account *a, struct weir_error *err);
 
+/* The connections that were there when it was read last, by their ends. */
+struct weir_bypass_seen {
+	struct weir_bypass_pair pair;
+	uint64_t netns[WEIR_BYPASS_SIDES];
+	uint64_t cookie; /* of the initiator's socket */
+	uint64_t bytes;	 /* both ways */
+};
+void weir_bypass_account_conns(const struct weir_bypass_account *a,
+			       void (*fn)(void *arg, const struct weir_bypass_seen *c), void *arg);
+
 /* What the socket had when it was read last; false: it does not go by the bypass. */
 bool weir_bypass_account_live(struct weir_bypass_account *a, uint64_t cookie,
 			      struct weir_bypass_ended *ret);

@@ -338,7 +338,7 @@ static void clients_are_bounded(void)
 
 static void requests_are_bounded(void)
 {
-	char request[400], text[256];
+	char request[700], text[256];
 	struct weir_buf a = { 0 };
 	int fd;
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import threading
 from pathlib import Path
 
@@ -429,6 +430,24 @@ def test_tcp_is_not_blind(bypass, here):
         a, b = connections(bypass, p.port)
         assert a["bytes_out"] == b["bytes_in"] == 4000 + n
         assert 4000 < a["bypass_bytes_out"] == b["bypass_bytes_in"] < 4000 + n
+
+
+def test_watch_is_not_blind(bypass):
+    """`weir watch --flows` has them beside the packets of handshake and end: while the
+    connection lives, and all of them once it has ended."""
+    watch = lab.Watch("-i", "lo", "--flows", "--json", "--stats", "json", "tcp", ns=bypass.ns)
+    with bypass.pair() as p, bypass.pair() as q:
+        ports = {p.port: 7500, q.port: 150}
+        assert p("echo(500)") == 500 and q("echo(10)") == 10
+        watch.wait_seen(6)
+        # It looks once a second: at connections that are there then.
+        time.sleep(2.5)
+        p("a.close()")
+        watch.stop()
+    flows = {f["src_port"]: f for f in watch.json if f.get("src_port") in ports}
+    assert {port: f.get("bypass_bytes") for port, f in flows.items()} == ports
+    for f in flows.values():
+        assert f["bytes"] < 2000 and not f.get("initiator_guessed")
 
 
 def test_tcp_tells_it_at_the_end(bypass):

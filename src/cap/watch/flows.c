@@ -22,7 +22,7 @@
 
 /* The table in user space may hold this many times --flows-max. */
 #define FLOWS_USER_FACTOR 4
-#define CELLS_WIDTH 47 /* the columns of numbers */
+#define CELLS_WIDTH 47	      /* the columns of numbers */
 #define FLOWS_FIRST_SIZE 1024 /* slots; a power of two */
 /* A flow this long without a packet has ended. */
 #define FLOW_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
@@ -30,7 +30,10 @@
 struct flow {
 	struct weir_flow_key key;
 	struct weir_flow_val val;
-	uint64_t shown_bytes; /* at the previous picture, for the rate */
+	uint64_t shown_bytes;	/* at the previous picture, for the rate */
+	uint64_t bypassed;	/* bytes that no packet carried (weir bypass) */
+	uint64_t bypass_cookie; /* of a socket, while the connection goes on; 0 = none */
+	uint32_t bypass_look;
 	bool used;
 };
 
@@ -40,6 +43,8 @@ struct weir_flows {
 	struct weir_flow_val other; /* what did not fit, or has ended unseen */
 	uint64_t other_flows;
 	uint64_t shown_at;
+	uint32_t bypass_look;
+	size_t bypassing;	      /* flows with a bypass_cookie, at most */
 	uint8_t listening[65536 / 8]; /* TCP ports that this host listens on */
 };
 
@@ -50,7 +55,7 @@ struct row {
 	uint16_t port;
 	uint8_t proto;
 	uint16_t eth_type;
-	uint64_t packets[2], wire, bytes[2], shown_bytes, first, last, flows;
+	uint64_t packets[2], wire, bytes[2], bypassed, shown_bytes, first, last, flows;
 };
 
 static size_t hash_key(const struct weir_flow_key *k)
@@ -94,7 +99,7 @@ static int resize(struct weir_flows *f, size_t size)
  * beginning was not seen. */
 static void read_listening(struct weir_flows *f)
 {
-	static const char *const files[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+	static const char *const files[] = { "/proc/net/tcp", "/proc/net/tcp6" };
 	char line[512];
 
 	for (size_t i = 0; i < 2; i++) {
@@ -120,10 +125,13 @@ int weir_flows_new(struct weir_watch *w, struct weir_error *err)
 	}
 	f->limit = w->opt.flows_max * FLOWS_USER_FACTOR;
 	f->shown_at = weir_clock_mono();
-	if (!w->opt.read_file) /* a file may come from another host */
-		read_listening(f);
 	w->flows = f;
-	return 0;
+	if (w->opt.read_file) /* may come from another host */
+		return 0;
+	read_listening(f);
+	return weir_watch_bypass_new(w) ?
+		       weir_fail(err, -ENOMEM, "out of memory: lower --flows-max") :
+		       0;
 }
 
 void weir_flows_free(struct weir_flows *f)
@@ -175,8 +183,8 @@ void weir_flows_merge(struct weir_flows *f, const struct weir_flow_key *k,
 void weir_flows_packet(struct weir_flows *f, const struct weir_packet *p)
 {
 	int src_a = weir_flow_src_is_a(&p->hdr);
-	struct weir_flow_key k = {0};
-	struct weir_flow_val v = {0};
+	struct weir_flow_key k = { 0 };
+	struct weir_flow_val v = { 0 };
 
 	weir_flow_key_of(&p->hdr, p->ev.ifindex, src_a, &k);
 	weir_flow_add(&v, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT, p->ev.len, p->ev.gso_size,
@@ -220,13 +228,14 @@ static void add_val(struct row *r, const struct weir_flow_val *v)
 static void add_to_row(struct row *r, const struct flow *x)
 {
 	add_val(r, &x->val);
+	r->bypassed += x->bypassed;
 	r->shown_bytes += x->shown_bytes;
 	r->flows++;
 }
 
 static struct row other_row(const struct weir_flows *f)
 {
-	struct row r = {.flows = f->other_flows};
+	struct row r = { .flows = f->other_flows };
 
 	add_val(&r, &f->other);
 	r.shown_bytes = r.bytes[0] + r.bytes[1]; /* no rate: it is a sum of the past */
@@ -303,6 +312,7 @@ static size_t combine(struct row *rows, size_t n)
 			to->bytes[d] += from->bytes[d];
 		}
 		to->wire += from->wire;
+		to->bypassed += from->bypassed;
 		to->shown_bytes += from->shown_bytes;
 		to->flows += from->flows;
 		if (from->first < to->first)
@@ -348,17 +358,20 @@ static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
 
 static void json_ends(const struct weir_watch *w, struct weir_json *j, const struct flow *x)
 {
-	bool guessed, b = initiator_is_b(w->flows, x, &guessed), ip = x->key.proto ||
-		x->key.eth_type == 0x0800 || x->key.eth_type == 0x86dd || x->key.eth_type == 0x0806;
-	const uint8_t *ends[2] = {b ? x->key.addr_b : x->key.addr_a,
-				  b ? x->key.addr_a : x->key.addr_b};
-	uint16_t ports[2] = {b ? x->key.port_b : x->key.port_a, b ? x->key.port_a : x->key.port_b};
-	static const char *const names[2][2] = {{"src_ip", "src_port"}, {"dst_ip", "dst_port"}};
+	bool guessed, b = initiator_is_b(w->flows, x, &guessed),
+		      ip = x->key.proto || x->key.eth_type == 0x0800 || x->key.eth_type == 0x86dd ||
+			   x->key.eth_type == 0x0806;
+	const uint8_t *ends[2] = { b ? x->key.addr_b : x->key.addr_a,
+				   b ? x->key.addr_a : x->key.addr_b };
+	uint16_t ports[2] = { b ? x->key.port_b : x->key.port_a,
+			      b ? x->key.port_a : x->key.port_b };
+	static const char *const names[2][2] = { { "src_ip", "src_port" },
+						 { "dst_ip", "dst_port" } };
 	static const uint8_t none[16];
 	char name[IF_NAMESIZE];
 
 	for (int i = 0; i < 2; i++) {
-		weir_autobuf struct weir_buf text = {0};
+		weir_autobuf struct weir_buf text = { 0 };
 
 		if (x->key.eth_type == 0x86dd)
 			weir_buf_add_addr6(&text, ends[i]);
@@ -392,6 +405,8 @@ static void json_sums(struct weir_json *j, const struct row *r)
 	weir_json_uint(j, "bytes", r->bytes[0] + r->bytes[1]);
 	weir_json_uint(j, "bytes_in", r->bytes[0]);
 	weir_json_uint(j, "bytes_out", r->bytes[1]);
+	if (r->bypassed)
+		weir_json_uint(j, "bypass_bytes", r->bypassed);
 	weir_json_time(j, "first_ts", r->first);
 	weir_json_time(j, "last_ts", r->last);
 }
@@ -408,7 +423,7 @@ static bool flags_of(const struct flow *x, char ret[WEIR_TCP_LETTERS])
 static void json_row(const struct weir_watch *w, const struct row *r, struct weir_buf *out)
 {
 	const struct flow *x = r->flow;
-	weir_autobuf struct weir_buf text = {0};
+	weir_autobuf struct weir_buf text = { 0 };
 	char letters[WEIR_TCP_LETTERS];
 	struct weir_json j;
 
@@ -497,11 +512,16 @@ static void add_name(const struct weir_watch *w, const struct row *r, struct wei
 			weir_buf_adds(out, " fragment");
 		add_flags(x, out);
 	}
+	if (!r->bypassed)
+		return;
+	weir_buf_adds(out, " +");
+	weir_buf_add_si(out, (double)r->bypassed);
+	weir_buf_adds(out, "B by bypass");
 }
 
 static void add_cell(struct weir_buf *out, double v, size_t width)
 {
-	weir_autobuf struct weir_buf cell = {0};
+	weir_autobuf struct weir_buf cell = { 0 };
 
 	weir_buf_add_si(&cell, v);
 	for (size_t n = cell.len; n < width; n++)
@@ -546,7 +566,7 @@ static void text_other(const struct weir_flows *f, size_t width, struct weir_buf
 static void text_table(struct weir_watch *w, const struct row *rows, size_t n, size_t most,
 		       int cols, struct weir_buf *out)
 {
-	static const char *const titles[] = {"FLOW", "HOST", "PORT", "PROTOCOL"};
+	static const char *const titles[] = { "FLOW", "HOST", "PORT", "PROTOCOL" };
 	struct weir_flows *f = w->flows;
 	uint64_t now = weir_clock_mono();
 	double seconds = (double)(now - f->shown_at) / (double)WEIR_NSEC_PER_SEC;
@@ -572,6 +592,38 @@ static void remember_shown(struct weir_flows *f)
 	f->shown_at = weir_clock_mono();
 }
 
+void weir_flows_bypass_begin(struct weir_flows *f)
+{
+	f->bypass_look++;
+}
+
+void weir_flows_bypassed(struct weir_flows *f, const struct weir_flow_key *k, uint64_t cookie,
+			 uint64_t bytes)
+{
+	struct flow *x = find_slot(f->slots, f->size, k);
+
+	if (!x->used)
+		return;
+	f->bypassing += !x->bypass_cookie;
+	x->bypass_cookie = cookie;
+	x->bypass_look = f->bypass_look;
+	x->bypassed = bytes;
+}
+
+void weir_flows_bypass_end(struct weir_flows *f,
+			   bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret), void *arg)
+{
+	for (size_t i = 0; f->bypassing && i < f->size; i++) {
+		struct flow *x = &f->slots[i];
+
+		if (!x->used || !x->bypass_cookie || x->bypass_look == f->bypass_look)
+			continue;
+		fn(arg, x->bypass_cookie, &x->bypassed);
+		x->bypass_cookie = 0;
+		f->bypassing--;
+	}
+}
+
 /* Ended flows leave the table: as a JSON line where lines are the output, into
  * the sum of the others where a picture is. */
 static void expire(struct weir_watch *w, bool lines, struct weir_buf *out)
@@ -582,9 +634,9 @@ static void expire(struct weir_watch *w, bool lines, struct weir_buf *out)
 
 	for (size_t i = 0; i < f->size; i++) {
 		struct flow *x = &f->slots[i];
-		struct row r = {.flow = x};
+		struct row r = { .flow = x };
 
-		if (!x->used || x->val.last + FLOW_IDLE_NS > now)
+		if (!x->used || x->bypass_cookie || x->val.last + FLOW_IDLE_NS > now)
 			continue;
 		add_to_row(&r, x);
 		if (lines) {
@@ -604,13 +656,14 @@ static void expire(struct weir_watch *w, bool lines, struct weir_buf *out)
 int weir_flows_show(struct weir_watch *w, bool last)
 {
 	struct weir_flows *f = w->flows;
-	weir_autobuf struct weir_buf out = {0};
+	weir_autobuf struct weir_buf out = { 0 };
 	bool tty = isatty(STDOUT_FILENO), json = w->opt.format == WEIR_FORMAT_JSON;
 	bool live = w->engine != &weir_engine_pcap || !w->opt.read_file;
 	int lines = 24, cols = 80;
 	struct row *rows;
 	size_t n;
 
+	weir_watch_bypass_look(w);
 	if (live && w->opt.by == WEIR_BY_FLOW && !last)
 		expire(w, json, &out);
 	if (last || (tty && !json && !w->opt.once)) {

@@ -542,6 +542,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		weir_sink_free(&w->sinks[i]);
 	free(w->sinks);
 	weir_flows_free(w->flows);
+	weir_watch_bypass_free(w->bypass);
 	if (w->rules)
 		weir_rules_close(w->rules);
 	close_loop(w, &l);

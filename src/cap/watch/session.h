@@ -176,6 +176,7 @@ struct weir_watch {
 	unsigned int n_sinks;
 	struct weir_writer *writer;
 	struct weir_flows *flows;
+	struct weir_watch_bypass *bypass; /* NULL: not looked at */
 	struct weir_bar *bar;
 	struct weir_self self;
 	atomic_uint_fast64_t drops_told[WEIR_WATCH_IFACES]; /* lost, as far as pcapng has it */
@@ -248,6 +249,20 @@ void weir_flows_merge(struct weir_flows *f, const struct weir_flow_key *k,
 void weir_flows_packet(struct weir_flows *f, const struct weir_packet *p);
 /* Table on a terminal, JSON lines or a table otherwise. @last: the final one. */
 int weir_flows_show(struct weir_watch *w, bool last);
+/* One look at what goes by the bypass: begin, each connection (a flow that the table does
+ * not have is left out), end: those that were not told of have ended, with the bytes that
+ * @fn knows. */
+void weir_flows_bypass_begin(struct weir_flows *f);
+void weir_flows_bypassed(struct weir_flows *f, const struct weir_flow_key *k, uint64_t cookie,
+			 uint64_t bytes);
+void weir_flows_bypass_end(struct weir_flows *f, bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret),
+			   void *arg);
+
+/* flows_bypass.c */
+struct weir_watch_bypass;
+int weir_watch_bypass_new(struct weir_watch *w);
+void weir_watch_bypass_free(struct weir_watch_bypass *b);
+void weir_watch_bypass_look(struct weir_watch *w);
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
 

@@ -80,7 +80,8 @@ static void look_at_others(void)
 	bool left_over = false;
 
 	for (size_t k = 0; k < n_before; k++)
-		left_over |= before[k].r->pool && bytes_of(before[k].r) == before[k].bytes;
+		/* One that had its turn and found nothing to move waits no longer. */
+		left_over |= before[k].r->prev && bytes_of(before[k].r) == before[k].bytes;
 	for (size_t i = 0; i < BULK; i++) {
 		const struct weir_relay *r = &scene[i].link.relay;
 		bool waited = false;
