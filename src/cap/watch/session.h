@@ -255,8 +255,8 @@ int weir_flows_show(struct weir_watch *w, bool last);
 void weir_flows_bypass_begin(struct weir_flows *f);
 void weir_flows_bypassed(struct weir_flows *f, const struct weir_flow_key *k, uint64_t cookie,
 			 uint64_t bytes);
-void weir_flows_bypass_end(struct weir_flows *f, bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret),
-			   void *arg);
+void weir_flows_bypass_end(struct weir_flows *f,
+			   bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret), void *arg);
 
 /* flows_bypass.c */
 struct weir_watch_bypass;
