@@ -43,6 +43,10 @@ def test_demo(tmp_path):
     if "$ weir bypass on" in out:  # there is a cgroup v2
         assert "bytes out 128,000 by bypass, 0 by TCP" in out
         assert len(re.findall(r"established, bypass .* 128k +128k", out)) == 2
+    # Of a hundred, twenty by the fault, eighty by the closed port; then a road that ends.
+    assert re.search(r"^tc-in +weir fault: loss .* 20 ", out, re.M)
+    assert re.search(r"^socket +NO_SOCKET .* 80 ", out, re.M)
+    assert re.search(r"✗ +XDP +filter drop .*\n.*stranger: deny .*src host 10\.0\.0\.2", out)
     root = xml.etree.ElementTree.parse(picture).getroot()
     assert root.tag.endswith("svg") and "tcpdump" in "".join(root.itertext())
     after = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
