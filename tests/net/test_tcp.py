@@ -528,7 +528,8 @@ def test_matches(net):
     assert found("--remote-ip", B, "--dst-port", "5201") == [(ports[0], 5201)]
     assert found("port", "5201", "and", "src", "host", A) == \
         sorted([(ports[0], 5201), (5201, ports[0])])
-    assert found("--protocol", "udp") == []
+    done = lab.weir("tcp", "--once", "--protocol", "udp")
+    assert done.returncode == 2 and "this is about TCP" in done.stderr
     with weir_events("--dst-port", "5202", "--netns", net.a.name) as w:
         for c, s in pairs + [net.connect(one), net.connect(two)]:
             finish(c, s)

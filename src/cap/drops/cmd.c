@@ -220,6 +220,9 @@ static int run_table(struct drops *d, struct weir_live *l, struct weir_error *er
 		more = weir_live_wait(l, -1) == WEIR_LIVE_LOOK;
 		if (d->once && more)
 			continue;
+		/* Else sums that are read one after the other would not be of one moment. */
+		if (!more)
+			weir_drops_kernel_detach(d->sources.kernel);
 		ret = weir_drops_look(&d->sources, &d->scope, false, &d->now, err);
 		if (!ret)
 			ret = show(d, l, err);

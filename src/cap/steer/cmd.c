@@ -110,6 +110,8 @@ static int run(int argc, char **argv)
 		return ret;
 	init(&fresh);
 	ret = weir_action_choose(&table, &words, &c, &fresh, &c.words, &err);
+	if (ret >= 0 && c.json && c.prometheus)
+		ret = weir_fail(&err, -EINVAL, "--json and --prometheus: give one of both");
 	if (ret < 0)
 		return weir_verb_fail("steer", &err, WEIR_EXIT_USAGE);
 	c.action = &actions[ret];
