@@ -33,7 +33,7 @@ static const char *const map_names[WEIR_FAULT_MAPS] = {
 
 static void init(struct weir_fault *f)
 {
-	*f = (struct weir_fault){ .dir.fd = -1, .rules = { -1, -1, -1 } };
+	*f = (struct weir_fault){ .dir.fd = -1, .rules = { -1, -1, -1, 0 } };
 	for (int i = 0; i < WEIR_FAULT_MAPS; i++)
 		f->map_fd[i] = -1;
 }

@@ -51,6 +51,7 @@ static const struct weir_opt options[] = {
 
 /* ---- Findings */
 
+__attribute__((format(printf, 3, 0)))
 static void note(struct weir_check_result *r, enum weir_check_outcome outcome, const char *fmt,
 		 va_list ap)
 {

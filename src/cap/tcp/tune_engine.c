@@ -26,7 +26,7 @@ static const char *const pins[WEIR_TUNE_MAPS] = {
 
 static void init(struct weir_tune *t)
 {
-	*t = (struct weir_tune){ .dir.fd = -1, .rules = { -1, -1, -1 } };
+	*t = (struct weir_tune){ .dir.fd = -1, .rules = { -1, -1, -1, 0 } };
 	for (int i = 0; i < WEIR_TUNE_MAPS; i++)
 		t->map[i] = -1;
 }
