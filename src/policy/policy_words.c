@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 
-#define CHUNK 65536U
 
 /* ---- Words */
 
@@ -151,23 +151,13 @@ void weir_policy_words_quote(const char *word, struct weir_buf *out)
 
 static int read_all(FILE *f, const char *source, struct weir_buf *out, struct weir_error *err)
 {
-	size_t n;
+	int code = weir_file_read_all(f, WEIR_POLICY_TEXT_MAX, out);
 
-	do {
-		char *room = weir_buf_room(out, CHUNK);
-
-		if (!room)
-			return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-		n = fread(room, 1, CHUNK, f);
-		out->len += n;
-		out->data[out->len] = '\0';
-	} while (n && out->len <= WEIR_POLICY_TEXT_MAX);
-	if (ferror(f)) {
-		const int code = errno ? -errno : -EIO;
-
+	if (code == -ENOMEM)
+		return weir_fail(err, code, "out of memory: free some and try again");
+	if (code)
 		return weir_fail(err, code, "cannot read %s (%s): name a file that can be read",
 				 source, strerror(-code));
-	}
 	return 0;
 }
 

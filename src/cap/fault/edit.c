@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/units.h"
 #include "cap/fault/fault_cmd.h"
 #include "cap/fault/reset.h"
@@ -218,8 +219,7 @@ int weir_fault_do_apply(struct weir_fault_cmd *c, struct weir_error *err)
 	ret = weir_fault_commit(&f, &next, c->force, err);
 	ret = end(&f, ret, err);
 	if (!ret)
-		weir_fault_cmd_tell("applied %s: %zu rule%s",
-				    strcmp(path, "-") ? path : "standard input", n,
+		weir_fault_cmd_tell("applied %s: %zu rule%s", weir_file_name(path), n,
 				    n == 1 ? "" : "s");
 	return ret;
 }

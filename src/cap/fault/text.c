@@ -7,13 +7,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/fault/conf.h"
 #include "net/endpoint.h"
 #include "policy/policy_impl.h"
 
-#define CHUNK 65536U
 
 static int oom(struct weir_error *err)
 {
@@ -132,30 +132,11 @@ int weir_fault_parse_words(const char *text, const char *name, struct weir_fault
 	return r;
 }
 
-static int read_all(FILE *f, struct weir_buf *out)
-{
-	size_t n;
-
-	weir_buf_adds(out, "");
-	do {
-		char *room = weir_buf_room(out, CHUNK);
-
-		if (!room)
-			return -ENOMEM;
-		n = fread(room, 1, CHUNK, f);
-		out->len += n;
-		out->data[out->len] = '\0';
-	} while (n && out->len <= WEIR_FAULT_TEXT_MAX);
-	return ferror(f) ? (errno ? -errno : -EIO) : 0;
-}
-
 int weir_fault_read(const char *path, struct weir_fault_conf *ret, struct weir_error *err)
 {
-	bool input = !strcmp(path, "-");
-	const char *source = input ? "standard input" : path;
-	weir_autofclose FILE *f = input ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re");
+	const char *source = weir_file_name(path);
 	weir_autobuf struct weir_buf text = { 0 };
-	int code = f ? read_all(f, &text) : -errno;
+	int code = weir_file_read(path, WEIR_FAULT_TEXT_MAX, &text);
 
 	if (code)
 		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,

@@ -14,62 +14,11 @@
 #include "base/addr.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/units.h"
 #include "cap/filter/filter_cmd.h"
 
 #define UNIT "weir-filter.service"
-
-/* Where systemd looks for units. */
-static const char *const unit_dirs[] = {
-	"/etc/systemd/system",	   "/run/systemd/system", "/usr/local/lib/systemd/system",
-	"/usr/lib/systemd/system", "/lib/systemd/system",
-};
-
-/* ---- Writing */
-
-static int write_and_sync(int fd, struct weir_buf *text)
-{
-	int ret = weir_buf_flush(text, fd);
-
-	return ret == 0 && fsync(fd) ? -errno : ret;
-}
-
-/* The rename lasts only once its directory is on the disk too. */
-static void sync_directory(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	weir_autofree char *dir = strndup(path, slash ? (size_t)(slash - path) + 1 : 0);
-	weir_autoclose int fd = dir ? open(*dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) :
-				      -1;
-
-	if (fd >= 0)
-		fsync(fd);
-}
-
-/* @text becomes the file @path in one step; it is reset. */
-static int replace_file(const char *path, struct weir_buf *text, struct weir_error *err)
-{
-	weir_autofree char *next = NULL;
-	weir_autoclose int fd = -1;
-	int ret;
-
-	if (asprintf(&next, "%s.XXXXXX", path) < 0)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	fd = mkostemp(next, O_CLOEXEC);
-	if (fd < 0)
-		return weir_fail(err, -errno,
-				 "cannot write %s (%s): name a place that can be written", path,
-				 strerror(errno));
-	ret = fchmod(fd, 0644) ? -errno : write_and_sync(fd, text);
-	if (ret == 0 && rename(next, path))
-		ret = -errno;
-	if (ret) {
-		unlink(next);
-		return weir_fail(err, ret, "cannot write %s: %s", path, strerror(-ret));
-	}
-	sync_directory(path);
-	return 0;
-}
 
 /* ---- Sets */
 
@@ -112,7 +61,7 @@ static int write_set(struct weir_policy_set *s, struct weir_set *set, const char
 	s->file = file;
 	weir_buf_addf(&text, "# set %s of weir filter\n", s->name);
 	weir_set_each(set, add_prefix, &text);
-	ret = replace_file(path, &text, err);
+	ret = weir_file_replace(path, &text, err);
 	if (ret)
 		return ret;
 	weir_buf_addf(&done, "set %s: ", s->name);
@@ -183,7 +132,7 @@ static int save(struct weir_filter *f, const char *path, bool boot, struct weir_
 	if (ret)
 		return ret;
 	print_policy(p, now, &text);
-	ret = replace_file(path, &text, err);
+	ret = weir_file_replace(path, &text, err);
 	if (ret)
 		return ret;
 	weir_filter_add_counts(p, &done);
@@ -193,18 +142,10 @@ static int save(struct weir_filter *f, const char *path, bool boot, struct weir_
 
 static void tell_boot(void)
 {
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(unit_dirs); i++) {
-		char path[256];
+	weir_autobuf struct weir_buf text = { 0 };
 
-		snprintf(path, sizeof(path), "%s/%s", unit_dirs[i], UNIT);
-		if (access(path, F_OK) == 0) {
-			weir_filter_cmd_tell("applied at every boot once `systemctl enable " UNIT
-					     "` has been run");
-			return;
-		}
-	}
-	weir_filter_cmd_tell(UNIT " is not installed: `make install`, then `systemctl enable " UNIT
-				  "`");
+	weir_file_tell_unit(UNIT, &text);
+	weir_filter_cmd_tell("%s", text.failed ? UNIT : text.data);
 }
 
 int weir_filter_do_save(struct weir_filter_cmd *c, struct weir_error *err)

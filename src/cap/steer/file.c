@@ -9,15 +9,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "cap/steer/steer_cmd.h"
 
 #define UNIT "weir-steer.service"
-
-/* Where systemd looks for units. */
-static const char *const unit_dirs[] = {
-	"/etc/systemd/system",	   "/run/systemd/system", "/usr/local/lib/systemd/system",
-	"/usr/lib/systemd/system", "/lib/systemd/system",
-};
 
 int weir_steer_do_apply(struct weir_steer_cmd *c, struct weir_error *err)
 {
@@ -38,9 +33,8 @@ int weir_steer_do_apply(struct weir_steer_cmd *c, struct weir_error *err)
 	ret = weir_steer_cmd_commit(&s, &change, err);
 	if (!ret) {
 		weir_steer_cmd_tell_routes(s.conf.rules, s.conf.n_rules);
-		weir_steer_cmd_tell("applied %s: %zu rule%s",
-				    strcmp(c->words.v[0], "-") ? c->words.v[0] : "standard input",
-				    n, n == 1 ? "" : "s");
+		weir_steer_cmd_tell("applied %s: %zu rule%s", weir_file_name(c->words.v[0]), n,
+				    n == 1 ? "" : "s");
 	}
 	if (!s.letter && s.dir.fd >= 0)
 		weir_steer_off(&s, NULL);
@@ -62,45 +56,12 @@ int weir_steer_do_show(struct weir_steer_cmd *c, struct weir_error *err)
 	return weir_verb_print("steer", &out, WEIR_EXIT_DONE);
 }
 
-/* @text becomes the file @path in one step. */
-static int replace_file(const char *path, struct weir_buf *text, struct weir_error *err)
-{
-	weir_autofree char *next = NULL;
-	weir_autoclose int fd = -1;
-	int ret;
-
-	if (asprintf(&next, "%s.XXXXXX", path) < 0)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	fd = mkostemp(next, O_CLOEXEC);
-	if (fd < 0)
-		return weir_fail(err, -errno,
-				 "cannot write %s (%s): name a place that can be written", path,
-				 strerror(errno));
-	ret = fchmod(fd, 0644) ? -errno : weir_buf_flush(text, fd);
-	if (!ret && fsync(fd))
-		ret = -errno;
-	if (!ret && rename(next, path))
-		ret = -errno;
-	if (!ret)
-		return 0;
-	unlink(next);
-	return weir_fail(err, ret, "cannot write %s: %s", path, strerror(-ret));
-}
-
 static void tell_boot(void)
 {
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(unit_dirs); i++) {
-		char path[256];
+	weir_autobuf struct weir_buf text = { 0 };
 
-		snprintf(path, sizeof(path), "%s/%s", unit_dirs[i], UNIT);
-		if (access(path, F_OK) == 0) {
-			weir_steer_cmd_tell("applied at every boot once `systemctl enable " UNIT
-					    "` has been run");
-			return;
-		}
-	}
-	weir_steer_cmd_tell(UNIT " is not installed: `make install`, then `systemctl enable " UNIT
-				 "`");
+	weir_file_tell_unit(UNIT, &text);
+	weir_steer_cmd_tell("%s", text.failed ? UNIT : text.data);
 }
 
 int weir_steer_do_save(struct weir_steer_cmd *c, struct weir_error *err)
@@ -130,7 +91,7 @@ int weir_steer_do_save(struct weir_steer_cmd *c, struct weir_error *err)
 	if (!c->words.n && mkdir(WEIR_STEER_CONF_DIR, 0755) && errno != EEXIST)
 		return weir_fail(err, -errno, "cannot make %s: %s", WEIR_STEER_CONF_DIR,
 				 strerror(errno));
-	ret = replace_file(path, &text, err);
+	ret = weir_file_replace(path, &text, err);
 	if (ret)
 		return ret;
 	weir_steer_cmd_tell("saved to %s: %zu rule%s", path, n, n == 1 ? "" : "s");

@@ -9,15 +9,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "cap/tcp/tune_cmd.h"
 
 #define UNIT "weir-tcp-tune.service"
-
-/* Where systemd looks for units. */
-static const char *const unit_dirs[] = {
-	"/etc/systemd/system",	   "/run/systemd/system", "/usr/local/lib/systemd/system",
-	"/usr/lib/systemd/system", "/lib/systemd/system",
-};
 
 /* A copy of what is in force, to be changed. */
 static int copy(const struct weir_tune_conf *c, struct weir_tune_conf *ret, struct weir_error *err)
@@ -165,8 +160,7 @@ int weir_tune_do_apply(struct weir_tune_cmd *c, struct weir_error *err)
 	if (!ret)
 		tell_notes(&notes);
 	if (!ret)
-		weir_tune_cmd_tell("applied %s: %zu rule%s",
-				   strcmp(path, "-") ? path : "standard input", n,
+		weir_tune_cmd_tell("applied %s: %zu rule%s", weir_file_name(path), n,
 				   n == 1 ? "" : "s");
 	end(&t);
 	return ret;
@@ -186,45 +180,12 @@ int weir_tune_do_show(struct weir_tune_cmd *c, struct weir_error *err)
 	return weir_verb_print("tcp tune", &out, WEIR_EXIT_DONE);
 }
 
-/* @text becomes the file @path in one step. */
-static int replace_file(const char *path, struct weir_buf *text, struct weir_error *err)
-{
-	weir_autofree char *next = NULL;
-	weir_autoclose int fd = -1;
-	int ret;
-
-	if (asprintf(&next, "%s.XXXXXX", path) < 0)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	fd = mkostemp(next, O_CLOEXEC);
-	if (fd < 0)
-		return weir_fail(err, -errno,
-				 "cannot write %s (%s): name a place that can be written", path,
-				 strerror(errno));
-	ret = fchmod(fd, 0644) ? -errno : weir_buf_flush(text, fd);
-	if (!ret && fsync(fd))
-		ret = -errno;
-	if (!ret && rename(next, path))
-		ret = -errno;
-	if (!ret)
-		return 0;
-	unlink(next);
-	return weir_fail(err, ret, "cannot write %s: %s", path, strerror(-ret));
-}
-
 static void tell_boot(void)
 {
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(unit_dirs); i++) {
-		char path[256];
+	weir_autobuf struct weir_buf text = { 0 };
 
-		snprintf(path, sizeof(path), "%s/%s", unit_dirs[i], UNIT);
-		if (access(path, F_OK) == 0) {
-			weir_tune_cmd_tell("applied at every boot once `systemctl enable " UNIT
-					   "` has been run");
-			return;
-		}
-	}
-	weir_tune_cmd_tell(UNIT " is not installed: `make install`, then `systemctl enable " UNIT
-				"`");
+	weir_file_tell_unit(UNIT, &text);
+	weir_tune_cmd_tell("%s", text.failed ? UNIT : text.data);
 }
 
 int weir_tune_do_save(struct weir_tune_cmd *c, struct weir_error *err)
@@ -254,7 +215,7 @@ int weir_tune_do_save(struct weir_tune_cmd *c, struct weir_error *err)
 	if (!c->words.n && mkdir(WEIR_TUNE_CONF_DIR, 0755) && errno != EEXIST)
 		return weir_fail(err, -errno, "cannot make %s: %s", WEIR_TUNE_CONF_DIR,
 				 strerror(errno));
-	ret = replace_file(path, &text, err);
+	ret = weir_file_replace(path, &text, err);
 	if (ret)
 		return ret;
 	weir_tune_cmd_tell("saved to %s: %zu rule%s", path, n, n == 1 ? "" : "s");

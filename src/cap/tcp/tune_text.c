@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/tcp/tune_conf.h"
 #include "policy/policy_impl.h"
 
-#define CHUNK 65536U
 
 static int oom(struct weir_error *err)
 {
@@ -204,30 +204,11 @@ int weir_tune_parse(const char *text, size_t len, const char *source, unsigned i
 	return 0;
 }
 
-static int read_all(FILE *f, struct weir_buf *out)
-{
-	size_t n;
-
-	weir_buf_adds(out, "");
-	do {
-		char *room = weir_buf_room(out, CHUNK);
-
-		if (!room)
-			return -ENOMEM;
-		n = fread(room, 1, CHUNK, f);
-		out->len += n;
-		out->data[out->len] = '\0';
-	} while (n && out->len <= WEIR_TUNE_TEXT_MAX);
-	return ferror(f) ? (errno ? -errno : -EIO) : 0;
-}
-
 int weir_tune_read(const char *path, struct weir_tune_conf *ret, struct weir_error *err)
 {
-	bool input = !strcmp(path, "-");
-	const char *source = input ? "standard input" : path;
-	weir_autofclose FILE *f = input ? fdopen(dup(STDIN_FILENO), "r") : fopen(path, "re");
+	const char *source = weir_file_name(path);
 	weir_autobuf struct weir_buf text = { 0 };
-	int code = f ? read_all(f, &text) : -errno;
+	int code = weir_file_read(path, WEIR_TUNE_TEXT_MAX, &text);
 
 	if (code)
 		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,
