@@ -15,9 +15,9 @@
 #include "cap/steer/engine.h"
 #include "cap/steer/steer.h"
 #include "dataplane/load.h"
+#include "dataplane/text_map.h"
 #include "steer.skel.h"
 
-#define CHUNK 4096U
 
 static void init(struct weir_steer_generation *g)
 {
@@ -36,61 +36,24 @@ void weir_steer_generation_close(struct weir_steer_generation *g)
 	init(g);
 }
 
-/* ---- Text: a map of chunks; the first 8 bytes are its length */
+/* ---- Text */
 
 static int write_text(const struct weir_steer_conf *conf, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf text = { 0 };
-	weir_autoclose int fd = -1;
-	uint64_t len = 0;
-	char chunk[CHUNK];
-	uint32_t n;
 
-	weir_buf_add(&text, &len, sizeof(len));
 	weir_steer_print(conf, WEIR_STEER_KERNEL, 0, &text);
-	if (text.failed)
-		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-	len = text.len - sizeof(len);
-	memcpy(text.data, &len, sizeof(len));
-	n = (uint32_t)((text.len + CHUNK - 1) / CHUNK);
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_steer_text", sizeof(uint32_t), CHUNK, n,
-			    NULL);
-	if (fd < 0)
-		return weir_load_explain(err, -errno, "keep the rules");
-	for (uint32_t i = 0; i < n; i++) {
-		size_t left = text.len - (size_t)i * CHUNK;
-
-		memset(chunk, 0, sizeof(chunk));
-		memcpy(chunk, text.data + (size_t)i * CHUNK, left < CHUNK ? left : CHUNK);
-		if (bpf_map_update_elem(fd, &i, chunk, BPF_ANY))
-			return weir_load_explain(err, -errno, "keep the rules");
-	}
-	return WEIR_TAKE_FD(fd);
+	return weir_text_map_write("weir_steer_text", &text, err);
 }
 
 int weir_steer_text_read(int fd, struct weir_steer_conf *ret, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf text = { 0 };
-	char chunk[CHUNK];
-	uint64_t len = 0;
+	int code = weir_text_map_read(fd, 2 * WEIR_STEER_TEXT_MAX, "steer", &text, err);
 
-	for (uint32_t i = 0; text.len < len + sizeof(len); i++) {
-		if (bpf_map_lookup_elem(fd, &i, chunk))
-			return weir_fail(err, -EPROTO,
-					 "the rules in the kernel cannot be read: "
-					 "`weir unload steer`");
-		if (!i)
-			memcpy(&len, chunk, sizeof(len));
-		if (len > 2 * WEIR_STEER_TEXT_MAX)
-			return weir_fail(err, -EPROTO,
-					 "the rules in the kernel cannot be read: "
-					 "`weir unload steer`");
-		weir_buf_add(&text, chunk, sizeof(chunk));
-		if (text.failed)
-			return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-	}
-	return weir_steer_parse(text.data + sizeof(len), len, "the kernel's text",
-				WEIR_STEER_KERNEL, ret, err);
+	return code ? code :
+		      weir_steer_parse(text.data, text.len, "the kernel's text", WEIR_STEER_KERNEL,
+				       ret, err);
 }
 
 /* ---- Maps */

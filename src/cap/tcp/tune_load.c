@@ -14,13 +14,13 @@
 #include "base/cleanup.h"
 #include "cap/tcp/tune_engine.h"
 #include "dataplane/load.h"
+#include "dataplane/text_map.h"
 #include "dataplane/sys.h"
 
 #include "tune.skel.h"
 #include "tune_gate.skel.h"
 #include "tune_try.skel.h"
 
-#define CHUNK 4096U
 
 static const char *const map_names[WEIR_TUNE_MAPS] = {
 	[WEIR_TUNE_CURRENT] = "weir_tune_current",  [WEIR_TUNE_PROGRAM_MAP] = "weir_tune_programs",
@@ -28,61 +28,27 @@ static const char *const map_names[WEIR_TUNE_MAPS] = {
 	[WEIR_TUNE_TOTAL] = "weir_tune_total",	    [WEIR_TUNE_MARKS] = "weir_tune_marks",
 };
 
-/* ---- Text: a map of chunks; the first 8 bytes are its length */
+/* ---- Text */
 
 int weir_tune_text_write(const struct weir_tune_conf *c, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf text = { 0 };
-	weir_autoclose int fd = -1;
-	uint64_t len = 0;
-	char chunk[CHUNK];
-	uint32_t n;
 
-	weir_buf_add(&text, &len, sizeof(len));
 	weir_tune_print(c, WEIR_TUNE_KERNEL, &text);
-	if (text.failed)
-		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-	len = text.len - sizeof(len);
-	if (len > WEIR_TUNE_TEXT_MAX)
+	if (text.len > WEIR_TUNE_TEXT_MAX)
 		return weir_fail(err, -E2BIG, "the rules are longer than %u MiB: shorten them",
 				 WEIR_TUNE_TEXT_MAX >> 20);
-	memcpy(text.data, &len, sizeof(len));
-	n = (uint32_t)((text.len + CHUNK - 1) / CHUNK);
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_tune_text", sizeof(uint32_t), CHUNK, n, NULL);
-	if (fd < 0)
-		return weir_load_explain(err, -errno, "keep the rules");
-	for (uint32_t i = 0; i < n; i++) {
-		size_t left = text.len - (size_t)i * CHUNK;
-
-		memset(chunk, 0, sizeof(chunk));
-		memcpy(chunk, text.data + (size_t)i * CHUNK, left < CHUNK ? left : CHUNK);
-		if (bpf_map_update_elem(fd, &i, chunk, BPF_ANY))
-			return weir_load_explain(err, -errno, "keep the rules");
-	}
-	return WEIR_TAKE_FD(fd);
+	return weir_text_map_write("weir_tune_text", &text, err);
 }
 
 int weir_tune_text_read(int fd, struct weir_tune_conf *ret, struct weir_error *err)
 {
 	weir_autobuf struct weir_buf text = { 0 };
-	char chunk[CHUNK];
-	uint64_t len = 0;
+	int code = weir_text_map_read(fd, WEIR_TUNE_TEXT_MAX, "tcp", &text, err);
 
-	for (uint32_t i = 0; text.len < len + sizeof(len); i++) {
-		bool there = !bpf_map_lookup_elem(fd, &i, chunk);
-
-		if (there && !i)
-			memcpy(&len, chunk, sizeof(len));
-		if (!there || len > WEIR_TUNE_TEXT_MAX)
-			return weir_fail(err, -EPROTO,
-					 "the rules in the kernel cannot be read: "
-					 "`weir unload tcp`");
-		weir_buf_add(&text, chunk, sizeof(chunk));
-		if (text.failed)
-			return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-	}
-	return weir_tune_parse(text.data + sizeof(len), len, "the kernel's text", WEIR_TUNE_KERNEL,
-			       ret, err);
+	return code ? code :
+		      weir_tune_parse(text.data, text.len, "the kernel's text", WEIR_TUNE_KERNEL,
+				      ret, err);
 }
 
 /* ---- Programs */
