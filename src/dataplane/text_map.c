@@ -20,7 +20,7 @@ int weir_text_map_write(const char *name, const struct weir_buf *text, struct we
 	uint32_t n;
 
 	weir_buf_add(&all, &len, sizeof(len));
-	weir_buf_add(&all, text->data, text->len);
+	weir_buf_adds(&all, text->len ? text->data : ""); /* text has no NUL */
 	if (text->failed || all.failed)
 		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
 	n = (uint32_t)((all.len + CHUNK - 1) / CHUNK);

@@ -66,16 +66,21 @@ const struct weir_opt weir_tcp_tune_options[] = {
 
 #define MANY WEIR_STRV_MAX
 
+#define RULE                                                                                   \
+	" protocol src-ip dst-ip src-port dst-port local-ip local-port remote-ip remote-port " \
+	"cgroup all-netns congestion rcvbuf sndbuf window-clamp initcwnd initrwnd cwnd-clamp " \
+	"rto-min delack-max nodelay maxseg notsent-lowat user-timeout keepalive keepidle "     \
+	"keepintvl keepcnt tos "
+
 static const struct weir_tune_action actions[] = {
-	{ "add", "NAME [MATCH] --OPTION VALUE...", true, false, false, false, 1, MANY,
-	  weir_tune_do_add },
-	{ "del", "NAME...", false, false, false, false, 1, MANY, weir_tune_do_del },
-	{ "clear", "", false, false, false, false, 0, 0, weir_tune_do_clear },
-	{ "apply", "FILE", false, false, false, false, 1, 1, weir_tune_do_apply },
-	{ "show", "", false, false, false, false, 0, 0, weir_tune_do_show },
-	{ "save", "[FILE]", false, true, false, false, 0, 1, weir_tune_do_save },
-	{ "list", "", false, false, true, true, 0, 0, weir_tune_do_list },
-	{ "failures", "", false, false, true, false, 0, 0, weir_tune_do_failures },
+	{ { "add", "NAME [MATCH] --OPTION VALUE...", RULE, 1, MANY }, weir_tune_do_add },
+	{ { "del", "NAME...", " ", 1, MANY }, weir_tune_do_del },
+	{ { "clear", "", " ", 0, 0 }, weir_tune_do_clear },
+	{ { "apply", "FILE", " ", 1, 1 }, weir_tune_do_apply },
+	{ { "show", "", " ", 0, 0 }, weir_tune_do_show },
+	{ { "save", "[FILE]", " boot ", 0, 1 }, weir_tune_do_save },
+	{ { "list", "", " json prometheus ", 0, 0 }, weir_tune_do_list },
+	{ { "failures", "", " json ", 0, 0 }, weir_tune_do_failures },
 };
 
 int weir_tune_cmd_usage(struct weir_tune_cmd *c, int code)
@@ -93,78 +98,39 @@ void weir_tune_cmd_tell(const char *fmt, ...)
 	va_end(ap);
 }
 
-/* The actions as an option table: one judgement of what is near. */
-static int unknown_action(const char *word, struct weir_error *err)
+static int unknown_word(const char *word, struct weir_error *err)
 {
-	struct weir_opt names[WEIR_ARRAY_SIZE(actions) + 1] = { 0 };
-	const char *near;
-
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++) {
-		names[i].name = actions[i].name;
-		names[i].help = actions[i].words;
-	}
-	near = weir_opt_nearest(names, word, strlen(word));
-	if (near)
-		return weir_fail(err, -EINVAL, "unknown action \"%s\": did you mean %s?", word,
-				 near);
 	return weir_fail(err, -EINVAL, "unknown action \"%s\": see weir-tcp-tune(8)", word);
 }
+
+/* As the messages name it. */
+static const struct weir_verb tune = { .name = "tcp tune", .options = weir_tcp_tune_options };
+
+static const struct weir_actions table = {
+	.verb = &tune,
+	.rows = actions,
+	.n = WEIR_ARRAY_SIZE(actions),
+	.stride = sizeof(actions[0]),
+	.unknown = unknown_word,
+};
 
 static int find_action(struct weir_tune_cmd *c, const struct weir_strv *words,
 		       struct weir_error *err)
 {
+	static const struct weir_tune_cmd fresh = { .status = WEIR_EXIT_FAILED };
+	int at;
+
 	if (!words->n)
 		return weir_fail(err, -EINVAL,
 				 "no action given: add, del, clear, apply, show, save, list or "
 				 "failures");
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(actions); i++)
-		if (strcmp(actions[i].name, words->v[0]) == 0)
-			c->action = &actions[i];
-	if (!c->action)
-		return unknown_action(words->v[0], err);
-	c->words.n = words->n - 1;
-	memcpy(c->words.v, words->v + 1, c->words.n * sizeof(c->words.v[0]));
-	return 0;
-}
-
-/* Each default is all zeros. */
-static bool is_given(const struct weir_tune_cmd *c, const struct weir_opt *o)
-{
-	const char *at = (const char *)c + o->offset;
-
-	return o->kind == WEIR_OPT_FLAG ? *(const bool *)at : *(const char *const *)at != NULL;
-}
-
-static bool takes(const struct weir_tune_action *a, const struct weir_opt *o)
-{
-	if (o->offset == AT(boot))
-		return a->boot;
-	if (o->offset == AT(prometheus))
-		return a->prometheus;
-	return o->offset == AT(json) ? a->json : a->rule;
-}
-
-static int check(struct weir_tune_cmd *c, struct weir_error *err)
-{
-	const struct weir_tune_action *a = c->action;
-
-	for (const struct weir_opt *o = weir_tcp_tune_options; o->name; o++)
-		if (is_given(c, o) && !takes(a, o))
-			return weir_fail(err, -EINVAL, "--%s does not go with %s: it is for %s",
-					 o->name, a->name,
-					 o->offset == AT(boot)	     ? "save" :
-					 o->offset == AT(json)	     ? "list or failures" :
-					 o->offset == AT(prometheus) ? "list" :
-								       "add");
-	if (c->json && c->prometheus)
-		return weir_fail(err, -EINVAL, "--json and --prometheus: give one of both");
-	if (c->words.n < a->min_words)
-		return weir_fail(err, -EINVAL, "%s needs more words: weir tcp tune %s %s", a->name,
-				 a->name, a->words);
-	if (c->words.n > a->max_words)
-		return weir_fail(err, -EINVAL, "\"%s\" is one argument too many: leave it out",
-				 c->words.v[a->max_words]);
-	return 0;
+	at = weir_action_choose(&table, words, c, &fresh, &c->words, err);
+	if (at < 0)
+		return at;
+	c->action = &actions[at];
+	return c->json && c->prometheus ?
+		       weir_fail(err, -EINVAL, "--json and --prometheus: give one of both") :
+		       0;
 }
 
 int weir_tcp_tune_run(int argc, char **argv)
@@ -178,8 +144,6 @@ int weir_tcp_tune_run(int argc, char **argv)
 	ret = weir_opt_parse(weir_tcp_tune_options, argc, argv, &c, &words, &err);
 	if (!ret)
 		ret = find_action(&c, &words, &err);
-	if (!ret)
-		ret = check(&c, &err);
 	if (ret)
 		return weir_verb_fail("tcp tune", &err, WEIR_EXIT_USAGE);
 	weir_load_setup();

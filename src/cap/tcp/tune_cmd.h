@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "base/action.h"
 #include "base/buf.h"
 #include "base/opt.h"
 #include "base/verb.h"
@@ -27,11 +28,7 @@ struct weir_tune_cmd {
 };
 
 struct weir_tune_action {
-	const char *name;
-	const char *words; /* its synopsis, for messages */
-	/* Which options it takes: those of a rule, --boot, --json, --prometheus. */
-	bool rule, boot, json, prometheus;
-	unsigned int min_words, max_words;
+	struct weir_action a;
 	int (*run)(struct weir_tune_cmd *c, struct weir_error *err);
 };
 
