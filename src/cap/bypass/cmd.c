@@ -118,13 +118,6 @@ static int run(int argc, char **argv)
 	struct weir_error err = { "" };
 	int ret;
 
-	if (argc > 1 && !strcmp(argv[1], "status")) {
-		const struct weir_verb *status = weir_verb_find("status");
-		char *say[] = { (char *)"status", (char *)"bypass", NULL };
-
-		if (argc == 2)
-			return status->run(2, say);
-	}
 	ret = weir_verb_parse(&weir_bypass_verb, argc, argv, &c, &words, WEIR_STRV_MAX);
 	if (ret)
 		return ret;
