@@ -18,6 +18,7 @@ import pytest
 import lab
 import prometheus
 
+NOBODY = "10.77.0.77"
 BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]  # bpf(2)
 A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
 
@@ -238,6 +239,55 @@ def test_bad_checksums(net, known):
         assert led.count(reason="UDP_CSUM") == 23
     assert led.count(reason="IP_CSUM") == 17
     assert led.all["dropped"] == 40, led.brief()
+
+
+def test_bad_checksums_of_other_protocols(net):
+    """TCP of both families, UDP over IPv6 and ICMP of both: each in its own stage, exact."""
+    import scapy.all as scapy
+    v4, v6 = scapy.IP(src=A4, dst=B4), scapy.IPv6(src=A6, dst=B6)
+    bad = [(13, v4 / scapy.TCP(sport=1, dport=9, chksum=0x1234)),
+           (11, v6 / scapy.TCP(sport=1, dport=9, chksum=0x1234)),
+           (7, v6 / scapy.UDP(sport=1, dport=9, chksum=0x1234) / b"y"),
+           (5, v4 / scapy.ICMP(chksum=0x1234) / b"y"),
+           (3, v6 / scapy.ICMPv6EchoRequest(cksum=0x1234) / b"y")]
+    with net.b:  # an IPv6 datagram's is verified when it is read, unless nobody listens
+        r = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with r:
+        r.bind((B6, 9))
+        with ledger(net.b) as box:
+            for n, packet in bad:
+                net.a.inject("va", [bytes(scapy.Ether(src=net.mac_a, dst=net.mac_b) / packet)] * n)
+            udp(net.a, B6, 9, 1, socket.AF_INET6)
+            r.settimeout(lab.PATIENCE)
+            assert r.recv(100) == b"x" * 10
+    led = box.result
+    assert led.count(stage="tcp", protocol="tcp") == 24, led.brief()
+    assert led.count(protocol="udp", stage="udp") == 7, led.brief()
+    assert led.count(stage="ip") == 8, led.brief()
+    assert led.all["dropped"] == 39, led.brief()
+
+
+def test_expired_hop_limit_and_no_neighbour(net):
+    """IPv6 that would be forwarded; and datagrams to an address that nobody answers for."""
+    import scapy.all as scapy
+    net.b.sh("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1", "net.ipv4.neigh.vb.mcast_solicit=1")
+    net.b.ip("-6", "route", "replace", "2001:db8::/64", "via", A6)
+    frame = bytes(scapy.Ether(src=net.mac_a, dst=net.mac_b)
+                  / scapy.IPv6(src=A6, dst="2001:db8::1", hlim=1) / scapy.UDP(sport=1, dport=9))
+    try:
+        with ledger(net.b) as box:
+            net.a.inject("va", [frame] * 21)
+            udp(net.b, NOBODY, 9, 4)
+            lab.wait_for("the neighbour to fail", lambda: "FAILED" in net.b.sh(
+                "ip", "neigh", "show", NOBODY).stdout)
+    finally:
+        net.b.ip("-6", "route", "del", "2001:db8::/64", check=False)
+        net.b.sh("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+        net.b.ip("neigh", "flush", "to", NOBODY, check=False)
+    led = box.result
+    assert led.count(stage="ip") == 21, led.brief()
+    assert led.count(stage="neighbour") == 4, led.brief()
+    assert led.all["dropped"] == 25, led.brief()
 
 
 def load_xdp(name, verdict):

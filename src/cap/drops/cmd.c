@@ -65,7 +65,7 @@ static const struct weir_opt options[] = {
 	{ "once", 0, WEIR_OPT_FLAG, AT(once),
 	  .help = "one table at the end of --for (default then: 1s)" },
 	{ "account", 0, WEIR_OPT_FLAG, AT(account),
-	  .help = "at the end: what was received = delivered + forwarded + lost + residue" },
+	  .help = "at the end: what was received or is to be sent, against what was lost" },
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .help = "end after this time" },
 	{ "interval", 0, WEIR_OPT_DURATION, AT(interval), "TIME",
 	  .help = "between two looks (default: 1s)" },

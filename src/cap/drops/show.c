@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "bpf/parse.bpf.h"
+#include "cap/drops/ring.h"
 #include "match/words.h"
 
 const char *weir_drops_protocol(uint16_t eth_type, uint8_t proto, char *buf, size_t size)
@@ -365,6 +366,7 @@ void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out)
 	if (v->balance)
 		weir_drops_balance_text(v->balance, out);
 	weir_buf_addc(out, '\n');
+	weir_drops_rings_text(l, out);
 	text_pressure(v, out);
 	text_account(v, out);
 	if (v->words->symbols.hidden)

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "bpf/parse.bpf.h"
+#include "cap/drops/ring.h"
 #include "cap/drops/show.h"
 
 static const char *const origins[] = {
@@ -183,6 +184,7 @@ void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out)
 	json_rows(&j, "freed", v->whole, false);
 	json_views(&j, v);
 	json_pressure(&j, v->whole);
+	weir_drops_rings_json(v->scope, &j);
 	if (v->scope->flows)
 		json_flows(&j, v);
 	if (v->balance)

@@ -50,8 +50,8 @@ static void ask_packets(const struct weir_fault *f, struct weir_road *road)
 		if (!is_met(r, road, &p))
 			continue;
 		if (drops_all(r))
-			add_step(road, WEIR_ROAD_TC, WEIR_STEP_DROP, "a fault drops each, for a while",
-				 r);
+			add_step(road, WEIR_ROAD_TC, WEIR_STEP_DROP,
+				 "a fault drops each, for a while", r);
 		else
 			add_step(road, WEIR_ROAD_TC, WEIR_STEP_UNKNOWN,
 				 "a fault may hit it, for a while", r);
