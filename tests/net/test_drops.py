@@ -17,6 +17,7 @@ import pytest
 
 import lab
 import prometheus
+import proxies
 
 NOBODY = "10.77.0.77"
 BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]  # bpf(2)
@@ -836,6 +837,33 @@ def test_text(net):
                      re.M), text
     assert re.search(r"^UdpNoPorts +- +5 +5 +0 ", text, re.M), text
     assert "Lost: 5 packets" in text
+
+
+def test_refused_by_the_proxy(net):
+    """Connections that weir's proxy refused stand beside the ledger, by reason, also after it
+    has gone; they are no packets, and what it refused before the run is none of it."""
+    proxy = proxies.Proxy(net.b, "\n".join([
+        "listen:", f'  - {{address: "{B4}:7443"}}', "routes:",
+        f'  - {{match: a.test, backends: ["{B4}:7444"]}}', "drain: 1s"]) + "\n")
+
+    def refused(*names):
+        """Each ends without a backend; until the proxy has it in its account."""
+        before = sum(proxy.dropped().values())
+        for name in names:
+            client = proxies.Client(net.a, B4, 7443, name, wait=False)
+            client.ended()
+            client.close()
+        lab.wait_for("the account", lambda: sum(proxy.dropped().values()) == before + len(names))
+    try:
+        refused("other.test")
+        with ledger(net.b) as box:
+            refused("other.test", "other.test", "a.test", "other.test")
+            proxy.remove()
+    finally:
+        proxy.remove()
+    refusals = box.result.all["refused_connections"]
+    assert {r["reason"]: r["count"] for r in refusals if r["verb"] == "proxy" and r["advice"]} == \
+        {"no_match": 3, "connect": 1}
 
 
 def test_prometheus(net):

@@ -353,6 +353,7 @@ static void release(struct drops *d)
 	weir_drops_kernel_close(d->sources.kernel);
 	weir_drops_waiting_close(d->sources.waiting);
 	weir_drops_faults_close(&d->sources.faults);
+	weir_drops_proxies_close(&d->sources.proxies);
 	weir_drops_look_free(&d->first);
 	weir_drops_look_free(&d->now);
 	weir_drops_names_free(&d->words.names);

@@ -237,6 +237,15 @@ uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 
 /* ---- Counters */
 
+uint64_t weir_drops_refused_since(const struct weir_drops_look *now,
+				  const struct weir_drops_look *before, size_t i)
+{
+	/* There was no proxy yet. */
+	uint64_t old = i < before->n_refused ? before->refused[i].connections : 0;
+
+	return since(now->refused[i].connections, old);
+}
+
 static int add_counter(struct weir_drops_ledger *l, const struct weir_drops_counter *c,
 		       const struct weir_drops_look *before, const struct weir_drops_scope *scope)
 {

@@ -20,6 +20,7 @@
 #include "cap/drops/faults.h"
 #include "cap/drops/kernel.h"
 #include "cap/drops/names.h"
+#include "cap/drops/proxied.h"
 #include "cap/drops/reasons.h"
 #include "cap/drops/symbols.h"
 
@@ -53,6 +54,8 @@ struct weir_drops_look {
 	size_t n_rules;
 	struct weir_drops_fault_count *faults;
 	size_t n_faults;
+	struct weir_drops_refusal refused[WEIR_DROPS_REFUSALS_MAX];
+	size_t n_refused;
 	struct weir_drops_counters_now counters;
 	struct weir_drops_totals totals; /* where they are asked for */
 	struct weir_drops_counters account;
@@ -74,6 +77,7 @@ struct weir_drops_sources {
 	struct weir_drops_kernel *kernel;
 	struct weir_drops_waiting *waiting; /* NULL: no totals are asked for */
 	struct weir_drops_faults faults;
+	struct weir_drops_proxies proxies;
 };
 int weir_drops_look(struct weir_drops_sources *s, const struct weir_drops_scope *scope, bool first,
 		    struct weir_drops_look *ret, struct weir_error *err);
@@ -132,6 +136,9 @@ void weir_drops_row_of(struct weir_drops_row *r, const struct weir_drops_key *ke
 /* Hits of a rule since a look. */
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before);
+/* Connections refused since a look, for the @i-th reason. */
+uint64_t weir_drops_refused_since(const struct weir_drops_look *now,
+				  const struct weir_drops_look *before, size_t i);
 void weir_drops_ledger_free(struct weir_drops_ledger *l);
 
 /* Does this row belong to what was lost, rather than to what was only freed? */

@@ -120,14 +120,16 @@ static int look_at_kernel(const struct weir_drops_kernel *k, const struct weir_d
 	return 0;
 }
 
-static int look_at_own(struct weir_drops_faults *faults, uint32_t ifindex,
-		       struct weir_drops_look *l)
+static int look_at_own(struct weir_drops_sources *s, uint32_t ifindex, struct weir_drops_look *l)
 {
 	int n = look_at_filter(l, ifindex);
 
 	if (n)
 		return n;
-	n = weir_drops_faults_read(faults, ifindex, &l->faults);
+	/* A connection has no interface. */
+	if (!ifindex)
+		l->n_refused = weir_drops_refusals(&s->proxies, l->refused);
+	n = weir_drops_faults_read(&s->faults, ifindex, &l->faults);
 	l->n_faults = n > 0 ? (size_t)n : 0;
 	return n < 0 ? n : 0;
 }
@@ -161,7 +163,7 @@ static int look_at(struct weir_drops_sources *s, const struct weir_drops_scope *
 		return 0;
 	if (which == VIEW_COUNTERS)
 		return look_at_counters(s, scope->ifindex, l, err);
-	ret = look_at_own(&s->faults, scope->ifindex, l);
+	ret = look_at_own(s, scope->ifindex, l);
 	return ret ? weir_fail(err, ret, "out of memory") : 0;
 }
 

@@ -93,6 +93,26 @@ static void json_views(struct weir_json *j, const struct weir_drops_view *v)
 	weir_json_end_array(j);
 }
 
+/* Connections, and no packets: in no sum. */
+static void json_refused(struct weir_json *j, const struct weir_drops_view *v)
+{
+	weir_json_array(j, "refused_connections");
+	for (size_t i = 0; i < v->now->n_refused; i++) {
+		const struct weir_drops_refusal *r = &v->now->refused[i];
+		uint64_t n = weir_drops_refused_since(v->now, v->first, i);
+
+		if (!n)
+			continue;
+		weir_json_object(j, NULL);
+		weir_json_str(j, "verb", "proxy");
+		weir_json_str(j, "reason", r->word);
+		weir_json_uint(j, "count", n);
+		weir_json_str(j, "advice", r->sentence);
+		weir_json_end_object(j);
+	}
+	weir_json_end_array(j);
+}
+
 static void json_pressure(struct weir_json *j, const struct weir_drops_ledger *l)
 {
 	weir_json_array(j, "pressure");
@@ -183,6 +203,7 @@ void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out)
 	weir_json_uint(&j, "dropped", v->whole->lost);
 	json_rows(&j, "freed", v->whole, false);
 	json_views(&j, v);
+	json_refused(&j, v);
 	json_pressure(&j, v->whole);
 	weir_drops_rings_json(v->scope, &j);
 	if (v->scope->flows)
