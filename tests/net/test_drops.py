@@ -454,6 +454,8 @@ def test_fault_drop(net, how):
     assert led.count(reason="NO_SOCKET") == 408 - n
     assert led.all["dropped"] == 438, led.brief()
     assert led.view("TC_INGRESS") == 30 + n and led.view("TC_INGRESS", "more") == 0
+    # What a fault does but for dropping is told by its rule, beside the table.
+    assert led.view("fault/lossy") == n and led.view("fault/bad") == 5
 
 
 def test_fault_drop_out_and_cleared(net):

@@ -226,6 +226,12 @@ static int add_fault(struct weir_drops_ledger *l, const struct weir_drops_fault_
 	return 0;
 }
 
+const char *weir_drops_rule_advice(const struct weir_drops_own_rule *rule)
+{
+	return rule->fault ? "hit by a rule of weir's fault, whatever became of them" :
+			     "a rule of weir's filter, at all of its hooks";
+}
+
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before)
 {

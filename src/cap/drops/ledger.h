@@ -35,7 +35,8 @@ struct weir_drops_own {
 };
 struct weir_drops_own_rule {
 	uint32_t id;
-	char name[48]; /* "filter/NAME" */
+	bool fault;
+	char name[48]; /* "filter/NAME", "fault/NAME" */
 	uint64_t packets;
 };
 
@@ -133,9 +134,10 @@ int weir_drops_ledger_make(struct weir_drops_ledger *l, const struct weir_drops_
 /* A freed packet's row, without its numbers. */
 void weir_drops_row_of(struct weir_drops_row *r, const struct weir_drops_key *key,
 		       const struct weir_drops_scope *scope, const struct weir_drops_words *words);
-/* Hits of a rule since a look. */
+/* Hits of a rule since a look; and what it is one of, in words. */
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before);
+const char *weir_drops_rule_advice(const struct weir_drops_own_rule *rule);
 /* Connections refused since a look, for the @i-th reason. */
 uint64_t weir_drops_refused_since(const struct weir_drops_look *now,
 				  const struct weir_drops_look *before, size_t i);

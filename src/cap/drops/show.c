@@ -306,7 +306,7 @@ static void table_views(const struct weir_drops_view *v, struct weir_buf *out)
 		add_grouped(&t, hits);
 		weir_table_add(&t, "");
 		weir_table_add(&t, "");
-		weir_table_add(&t, "a rule of weir's filter, at all of its hooks");
+		weir_table_add(&t, weir_drops_rule_advice(r));
 		n++;
 	}
 	if (!n)

@@ -86,7 +86,8 @@ static void json_views(struct weir_json *j, const struct weir_drops_view *v)
 			continue;
 		weir_json_object(j, NULL);
 		weir_json_str(j, "name", v->now->rules[i].name);
-		weir_json_str(j, "origin", "filter");
+		weir_json_str(j, "origin",
+			      origins[v->now->rules[i].fault ? WEIR_DROPS_FAULT : WEIR_DROPS_OWN]);
 		weir_json_uint(j, "count", n);
 		weir_json_end_object(j);
 	}
