@@ -122,13 +122,14 @@ def quiet(net):
     def told():
         return [ns.sh("grep", "-E", "Icmp6(Out|In)Msgs", "/proc/net/snmp6").stdout
                 for ns in (net.a, net.b)]
-    seen = [told(), 0]
+    seen = [told(), time.monotonic()]
 
     def rests():
         now = told()
-        seen[:] = [now, seen[1] + 1 if now == seen[0] else 0]
+        if now != seen[0]:
+            seen[:] = [now, time.monotonic()]
         time.sleep(0.1)
-        return seen[1] >= 20
+        return time.monotonic() - seen[1] > 2
     lab.wait_for("silence", rests)
 
 
