@@ -70,7 +70,7 @@ static const struct weir_opt options[] = {
 	{ NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
 	  .help = "read the expression from a file", .complete = "file" },
 	{ "strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
-	  .help = "give the expression libpcap's own meaning; runs in user space" },
+	  .help = "give the expression libpcap's own meaning" },
 	{ "filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
 	  .help = "where the match runs (default: kernel)" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
@@ -356,7 +356,7 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	}
 	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
 		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
-	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
+	w->user_stage = o->filter_at == 1 || w->hook == WEIR_HOOK_PCAP;
 	return 0;
 }
 
@@ -387,7 +387,7 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ (o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
 		  "--flows and --count ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
-		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		  "--capture pcap and -r match in user space: leave --filter-at out" },
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -456,20 +456,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	/* The match must see in user space what it would see in the kernel. */
-	w->snaplen = w->out_snaplen;
-	if (w->user_stage && o->strict_pcap)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
-							     WEIR_PKT_HDR_MAX;
-	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
-		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
-		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
+	weir_stage_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -514,10 +501,11 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 	if (w->opt.spec.expression)
 		weir_buf_adds(&w->match_text, w->opt.spec.expression);
 	/* libpcap needs the link type, which a file tells only once it is open. */
-	if (!ret && w->hook != WEIR_HOOK_PCAP)
-		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
-				      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret;
+	if (ret || w->hook == WEIR_HOOK_PCAP)
+		return ret;
+	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
+			      w->ifaces[0].no_l2 || w->opt.socket, err);
+	return ret || w->user_stage ? ret : weir_stage_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -528,8 +516,13 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	weir_autofree int *fds = calloc(sets + 1, sizeof(*fds));
 	int ret;
 
-	if (w->opt.strict_pcap)
-		return bad(err, "-d shows weir's own code: use tcpdump -d with --strict-pcap");
+	if (w->opt.strict_pcap && !w->strict_insns)
+		return bad(err, "-d shows what the kernel runs, which is nothing here: use tcpdump "
+				"-d");
+	if (w->strict_insns) {
+		weir_match_disasm(w->strict_insns, w->n_strict_insns, &out);
+		return weir_buf_flush(&out, STDOUT_FILENO);
+	}
 	if (!fds)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	ret = weir_match_codegen(w->match, fds, &code, &n, err);
@@ -575,6 +568,8 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
+		weir_strict_free(w.strict);
+		free(w.strict_insns);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -582,6 +577,7 @@ static int run(int argc, char **argv)
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
+	free(w.strict_insns);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

@@ -219,6 +219,7 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
 	weir_json_end_object(&j);
 }
 
@@ -243,8 +244,11 @@ static void announce(const struct weir_watch *w)
 	if (w->opt.stats == 1)
 		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else
-		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s", where.data,
-			      hooks[w->hook], direction);
+		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s%s", where.data,
+			      hooks[w->hook], direction,
+			      !w->opt.strict_pcap ? "" :
+			      w->user_stage	  ? ", strict match in user space" :
+						    ", strict match in the kernel");
 	if (w->opt.stats == 1)
 		weir_buf_addc(&out, '\n');
 	else if (w->mode == WEIR_WATCH_FLOWS || w->mode == WEIR_WATCH_COUNT)

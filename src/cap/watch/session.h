@@ -8,7 +8,8 @@
  *   sink.c      what happens to a packet: user-space match, format, count
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows.c     the flow table and its pictures
- *   strict.c    --strict-pcap
+ *   strict.c    --strict-pcap: libpcap's side of it
+ *   stage.c     where the match runs: in the kernel or in user space
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
  */
@@ -169,6 +170,9 @@ struct weir_watch {
 	struct weir_match *match;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
+	struct bpf_insn *strict_insns; /* for the kernel; NULL: not there */
+	size_t n_strict_insns;
+	uint32_t strict_head; /* bytes of the frame's head that they read */
 	bool user_stage; /* match and sample in user space */
 	const struct weir_engine *engine;
 	void *engine_state;
@@ -215,7 +219,18 @@ struct weir_strict;
 int weir_strict_new(struct weir_strict **ret, const char *expression, bool no_l2,
 		    struct weir_error *err);
 bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p);
+/* The filter as classic instructions; returns their number. */
+struct sock_filter;
+size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
+
+/* stage.c: where the match runs, and what follows from that. */
+/* Work out the snap length and the mode: the options and user_stage are set. */
+void weir_stage_settle(struct weir_watch *w);
+/* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
+int weir_stage_strict(struct weir_watch *w, struct weir_error *err);
+/* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
+int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */

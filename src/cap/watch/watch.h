@@ -77,6 +77,8 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
+	__u32 pad;		/* zero */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
