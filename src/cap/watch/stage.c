@@ -24,7 +24,7 @@ void weir_stage_settle(struct weir_watch *w)
 							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
+		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
 		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
 }
