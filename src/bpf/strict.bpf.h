@@ -93,7 +93,7 @@ static __always_inline bool weir_strict_fill(struct weir_strict_view *v,
 /* The call is never reached: it makes the compiler and libbpf bring the function
  * along, and tells the loader where it ended up. r6..r9 are the filter's too: nothing
  * of this function lives on behind it. */
-static __attribute__((noinline)) int weir_strict_run(const struct weir_strict_view *v,
+static __attribute__((noinline)) int weir_strict_run(struct weir_strict_view *v,
 						     const struct weir_strict_at *at)
 {
 	int ret;

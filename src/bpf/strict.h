@@ -33,6 +33,6 @@ struct weir_strict_view {
 	__u32 len;	/* on the wire */
 	__u32 caplen;	/* bytes that the filter may load */
 	__u32 head_len; /* those of them that are in head[] */
-	__u32 pad;
+	__u32 scratch;	/* the filter's own */
 	__u8 head[WEIR_STRICT_HEAD_MAX];
 };

@@ -17,9 +17,9 @@
 #define A BPF_REG_6
 #define X BPF_REG_7
 #define VIEW BPF_REG_8
-#define HEAD_LEN BPF_REG_9
 #define OFFSET BPF_REG_2
 #define TEMP BPF_REG_3
+#define LIMIT BPF_REG_4
 
 /* The stack: what weir_strict_load() wants, above the scratch words. */
 #define AT_SLOT (-8)
@@ -118,7 +118,8 @@ static void load_absolute(struct cbpf *c, uint8_t to, uint32_t k, unsigned int s
 		call_load(c, to, size);
 	} else {
 		need_head(c, k + size);
-		weir_gen_jump_if(&c->g, BPF_JLT, HEAD_LEN, k + size, c->reject);
+		read_view(c, LIMIT, VIEW_OFFSET(head_len));
+		weir_gen_jump_if(&c->g, BPF_JLT, LIMIT, k + size, c->reject);
 		read_frame(c, to, VIEW, k, size);
 	}
 }
@@ -130,21 +131,29 @@ static void load_indirect(struct cbpf *c, uint32_t k, unsigned int size)
 
 	if (k <= WEIR_STRICT_HEAD_MAX)
 		need_head(c, k + INDIRECT_ROOM + size);
-	set(c, OFFSET, k);
-	move(c, TEMP, X);
-	insn(&c->g, .code = BPF_ALU64 | BPF_ADD | BPF_X, .dst_reg = OFFSET, .src_reg = TEMP);
-	insn(&c->g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = TEMP, .src_reg = OFFSET);
-	insn(&c->g, .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = TEMP, .imm = (int32_t)size);
-	weir_gen_jump(&c->g,
-		      (struct bpf_insn){ .code = BPF_JMP | BPF_JGT | BPF_X,
-					 .dst_reg = TEMP,
-					 .src_reg = HEAD_LEN },
-		      slow);
+	/* By way of memory: what the verifier knows of X is forgotten, or it would follow
+	 * each of its pasts on its own, without end where there are many such loads. */
+	insn(&c->g, .code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = VIEW, .src_reg = X,
+	     .off = VIEW_OFFSET(scratch));
+	read_view(c, OFFSET, VIEW_OFFSET(scratch));
+	if (k) {
+		set(c, TEMP, k);
+		insn(&c->g, .code = BPF_ALU64 | BPF_ADD | BPF_X, .dst_reg = OFFSET,
+		     .src_reg = TEMP);
+	}
 	/* The verifier takes a bound only from a constant. */
 	weir_gen_jump(&c->g,
 		      (struct bpf_insn){ .code = BPF_JMP | BPF_JGT | BPF_K,
 					 .dst_reg = OFFSET,
 					 .imm = (int32_t)(WEIR_STRICT_HEAD_MAX - size) },
+		      slow);
+	read_view(c, LIMIT, VIEW_OFFSET(head_len));
+	insn(&c->g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = TEMP, .src_reg = OFFSET);
+	insn(&c->g, .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = TEMP, .imm = (int32_t)size);
+	weir_gen_jump(&c->g,
+		      (struct bpf_insn){ .code = BPF_JMP | BPF_JGT | BPF_X,
+					 .dst_reg = TEMP,
+					 .src_reg = LIMIT },
 		      slow);
 	insn(&c->g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = TEMP, .src_reg = VIEW);
 	insn(&c->g, .code = BPF_ALU64 | BPF_ADD | BPF_X, .dst_reg = TEMP, .src_reg = OFFSET);
@@ -355,7 +364,6 @@ static void begin(struct cbpf *c)
 	insn(&c->g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = VIEW, .src_reg = BPF_REG_1);
 	insn(&c->g, .code = BPF_STX | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .src_reg = BPF_REG_2,
 	     .off = AT_SLOT);
-	read_view(c, HEAD_LEN, VIEW_OFFSET(head_len));
 	set(c, A, 0);
 	set(c, X, 0);
 	for (uint32_t k = 0; k < BPF_MEMWORDS; k++)

@@ -22,6 +22,8 @@
 #define WAKE_EVENTS 1024
 #define WAKE_NS (5 * 1000 * 1000ULL)
 
+#define LOG_STATS 4 /* of the verifier's log: figures only */
+
 struct weir_programs {
 	struct watch_bpf *skel;
 };
@@ -104,6 +106,18 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 	return 0;
 }
 
+/* A refusal is expected: libbpf need not load again, and again, to have it explained. */
+static void hush_verifier(struct bpf_object *obj)
+{
+	static char log[4096];
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, obj) {
+		bpf_program__set_log_buf(prog, log, sizeof(log));
+		bpf_program__set_log_level(prog, LOG_STATS);
+	}
+}
+
 static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		      const struct weir_programs *first, struct weir_programs *p,
 		      struct weir_error *err)
@@ -124,6 +138,8 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
+	if (w->strict_insns && !weir_log_enabled())
+		hush_verifier(p->skel->obj);
 	if (w->strict_insns)
 		return weir_load_strict(p->skel->obj, w->strict_insns, w->n_strict_insns, err);
 	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);

@@ -124,6 +124,11 @@ static inline void strict_vm_memory(struct strict_vm *vm, const struct bpf_insn 
 	const int slot = strict_vm_slot(vm, at, size);
 	uint64_t v = 0;
 
+	if (slot < 0 && !loads && at == view + offsetof(struct weir_strict_view, scratch) &&
+	    size == sizeof(vm->view.scratch)) {
+		vm->view.scratch = (uint32_t)vm->r[i->src_reg];
+		return;
+	}
 	if (slot < 0 && !(loads && at >= view && at + size <= view + sizeof(vm->view))) {
 		vm->wrong = "memory that is not the program's";
 		return;
