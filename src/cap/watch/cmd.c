@@ -36,7 +36,11 @@
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
-static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
+static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
+#ifdef WEIR_DPDK
+				       "dpdk",
+#endif
+				       NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
 static const char *const verdicts[] = {"all", "pass", "drop", NULL};
 static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
@@ -81,6 +85,10 @@ static const struct weir_opt options[] = {
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+#ifdef WEIR_DPDK
+	{ "dpdk-args", 0, WEIR_OPT_STR, AT(dpdk_args), "WORDS",
+	  .help = "--capture dpdk: words for DPDK's EAL (\"--no-huge -m 64\"); -i is a port" },
+#endif
 	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
 	  .help = "how to attach at XDP (default: auto)" },
 	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
@@ -291,6 +299,27 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 	return 0;
 }
 
+/* A DPDK port: a device's arguments, whose name comes first. */
+static int add_port(struct weir_watch *w, const char *arguments, struct weir_error *err)
+{
+	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
+	size_t n = strcspn(arguments, ",");
+
+	if (w->n_ifaces == WEIR_WATCH_IFACES)
+		return weir_fail(err, -E2BIG, "too many ports: at most %d in one run",
+				 WEIR_WATCH_IFACES);
+	if (!n || n >= sizeof(i->name))
+		return weir_fail(err, -EINVAL, "-i %s: give a port, for example "
+					       "net_af_packet0,iface=eth0", arguments);
+	memcpy(i->name, arguments, n);
+	for (unsigned int j = 0; j < w->n_ifaces; j++)
+		if (!strcmp(w->ifaces[j].name, i->name))
+			return weir_fail(err, -EINVAL,
+					 "port %s is given twice: name each port once", i->name);
+	w->n_ifaces++;
+	return 0;
+}
+
 static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -306,6 +335,13 @@ static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 			 base && base[1] ? base + 1 : o->read_file);
 		w->n_ifaces = 1;
 		return 0;
+	}
+	if (w->hook == WEIR_HOOK_DPDK) {
+		if (!o->interfaces.n)
+			return bad(err, "--capture dpdk has no default: say which port with -i");
+		for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
+			ret = add_port(w, o->interfaces.v[i], err);
+		return ret;
 	}
 	if (!o->interfaces.n) {
 		ret = default_interface(name, sizeof(name), err);
@@ -335,6 +371,15 @@ static void choose_output(struct weir_watch *w)
 	w->shows_packets = !o->flows && !o->count_only &&
 			   (!observed || o->write_file || o->format >= 0);
 }
+
+static const struct weir_engine *const engines[] = {
+	[WEIR_HOOK_TCX] = &weir_engine_bpf,   [WEIR_HOOK_XDP] = &weir_engine_bpf,
+	[WEIR_HOOK_TAP] = &weir_engine_bpf,   [WEIR_HOOK_MMAP] = &weir_engine_mmap,
+	[WEIR_HOOK_PCAP] = &weir_engine_pcap,
+#ifdef WEIR_DPDK
+	[WEIR_HOOK_DPDK] = &weir_engine_dpdk,
+#endif
+};
 
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
@@ -367,10 +412,12 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
 		break;
+	case WEIR_CAPTURE_DPDK:
+		w->hook = WEIR_HOOK_DPDK;
+		break;
 	}
-	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
-		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
-	w->user_stage = o->filter_at == 1 || w->hook == WEIR_HOOK_PCAP;
+	w->engine = engines[w->hook];
+	w->user_stage = o->filter_at == 1 || weir_hook_is_library(w->hook);
 	return 0;
 }
 
@@ -402,6 +449,14 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap and -r match in user space: leave --filter-at out" },
+#ifdef WEIR_DPDK
+		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
+		  "DPDK tells no directions: leave -Q out" },
+		{ w->hook == WEIR_HOOK_DPDK && o->transport >= 0,
+		  "DPDK has its own transport: leave --transport out" },
+		{ w->hook != WEIR_HOOK_DPDK && o->dpdk_args,
+		  "--dpdk-args without --capture dpdk: add it, or leave --dpdk-args out" },
+#endif
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -438,7 +493,7 @@ static void choose_direction(struct weir_watch *w)
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+		d = w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_DPDK || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;

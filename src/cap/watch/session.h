@@ -37,6 +37,7 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_PACKET,
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
+	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
 
 struct weir_watch_options {
@@ -48,6 +49,7 @@ struct weir_watch_options {
 	const char *sample_text;
 	uint32_t sample;
 	int capture; /* enum weir_capture */
+	const char *dpdk_args;
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -118,9 +120,23 @@ struct weir_engine {
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
+extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
-enum weir_hook { WEIR_HOOK_TCX, WEIR_HOOK_XDP, WEIR_HOOK_TAP, WEIR_HOOK_MMAP, WEIR_HOOK_PCAP };
+enum weir_hook {
+	WEIR_HOOK_TCX,
+	WEIR_HOOK_XDP,
+	WEIR_HOOK_TAP,
+	WEIR_HOOK_MMAP,
+	WEIR_HOOK_PCAP,
+	WEIR_HOOK_DPDK,
+};
+
+/* A library reads the packets: nothing of ours is in the kernel. */
+static inline bool weir_hook_is_library(enum weir_hook hook)
+{
+	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
+}
 
 /* What user space did with the packets of one interface. */
 struct weir_sink_counts {

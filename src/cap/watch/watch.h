@@ -93,6 +93,8 @@ struct weir_watch_config {
 	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
 	X(TOO_BIG, too_big, "larger than the largest record")                  \
 	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
+	X(PORT, port, "the port received it with an error")                       \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
