@@ -252,6 +252,20 @@ static int open_port(struct weir_watch *w, unsigned int slot, struct weir_error 
 	return ret && ret != -ENOTSUP ? port_fail("make promiscuous", name, ret, err) : 0;
 }
 
+/* Silent losses are the one thing that must not be. */
+static void tell_limits(const struct weir_watch *w, unsigned int slot)
+{
+	const struct dpdk_state *st = w->engine_state;
+	struct rte_eth_dev_info info;
+
+	if (!rte_eth_dev_info_get(st->port[slot].id, &info) &&
+	    !strcmp(info.driver_name, "net_af_packet"))
+		fprintf(stderr,
+			"weir watch: %s: DPDK's af_packet driver does not count what its ring "
+			"drops, and holds IPv4 fragments back: use net_pcap where that matters\n",
+			w->ifaces[slot].name);
+}
+
 static int dpdk_open(struct weir_watch *w, struct weir_error *err)
 {
 	struct dpdk_state *st = calloc(1, sizeof(*st));
@@ -266,6 +280,8 @@ static int dpdk_open(struct weir_watch *w, struct weir_error *err)
 	ret = start_eal(w, err);
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
 		ret = open_port(w, i, err);
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
+		tell_limits(w, i);
 	return ret;
 }
 
