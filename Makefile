@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer demo demo-svg test-kernels lint fmt clean help
+.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer demo demo-svg test-kernels test-dpdk lint fmt clean help
 .DEFAULT_GOAL := build
 
 help:		## this list
@@ -64,6 +64,10 @@ demo-svg:	## the README's picture, made from a run of the demo
 test-kernels:	## Debian's 6.1 and 6.12 kernels under QEMU
 	@tools/setup build test kernels
 	@tests/run kernels
+
+test-dpdk:	## a build with -Ddpdk=enabled (build/dpdk) and its test
+	@tools/setup build test dpdk
+	@tests/run dpdk
 
 lint:		## clang-tidy over everything
 	@tools/setup build test

@@ -78,7 +78,7 @@ struct weir_watch_config {
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
 	__u32 sides;		/* flow records are struct weir_flow_full */
-	__u32 pad;
+	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -93,6 +93,8 @@ struct weir_watch_config {
 	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
 	X(TOO_BIG, too_big, "larger than the largest record")                  \
 	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
+	X(PORT, port, "the port received it with an error")                       \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
