@@ -25,14 +25,14 @@
 #define LINGER_NS (5 * 1000 * 1000ULL)
 #define LINGER_MAX_NS (200 * 1000 * 1000ULL)
 #define NICS_MAX 8
-#define SAMPLE_DEFAULT 16
+#define SAMPLE_DEFAULT 32
 #define SAMPLE_MAX (1 << 20)
 
 struct options {
 	struct weir_match_spec spec;
 	const char *iface, *sample;
 	uint64_t for_ns, journeys, slower_than;
-	bool cpu, once, json, fail_on_loss;
+	bool cpu, once, json, prometheus, fail_on_loss;
 };
 
 #define AT(field) offsetof(struct options, field)
@@ -51,7 +51,7 @@ static const struct weir_opt options[] = {
 	  .complete = "iface" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample), "1/N",
 	  .help = "busy hosts: follow packets for one slice of time in N (default: "
-		  "1/16; with journeys all)" },
+		  "1/32; with journeys all)" },
 
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .group = "What it shows",
 	  .help = "end after this time (10s, 5m)" },
@@ -62,6 +62,8 @@ static const struct weir_opt options[] = {
 	{ "slower-than", 0, WEIR_OPT_DURATION, AT(slower_than), "TIME",
 	  .help = "print single packets, only those whose whole way took longer" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "metrics at the end, of --for or 1s" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit status 3 where something could not be followed" },
 	{ 0 },
@@ -71,6 +73,7 @@ struct run {
 	const struct options *opt;
 	struct weir_path *path;
 	struct weir_path_view view;
+	uint32_t ifindex;
 	struct weir_path_nic nics[NICS_MAX];
 	struct weir_path_figures *cpus, sum;
 	struct weir_live live;
@@ -104,6 +107,16 @@ static int parse_sample(const struct options *o, uint32_t *ret, struct weir_erro
 				 "--sample \"%s\" is not a share: write 1/16 for one packet in 16",
 				 o->sample);
 	*ret = (uint32_t)n;
+	return 0;
+}
+
+static int check_options(const struct options *o, struct weir_error *err)
+{
+	if (o->prometheus && (o->json || prints_journeys(o)))
+		return weir_fail(err, -EINVAL, "--prometheus does not go with %s: leave one out",
+				 o->json     ? "--json" :
+				 o->journeys ? "--journeys" :
+					       "--slower-than");
 	return 0;
 }
 
@@ -154,15 +167,6 @@ static int read_figures(struct run *r, struct weir_error *err)
 	return 0;
 }
 
-static bool has_figures(const struct weir_path_figures *f)
-{
-	uint64_t any = f->account.seen;
-
-	for (int s = 0; s < WEIR_PATH_STAGES_MAX; s++)
-		any |= f->stage[s].count;
-	return any;
-}
-
 static void add_text(struct run *r)
 {
 	if (!r->opt->cpu) {
@@ -170,7 +174,7 @@ static void add_text(struct run *r)
 		return;
 	}
 	for (unsigned int i = 0; i < weir_path_cpus(r->path); i++)
-		if (has_figures(&r->cpus[i]))
+		if (weir_path_has_figures(&r->cpus[i]))
 			weir_path_draw(&r->view, &r->cpus[i], (int)i, &r->out);
 }
 
@@ -178,7 +182,7 @@ static void json_cpus(struct run *r, struct weir_json *j)
 {
 	weir_json_array(j, "cpus");
 	for (unsigned int i = 0; i < weir_path_cpus(r->path); i++) {
-		if (!has_figures(&r->cpus[i]))
+		if (!weir_path_has_figures(&r->cpus[i]))
 			continue;
 		weir_json_object(j, NULL);
 		weir_json_uint(j, "cpu", i);
@@ -196,6 +200,8 @@ static void json_rings(struct run *r, struct weir_json *j)
 		weir_json_str(j, "iface", r->nics[i].name);
 		weir_json_uint(j, "rx", r->nics[i].rx);
 		weir_json_uint(j, "rx_max", r->nics[i].rx_max);
+		if (r->nics[i].knows_fill)
+			weir_json_uint(j, "filled", r->nics[i].filled);
 		weir_json_end_object(j);
 	}
 	weir_json_end_array(j);
@@ -230,8 +236,12 @@ static int show(struct run *r, struct weir_error *err)
 
 	if (ret)
 		return ret;
+	r->view.n_nics = weir_path_nics(r->ifindex, r->nics, NICS_MAX);
 	if (r->opt->json)
 		add_json(r);
+	else if (r->opt->prometheus)
+		weir_path_prometheus(&r->view, &r->sum, r->opt->cpu ? r->cpus : NULL,
+				     weir_path_cpus(r->path), &r->out);
 	else
 		add_text(r);
 	return weir_live_show(&r->live, &r->out, err);
@@ -273,6 +283,7 @@ static int turn(struct run *r, struct weir_error *err)
 			r->live.next = weir_clock_mono() + SLICE_NS;
 			return 0;
 		}
+		r->view.rested = true;
 		return enter(r, WEIR_PATH_LINGER, LINGER_NS, err);
 	}
 	r->lingered += LINGER_NS;
@@ -315,8 +326,9 @@ static int follow(struct run *r, struct weir_error *err)
 static int run_with(struct run *r, const struct weir_path_options *o, struct weir_error *err)
 {
 	const struct options *opt = r->opt;
-	bool screen = isatty(STDOUT_FILENO) && !opt->json && !opt->once && !prints_journeys(opt);
-	uint64_t for_ns = opt->for_ns ? opt->for_ns : opt->once ? ONCE_NS : 0;
+	bool once = opt->once || opt->prometheus;
+	bool screen = isatty(STDOUT_FILENO) && !opt->json && !once && !prints_journeys(opt);
+	uint64_t for_ns = opt->for_ns ? opt->for_ns : once ? ONCE_NS : 0;
 	int ret = weir_path_open(&r->path, o, on_journey, r, err);
 
 	if (ret)
@@ -327,7 +339,7 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 		return weir_fail(err, -ENOMEM, "out of memory");
 	r->view.path = r->path;
 	r->view.nics = r->nics;
-	r->view.n_nics = weir_path_nics(o->ifindex, r->nics, NICS_MAX);
+	r->ifindex = o->ifindex;
 	r->view.sample = o->sample;
 	r->view.slices = o->slices;
 	r->offset = weir_clock_offset();
@@ -362,7 +374,9 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return ret;
-	ret = parse_sample(&opt, &o.sample, &err);
+	ret = check_options(&opt, &err);
+	if (!ret)
+		ret = parse_sample(&opt, &o.sample, &err);
 	if (!ret)
 		ret = read_match(&opt, &words, &text, &match, &err);
 	if (!ret)
