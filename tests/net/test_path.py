@@ -534,6 +534,18 @@ def test_the_picture_says_whose_counts_it_shows(hosts, talk, flood_udp):
     assert busy.split()[:2] == ["STAGE", "SAMPLED"] and "taken in slices" in busy
 
 
+def test_a_burst_on_a_quiet_host_is_followed_whole(hosts, talk):
+    t = talk(UDP)
+    with path(hosts.b, "--dst-port", str(t.port), sample=None) as p:
+        for _ in range(20):
+            for _ in range(50):
+                t.sender.send(bytes(10))
+            for _ in range(50):
+                t.reader.recv(100)
+        p.stop()
+    assert p.road["matched"] == p.count("copy") == 1000
+
+
 def test_slices_follow_some_and_count_all(hosts, flood_udp):
     """Many packets: all are seen, a part is followed, and the account adds up."""
     with path(hosts.b, sample="1/4", json=True) as p:

@@ -19,7 +19,9 @@
 #define ONCE_NS WEIR_NSEC_PER_SEC /* what one picture is made of, if nothing else is said */
 /* One slice in so many as packets' times are taken. */
 #define SLICE_NS (25 * 1000 * 1000ULL)
-#define QUIET_PPS 10000ULL
+#define QUIET_PPS 10000LL
+#define SLICE_PACKETS (QUIET_PPS * (int64_t)SLICE_NS / (int64_t)WEIR_NSEC_PER_SEC)
+#define BURST (QUIET_PPS / 4) /* packets at once on a quiet host, which are followed all the same */
 #define REST_MAX_NS (10 * WEIR_NSEC_PER_SEC)
 /* Packets on their way are followed a little further, so that slow readers show too. */
 #define LINGER_NS (5 * 1000 * 1000ULL)
@@ -83,6 +85,7 @@ struct run {
 	enum weir_path_phase phase;
 	uint64_t lingered; /* ns */
 	uint64_t seen;	   /* packets, at the last slice's end */
+	int64_t credit;	   /* packets that may come in a burst */
 	uint64_t shown;	   /* when */
 };
 
@@ -255,15 +258,26 @@ static int enter(struct run *r, enum weir_path_phase phase, uint64_t ns, struct 
 	return weir_path_slice(r->path, phase, err);
 }
 
-/* So few packets since the last look that to follow all of them costs next to nothing? */
+/* Packets since the last look. */
+static int64_t count_new(struct run *r)
+{
+	uint64_t before = r->seen;
+
+	if (!read_figures(r, NULL))
+		r->seen = r->sum.account.seen;
+	return (int64_t)(r->seen - before);
+}
+
+/* So few packets in the slice that is over, or in a burst after quiet ones, that to follow
+ * all of them costs next to nothing? */
 static bool is_quiet(struct run *r)
 {
-	uint64_t seen = r->seen;
+	bool quiet;
 
-	if (read_figures(r, NULL))
-		return false;
-	r->seen = r->sum.account.seen;
-	return (r->seen - seen) * WEIR_NSEC_PER_SEC <= QUIET_PPS * SLICE_NS;
+	r->credit += SLICE_PACKETS - count_new(r);
+	quiet = r->credit >= 0;
+	r->credit = r->credit < 0 ? 0 : r->credit > BURST ? BURST : r->credit;
+	return quiet;
 }
 
 /* The next phase. */
@@ -274,7 +288,7 @@ static int turn(struct run *r, struct weir_error *err)
 	if (!r->view.slices)
 		return 0;
 	if (r->phase == WEIR_PATH_REST) {
-		is_quiet(r); /* the count begins anew */
+		count_new(r);
 		return enter(r, WEIR_PATH_FOLLOW, SLICE_NS, err);
 	}
 	if (r->phase == WEIR_PATH_FOLLOW) {
@@ -369,7 +383,7 @@ static int run(int argc, char **argv)
 	struct weir_strv words = { 0 };
 	struct weir_error err = { "" };
 	struct options opt = { 0 };
-	struct run r = { .opt = &opt, .phase = WEIR_PATH_REST };
+	struct run r = { .opt = &opt, .phase = WEIR_PATH_REST, .credit = BURST };
 	int ret = weir_verb_parse(&weir_path_verb, argc, argv, &opt, &words, WEIR_STRV_MAX);
 
 	if (ret)
