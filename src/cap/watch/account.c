@@ -90,6 +90,8 @@ static void print_json(const struct weir_watch *w, unsigned int slot,
 	weir_json_uint(&j, "v", 1);
 	weir_json_str(&j, "verb", "watch");
 	weir_json_str(&j, "iface", w->ifaces[slot].name);
+	if (w->netns)
+		weir_json_uint(&j, "netns", w->netns);
 	weir_json_uint(&j, "seen", a->k.seen);
 	weir_json_uint(&j, "seen_bytes", a->k.seen_bytes);
 	weir_json_uint(&j, "unmatched", a->unmatched);

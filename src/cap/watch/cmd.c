@@ -23,7 +23,9 @@
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
+#include "dataplane/netns.h"
 #include "dataplane/probe.h"
+#include "dataplane/sys.h"
 
 #define EXPRESSION_FILE_MAX (1 << 20)
 #define DEFAULT_BUFFER (8ULL << 20)
@@ -52,6 +54,8 @@ static const struct weir_opt options[] = {
 	{ "interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
 	  .help = "capture here; repeatable (default: the default route's interface)",
 	  .complete = "iface" },
+	{ "netns", 0, WEIR_OPT_STR, AT(netns), "NAME|PATH|PID",
+	  .help = "in this network namespace: a name of `ip netns`, a path, or a process" },
 	{ "direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
 	  .help = "packets coming in, going out, or both (default: inout; in on lo)" },
 	{ "promisc", 0, WEIR_OPT_FLAG, AT(promisc),
@@ -539,6 +543,22 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	return weir_buf_flush(&out, STDOUT_FILENO);
 }
 
+/* Before anything is opened or looked for. Files and directories stay those of the caller. */
+static int enter_netns(struct weir_watch *w, struct weir_error *err)
+{
+	int ret;
+
+	if (!w->opt.netns)
+		return 0;
+	if (w->opt.read_file)
+		return bad(err, "a file is of no network namespace: leave --netns out");
+	ret = weir_netns_enter(w->opt.netns, err);
+	if (!ret && weir_sys_netns_cookie(&w->netns))
+		ret = weir_fail(err, -EIO, "the network namespace %s tells no cookie: report this",
+				w->opt.netns);
+	return ret;
+}
+
 static int prepare(struct weir_watch *w, const struct weir_strv *words, struct weir_buf *text,
 		   struct weir_error *err)
 {
@@ -548,6 +568,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 		ret = parse_sample(&w->opt, err);
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
+	if (!ret)
+		ret = enter_netns(w, err);
 	if (!ret)
 		ret = choose_hook(w, err);
 	if (!ret)
@@ -578,7 +600,8 @@ static int run(int argc, char **argv)
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
-				      ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
+				      ret == -ENOMEM || ret == -EPERM ? WEIR_EXIT_FAILED :
+									WEIR_EXIT_USAGE);
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);

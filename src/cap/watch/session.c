@@ -219,6 +219,8 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	if (w->netns)
+		weir_json_uint(&j, "netns", w->netns);
 	weir_json_end_object(&j);
 }
 
@@ -240,6 +242,8 @@ static void announce(const struct weir_watch *w)
 	weir_buf_adds(&where, "listening on ");
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
+	if (w->netns && w->opt.stats != 1)
+		weir_buf_addf(&where, " of network namespace %s", w->opt.netns);
 	if (w->opt.stats == 1)
 		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else

@@ -40,6 +40,7 @@ enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
+	const char *netns; /* where the run takes place, NULL = here */
 	int direction; /* index of in|out|inout, -1 = not given */
 	struct weir_match_spec spec;
 	bool strict_pcap;
@@ -162,6 +163,7 @@ struct weir_watch {
 	unsigned int n_ifaces;
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
+	uint64_t netns; /* cookie of --netns; 0 = not given */
 	bool want_in, want_out;
 	uint32_t snaplen; /* of the events */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
