@@ -164,7 +164,7 @@ void weir_account_print(struct weir_watch *w)
 		weir_account_get(w, i, &a);
 		if (w->opt.stats == 1)
 			print_json(w, i, &a, &out);
-		else
+		else if (a.k.seen || !w->any) /* of all interfaces most are silent */
 			print_text(w, i, &a, &out);
 	}
 	weir_buf_flush(&out, 2);

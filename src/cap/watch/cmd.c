@@ -36,6 +36,7 @@
 #define TCPDUMP_MB 1000000ULL /* the unit of -C without a suffix */
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
+static const char *const points[] = {"one", "all", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
 static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
@@ -52,8 +53,10 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 
 static const struct weir_opt options[] = {
 	{ "interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
-	  .help = "capture here; repeatable (default: the default route's interface)",
+	  .help = "capture here; repeatable; any: all (default: the default route's interface)",
 	  .complete = "iface" },
+	{ "points", 0, WEIR_OPT_CHOICE, AT(points), "WHICH", points,
+	  .help = "with -i any: look at each packet in one place, or in all (default: one)" },
 	{ "netns", 0, WEIR_OPT_STR, AT(netns), "NAME|PATH|PID",
 	  .help = "in this network namespace: a name of `ip netns`, a path, or a process" },
 	{ "direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
@@ -294,6 +297,14 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 	return 0;
 }
 
+static bool is_any(const struct weir_watch_options *o)
+{
+	for (unsigned int i = 0; i < o->interfaces.n; i++)
+		if (weir_any_is(o->interfaces.v[i]))
+			return true;
+	return false;
+}
+
 static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -314,6 +325,8 @@ static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 		ret = default_interface(name, sizeof(name), err);
 		return ret ? ret : add_interface(w, name, err);
 	}
+	if (is_any(o))
+		return weir_any_find(w, err);
 	for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
 		ret = add_interface(w, o->interfaces.v[i], err);
 	return ret;
@@ -352,6 +365,9 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 		break;
 	case WEIR_CAPTURE_AF_PACKET:
 	case WEIR_CAPTURE_PACKET:
+		/* A ring and a thread for each interface only if it is asked for. */
+		if (is_any(o))
+			mmap = o->transport == 2 || o->fanout;
 		w->hook = mmap && ships ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
 		break;
 	case WEIR_CAPTURE_PCAP:
@@ -374,6 +390,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 	} checks[] = {
 		{ w->hook == WEIR_HOOK_XDP && o->direction > 0,
 		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
+		{ is_any(o) && o->interfaces.n > 1,
+		  "-i any is all interfaces: leave the other -i out" },
+		{ is_any(o) && w->hook == WEIR_HOOK_XDP,
+		  "-i any does not go with --capture xdp: name the interfaces, or use --capture tc" },
+		{ !is_any(o) && o->points >= 0,
+		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
 		  "--verdict without --capture xdp: only there is a verdict known, add it" },
 		{ w->hook != WEIR_HOOK_XDP && o->xdp_mode,
@@ -431,8 +453,8 @@ static void choose_direction(struct weir_watch *w)
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		d = w->hook == WEIR_HOOK_XDP || (!w->any && w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
 	w->want_out = d != 0;
@@ -584,7 +606,7 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 
 static int run(int argc, char **argv)
 {
-	struct weir_watch w = {.opt = {.direction = -1, .filter_at = -1, .transport = -1,
+	struct weir_watch w = {.opt = {.points = -1, .direction = -1, .filter_at = -1, .transport = -1,
 				       .format = -1, .buffer = DEFAULT_BUFFER}};
 	weir_autobuf struct weir_buf text = {0};
 	struct weir_strv words = {0};
@@ -597,6 +619,7 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
+		weir_any_free(w.any);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -605,6 +628,7 @@ static int run(int argc, char **argv)
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
+	weir_any_free(w.any);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

@@ -76,7 +76,8 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 
 		/* First on the way in, last on the way out: next to the wire. */
 		for (int out = 0; out < 2; out++) {
-			if (!wanted[out] || (out && w->ifaces[i].in_only))
+			if (!wanted[out] ||
+			    (out ? w->ifaces[i].in_only : w->ifaces[i].out_only))
 				continue;
 			p->link[out] = weir_sys_tcx_link(
 				weir_programs_fd(st->port[0].programs,

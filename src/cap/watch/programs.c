@@ -40,16 +40,21 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.one_point = weir_watch_one_point(w),
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		cfg->ifindex[i] = w->ifaces[i].ifindex;
-		cfg->no_l2 |= (uint32_t)w->ifaces[i].no_l2 << i;
+		const struct weir_watch_iface *x = &w->ifaces[i];
+		/* A datagram socket shows the filter what it will show the reader. */
+		bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
+
+		if (i < WEIR_WATCH_IFACES_FEW)
+			cfg->ifindex[i] = x->ifindex;
+		cfg->flags[i] = (uint8_t)((no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
+					  (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
+					  (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0));
 	}
-	/* A datagram socket shows the filter what it will show the reader. */
-	if (w->hook == WEIR_HOOK_MMAP && w->opt.socket)
-		cfg->no_l2 = ~0U;
 }
 
 /* Only what this run uses is created and loaded. */
@@ -71,6 +76,8 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
+	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
+	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
 	if (w->hook == WEIR_HOOK_XDP)
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -91,6 +98,7 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_perf, first->maps.weir_perf},
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
+		{s->maps.weir_slots, first->maps.weir_slots},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -99,6 +107,16 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		if (fd >= 0 && bpf_map__reuse_fd(shared[i].to, fd))
 			return -errno;
 	}
+	return 0;
+}
+
+static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
+		      struct weir_error *err)
+{
+	for (uint32_t i = 0; w->n_ifaces > WEIR_WATCH_IFACES_FEW && i < w->n_ifaces; i++)
+		if (bpf_map_update_elem(bpf_map__fd(s->maps.weir_slots), &w->ifaces[i].ifindex, &i,
+					BPF_ANY))
+			return weir_load_explain(err, -errno, "number the interfaces");
 	return 0;
 }
 
@@ -126,7 +144,8 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
-	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	code = weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	return code ? code : fill_slots(w, p->skel, err);
 }
 
 void weir_programs_free(struct weir_programs *p)

@@ -240,7 +240,10 @@ static void announce(const struct weir_watch *w)
 	if (w->opt.read_file)
 		return;
 	weir_buf_adds(&where, "listening on ");
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+	if (w->any)
+		weir_buf_addf(&where, "any (%u interfaces, each packet at %s)", w->n_ifaces,
+			      weir_watch_one_point(w) ? "one point" : "all points");
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
 	if (w->netns && w->opt.stats != 1)
 		weir_buf_addf(&where, " of network namespace %s", w->opt.netns);
@@ -332,6 +335,8 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 		weir_watch_stop(w);
 	if (!w->opt.read_file)
 		ret = check_interfaces(w, err);
+	if (!ret && w->any)
+		weir_any_tick(w);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
 	if (!ret && w->flows && weir_flows_show(w, false))

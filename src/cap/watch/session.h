@@ -9,6 +9,7 @@
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows.c     the flow table and its pictures
  *   strict.c    --strict-pcap
+ *   any.c       -i any: where each packet is looked at
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
  */
@@ -41,6 +42,7 @@ enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
 struct weir_watch_options {
 	struct weir_strv interfaces;
 	const char *netns; /* where the run takes place, NULL = here */
+	int points; /* 0 one, 1 all, -1 = not given */
 	int direction; /* index of in|out|inout, -1 = not given */
 	struct weir_match_spec spec;
 	bool strict_pcap;
@@ -88,7 +90,7 @@ struct weir_watch_iface {
 	bool no_l2;
 	bool loopback;
 	bool gone; /* deleted while we watched */
-	bool in_only; /* lo: what goes out comes in again */
+	bool in_only, out_only; /* what is left out is seen elsewhere: lo, -i any */
 };
 
 struct weir_watch;
@@ -161,6 +163,7 @@ struct weir_watch {
 	struct weir_watch_options opt;
 	struct weir_watch_iface ifaces[WEIR_WATCH_IFACES];
 	unsigned int n_ifaces;
+	struct weir_any *any; /* NULL: the interfaces were named */
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
 	uint64_t netns; /* cookie of --netns; 0 = not given */
@@ -210,6 +213,22 @@ void weir_sink_free(struct weir_sink *s);
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
+
+/* any.c */
+struct weir_any;
+/* Is this word of -i that for all interfaces? */
+bool weir_any_is(const char *name);
+/* All interfaces that are up, with the points at which they are looked at, into w->ifaces.
+ * w->hook and the options are settled. */
+int weir_any_find(struct weir_watch *w, struct weir_error *err);
+/* Say which interfaces have come up since; called each second. */
+void weir_any_tick(struct weir_watch *w);
+void weir_any_free(struct weir_any *a);
+/* Is each packet looked at in one place only, so that flows are not of an interface? */
+static inline bool weir_watch_one_point(const struct weir_watch *w)
+{
+	return w->any && w->opt.points != 1;
+}
 
 /* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
  * define the same names. @no_l2: for raw IP instead of Ethernet. */

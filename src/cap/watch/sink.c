@@ -139,6 +139,8 @@ static void put_out(struct weir_sink *s, struct weir_packet *p)
 
 	if (p->ev.caplen > w->out_snaplen)
 		p->ev.caplen = w->out_snaplen;
+	if (w->flows && weir_watch_one_point(w))
+		p->ev.ifindex = 0;
 	if (w->flows)
 		weir_flows_packet(w->flows, p);
 	else if (w->opt.count_only)

@@ -66,6 +66,14 @@ struct {
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
 
+/* The slot of an interface, where there are more than a few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEIR_WATCH_IFACES);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_slots SEC(".maps");
+
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
  * by one on the way in. */
@@ -112,18 +120,29 @@ struct seen {
 
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
 {
+	const __u32 *found;
 	__u32 slot = 0;
 
 	/* The usual single interface costs no comparison at all. */
-	if (cfg.ifaces > 1) {
-		for (slot = 0; slot < WEIR_WATCH_IFACES; slot++)
+	if (cfg.ifaces > WEIR_WATCH_IFACES_FEW) {
+		found = bpf_map_lookup_elem(&weir_slots, &ifindex);
+		if (!found)
+			return NULL;
+		slot = *found & (WEIR_WATCH_IFACES - 1);
+	} else if (cfg.ifaces > 1) {
+		for (slot = 0; slot < WEIR_WATCH_IFACES_FEW; slot++)
 			if (cfg.ifindex[slot] == ifindex)
 				break;
-		if (slot == WEIR_WATCH_IFACES)
+		if (slot == WEIR_WATCH_IFACES_FEW)
 			return NULL;
 	}
 	*ret_slot = slot;
 	return bpf_map_lookup_elem(&weir_counters, &slot);
+}
+
+static __always_inline __u32 flags_of(const struct seen *s)
+{
+	return cfg.flags[s->slot & (WEIR_WATCH_IFACES - 1)];
 }
 
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
@@ -330,7 +349,7 @@ static __always_inline void add_flow(const struct seen *s)
 		lose(s, WEIR_WATCH_LOST_MAP_FULL);
 		return;
 	}
-	weir_flow_key_of(s->pkt, s->ifindex, src_a, &part->key);
+	weir_flow_key_of(s->pkt, cfg.one_point ? 0 : s->ifindex, src_a, &part->key);
 	part->cpu = bpf_get_smp_processor_id();
 	v = bpf_map_lookup_elem(flows, part);
 	if (!v) {
@@ -418,13 +437,15 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
 			 .ifindex = skb->ifindex, .dir = dir};
+	__u32 not_here = dir == WEIR_WATCH_IN ? WEIR_WATCH_IFACE_OUT_ONLY :
+						WEIR_WATCH_IFACE_IN_ONLY;
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.work || !s.count)
+	if (!s.work || !s.count || flags_of(&s) & not_here)
 		return false;
-	if (cfg.no_l2 >> s.slot & 1) {
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
 	} else if (pointers) {
@@ -517,7 +538,7 @@ static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_sc
 	s.rule = scratch->rule;
 	s.queue = ctx->rx_queue_index;
 	s.flags = WEIR_WATCH_QUEUE;
-	if (cfg.no_l2 >> s.slot & 1)
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2)
 		s.flags |= WEIR_WATCH_NO_L2;
 	deliver(&s);
 }

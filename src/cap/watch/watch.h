@@ -10,7 +10,8 @@
 
 #include <linux/types.h>
 
-#define WEIR_WATCH_IFACES 16	/* interfaces watched by one process */
+#define WEIR_WATCH_IFACES 256	/* interfaces watched by one process; a slot is a byte */
+#define WEIR_WATCH_IFACES_FEW 16 /* up to so many are compared one by one */
 #define WEIR_WATCH_SNAPLEN 262144 /* the largest --snaplen, as tcpdump's */
 #define WEIR_WATCH_CPUS 1024
 
@@ -63,13 +64,18 @@ enum weir_watch_mode {
 	WEIR_WATCH_MMAP,  /* socket filter: let it into the socket's own ring */
 };
 
+/* struct weir_watch_config.flags[] */
+#define WEIR_WATCH_IFACE_NO_L2 (1U << 0) /* no link-level header */
+#define WEIR_WATCH_IFACE_OUT_ONLY (1U << 1) /* only what goes out is looked at */
+#define WEIR_WATCH_IFACE_IN_ONLY (1U << 2)
+
 /* Read-only data of the programs, written before load: the verifier removes
  * what it switches off. */
 struct weir_watch_config {
 	__u32 mode;		/* enum weir_watch_mode */
 	__u32 ifaces;		/* entries used in ifindex[] */
-	__u32 ifindex[WEIR_WATCH_IFACES];
-	__u32 no_l2;		/* bit set by slot: devices without a link-level header */
+	__u32 ifindex[WEIR_WATCH_IFACES_FEW]; /* by slot; with more: the map weir_slots */
+	__u8  flags[WEIR_WATCH_IFACES]; /* by slot: WEIR_WATCH_IFACE_* */
 	__u32 snaplen;		/* bytes of each packet to ship, >= 1 */
 	__u32 sample;		/* keep one flow in so many; 0 or 1 = all */
 	__u32 seed;		/* of the sampling hash */
@@ -77,6 +83,7 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
