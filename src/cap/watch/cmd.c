@@ -38,7 +38,8 @@
 static const char *const directions[] = {"in", "out", "inout", NULL};
 static const char *const points[] = {"one", "all", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
-static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
+static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
+				       "af_xdp", NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
 static const char *const verdicts[] = {"all", "pass", "drop", NULL};
 static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
@@ -87,6 +88,8 @@ static const struct weir_opt options[] = {
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+	{ "take", 0, WEIR_OPT_FLAG, AT(take),
+	  .help = "af_xdp: take packets off an interface that this host itself uses" },
 	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
 	  .help = "how to attach at XDP (default: auto)" },
 	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
@@ -373,8 +376,12 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
 		break;
+	case WEIR_CAPTURE_AF_XDP:
+		w->hook = WEIR_HOOK_XSK;
+		break;
 	}
 	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
+		    w->hook == WEIR_HOOK_XSK  ? &weir_engine_xsk :
 		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
 	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
 	return 0;
@@ -388,18 +395,25 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		bool wrong;
 		const char *message;
 	} checks[] = {
-		{ w->hook == WEIR_HOOK_XDP && o->direction > 0,
+		{ weir_watch_at_xdp(w) && o->direction > 0,
 		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
 		{ is_any(o) && o->interfaces.n > 1,
 		  "-i any is all interfaces: leave the other -i out" },
-		{ is_any(o) && w->hook == WEIR_HOOK_XDP,
-		  "-i any does not go with --capture xdp: name the interfaces, or use --capture tc" },
+		{ is_any(o) && weir_watch_at_xdp(w),
+		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use --capture tc" },
 		{ !is_any(o) && o->points >= 0,
 		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
 		  "--verdict without --capture xdp: only there is a verdict known, add it" },
-		{ w->hook != WEIR_HOOK_XDP && o->xdp_mode,
+		{ !weir_watch_at_xdp(w) && o->xdp_mode,
 		  "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out" },
+		{ w->hook != WEIR_HOOK_XSK && o->take,
+		  "--take without --capture af_xdp: nothing else takes packets, leave it out" },
+		{ w->hook == WEIR_HOOK_XSK && w->user_stage,
+		  "AF_XDP takes what matches, so that is decided in the kernel: leave --filter-at "
+		  "user and --strict-pcap out" },
+		{ w->hook == WEIR_HOOK_XSK && o->transport >= 0,
+		  "AF_XDP has its own rings: leave --transport out" },
 		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
 		  "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
 		  "af_packet, without --transport, --flows and --count" },
@@ -453,7 +467,7 @@ static void choose_direction(struct weir_watch *w)
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || (!w->any && w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+		d = weir_watch_at_xdp(w) || (!w->any && w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
 	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
@@ -493,6 +507,7 @@ static void settle(struct weir_watch *w)
 							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
+		  w->hook == WEIR_HOOK_XSK  ? WEIR_WATCH_XSK :
 		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
 		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
@@ -600,6 +615,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 		return ret;
 	settle(w);
 	ret = find_interfaces(w, err);
+	if (!ret && w->hook == WEIR_HOOK_XSK && !w->opt.take)
+		ret = weir_take_check(w, err);
 	choose_direction(w);
 	return ret ? ret : parse_match(w, err);
 }

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/xsk.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -37,7 +38,9 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
-		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
+		.take_max = w->take_max,
+		/* Only what would pass is there to be taken. */
+		.verdicts = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
 		.one_point = weir_watch_one_point(w),
@@ -68,6 +71,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		{s->progs.weir_watch_out, w->hook == WEIR_HOOK_TCX && w->want_out},
 		{s->progs.weir_watch_tap, w->hook == WEIR_HOOK_TAP || w->hook == WEIR_HOOK_MMAP},
 		{s->progs.weir_watch_xdp, w->hook == WEIR_HOOK_XDP},
+		{s->progs.weir_watch_take, w->hook == WEIR_HOOK_XSK},
 	};
 	struct bpf_map *map;
 
@@ -78,7 +82,9 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
 	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
-	if (w->hook == WEIR_HOOK_XDP)
+	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
+	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
+	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
 		const char *name = bpf_map__name(map);
@@ -167,6 +173,8 @@ int weir_programs_fd(const struct weir_programs *p, enum weir_program which)
 		return bpf_program__fd(p->skel->progs.weir_watch_tap);
 	case WEIR_PROGRAM_XDP:
 		return bpf_program__fd(p->skel->progs.weir_watch_xdp);
+	case WEIR_PROGRAM_TAKE:
+		return bpf_program__fd(p->skel->progs.weir_watch_take);
 	}
 	return -EINVAL;
 }
@@ -182,6 +190,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_XSKS:
+		return bpf_map__fd(p->skel->maps.weir_xsks);
 	}
 	return -EINVAL;
 }

@@ -90,6 +90,8 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 		[WEIR_HOOK_TAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
+		[WEIR_HOOK_XSK] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_NET_RAW |
+				  WEIR_CAP_PERFMON,
 	};
 	uint64_t caps = needs[w->hook] | (w->opt.promisc ? WEIR_CAP_NET_RAW : 0);
 
@@ -232,6 +234,7 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_TAP] = "af_packet (socket filter)",
 		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
 		[WEIR_HOOK_PCAP] = "pcap",
+		[WEIR_HOOK_XSK] = "af_xdp (copy mode: what matches is taken off the interface)",
 	};
 
 	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";

@@ -35,6 +35,7 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_PACKET,
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
+	WEIR_CAPTURE_AF_XDP,
 };
 
 enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
@@ -50,6 +51,7 @@ struct weir_watch_options {
 	const char *sample_text;
 	uint32_t sample;
 	int capture; /* enum weir_capture */
+	bool take; /* off an interface that this host uses */
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -120,9 +122,17 @@ struct weir_engine {
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
+extern const struct weir_engine weir_engine_xsk;
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
-enum weir_hook { WEIR_HOOK_TCX, WEIR_HOOK_XDP, WEIR_HOOK_TAP, WEIR_HOOK_MMAP, WEIR_HOOK_PCAP };
+enum weir_hook {
+	WEIR_HOOK_TCX,
+	WEIR_HOOK_XDP,
+	WEIR_HOOK_TAP,
+	WEIR_HOOK_MMAP,
+	WEIR_HOOK_PCAP,
+	WEIR_HOOK_XSK, /* AF_XDP */
+};
 
 /* What user space did with the packets of one interface. */
 struct weir_sink_counts {
@@ -169,6 +179,7 @@ struct weir_watch {
 	uint64_t netns; /* cookie of --netns; 0 = not given */
 	bool want_in, want_out;
 	uint32_t snaplen; /* of the events */
+	uint32_t take_max; /* the longest frame that AF_XDP takes */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
@@ -196,6 +207,12 @@ struct weir_watch {
 	struct weir_rules *rules; /* to name a rule; NULL: no store */
 	int status; /* exit status so far */
 };
+
+/* Does it sit in the XDP gate? */
+static inline bool weir_watch_at_xdp(const struct weir_watch *w)
+{
+	return w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_XSK;
+}
 
 /* session.c */
 int weir_watch_run(struct weir_watch *w, struct weir_error *err);
@@ -229,6 +246,10 @@ static inline bool weir_watch_one_point(const struct weir_watch *w)
 {
 	return w->any && w->opt.points != 1;
 }
+
+/* take.c: packets are not taken off an interface by which this host reaches others or is
+ * reached, unless --take says so. */
+int weir_take_check(const struct weir_watch *w, struct weir_error *err);
 
 /* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
  * define the same names. @no_l2: for raw IP instead of Ethernet. */

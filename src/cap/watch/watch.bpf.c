@@ -5,7 +5,8 @@
  *
  * Three ways in lead to one road: a guest stage of the XDP gate, which finds
  * the packet parsed already; the tcx programs; and a socket filter on
- * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
+ * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate, but for
+ * weir_watch_take, which takes it off the interface.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -73,6 +74,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } weir_slots SEC(".maps");
+
+/* The AF_XDP sockets, by receive queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1); /* set to the number of queues before load */
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_xsks SEC(".maps");
 
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
@@ -510,25 +519,34 @@ int weir_watch_tap(struct __sk_buff *skb)
 	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
 }
 
-static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+/* The packet that the gate has parsed; false: of no interface of ours. */
+static __always_inline bool look_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch,
+				     struct seen *s)
 {
-	struct seen s = {
+	*s = (struct seen){
 		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
 		.pkt = &scratch->pkt,
 		.ifindex = ctx->ingress_ifindex,
 	};
-	__u32 zero = 0;
+	s->count = counters_of(s->ifindex, &s->slot);
+	if (!s->count)
+		return false;
+	s->len = s->bytes = scratch->pkt.len;
+	s->verdict = scratch->verdict == XDP_PASS     ? WEIR_WATCH_PASS :
+		     scratch->verdict == XDP_DROP     ? WEIR_WATCH_DROP :
+		     scratch->verdict == XDP_REDIRECT ? WEIR_WATCH_TAKEN :
+							WEIR_WATCH_TX;
+	return wanted(s);
+}
 
-	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.count)
-		return;
-	s.len = s.bytes = scratch->pkt.len;
-	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
-		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
-						   WEIR_WATCH_TX;
-	if (!wanted(&s))
+static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+{
+	__u32 zero = 0;
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
 		return;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	if (!s.work) {
@@ -553,6 +571,56 @@ int weir_watch_xdp(struct xdp_md *ctx)
 	/* The gates of a namespace share their guests; each looks at its own. */
 	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
 		observe_xdp(ctx, scratch);
+	return weir_gate_next_guest(ctx, scratch);
+}
+
+/* AF_XDP has no times: the frame carries its own. */
+static __always_inline void write_note(struct xdp_md *ctx)
+{
+	struct weir_watch_note *note;
+
+	/* Metadata of another would come to lie between. */
+	if (ctx->data_meta != ctx->data || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
+		return;
+	note = (void *)(long)ctx->data_meta;
+	if ((void *)(note + 1) > (void *)(long)ctx->data)
+		return;
+	note->ts = bpf_ktime_get_ns();
+	note->magic = WEIR_WATCH_NOTE_MAGIC;
+	note->pad = 0;
+}
+
+static __always_inline void take(struct xdp_md *ctx, struct weir_scratch *scratch)
+{
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
+		return;
+	/* What the socket would refuse stays with the host. */
+	if (s.len > cfg.take_max ||
+	    (cfg.take_max <= WEIR_WATCH_XSK_PIECE && s.end - s.data < s.len)) {
+		lose(&s, WEIR_WATCH_LOST_TOO_BIG);
+		return;
+	}
+	if (bpf_redirect_map(&weir_xsks, ctx->rx_queue_index, XDP_PASS) != XDP_REDIRECT) {
+		lose(&s, WEIR_WATCH_LOST_NO_QUEUE);
+		return;
+	}
+	write_note(ctx);
+	scratch->verdict = XDP_REDIRECT;
+	s.count->sent++;
+}
+
+/* A guest that decides: those behind it see that the packet was taken. */
+SEC("xdp.frags")
+int weir_watch_take(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
+
+	if (!scratch)
+		return XDP_PASS;
+	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
+		take(ctx, scratch);
 	return weir_gate_next_guest(ctx, scratch);
 }
 

@@ -26,6 +26,7 @@ enum weir_watch_verdict {
 	WEIR_WATCH_PASS = 1,
 	WEIR_WATCH_DROP = 2,
 	WEIR_WATCH_TX = 3,	   /* answered or sent back by a stage */
+	WEIR_WATCH_TAKEN = 4,	   /* taken off the interface: an AF_XDP socket has it */
 };
 
 /* struct weir_watch_event.flags */
@@ -55,6 +56,20 @@ struct weir_watch_event {
 
 _Static_assert(sizeof(struct weir_watch_event) == 40, "ABI: weir_watch_event");
 
+/* What stands right before a frame in an AF_XDP socket's memory, as XDP metadata. Not every
+ * driver has room for it: magic tells. */
+struct weir_watch_note {
+	__u64 ts;    /* CLOCK_MONOTONIC */
+	__u32 magic; /* WEIR_WATCH_NOTE_MAGIC */
+	__u32 pad;
+};
+/* Bytes of a frame that one buffer of an AF_XDP socket holds: a page without the room that the
+ * kernel keeps before it. Where take_max is no more, frames are taken that are in one piece. */
+#define WEIR_WATCH_XSK_PIECE (4096 - 256)
+#define WEIR_WATCH_NOTE_MAGIC 0x65746f6eU
+
+_Static_assert(sizeof(struct weir_watch_note) == 16, "ABI: weir_watch_note");
+
 /* What the programs do with a packet that matches. */
 enum weir_watch_mode {
 	WEIR_WATCH_RING,  /* write an event to this CPU's ring buffer */
@@ -62,6 +77,7 @@ enum weir_watch_mode {
 	WEIR_WATCH_FLOWS, /* add it to the flow map */
 	WEIR_WATCH_COUNT, /* only count */
 	WEIR_WATCH_MMAP,  /* socket filter: let it into the socket's own ring */
+	WEIR_WATCH_XSK,	  /* XDP: take it off the interface, into an AF_XDP socket */
 };
 
 /* struct weir_watch_config.flags[] */
@@ -83,6 +99,7 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 take_max;		/* longest frame that an AF_XDP socket takes */
 	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
@@ -98,6 +115,9 @@ struct weir_watch_config {
 	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
 	X(TOO_BIG, too_big, "larger than the largest record")                  \
 	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(NO_FRAME, no_frame, "no free buffer for AF_XDP: the reader is too slow") \
+	X(NO_QUEUE, no_queue, "came by a receive queue without AF_XDP socket: passed on") \
+	X(REDIRECT, redirect, "the kernel could not hand it to the AF_XDP socket") \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
