@@ -12,10 +12,6 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#ifndef AF_XDP
-#define AF_XDP 44
-#define SOL_XDP 283
-#endif
 /* Kernel 6.6; newer than Debian 12's headers. */
 #define BIND_USE_SG (1 << 4)
 #define DESC_CONTD (1 << 0)
