@@ -43,11 +43,6 @@ struct map {
 	size_t n;
 };
 
-bool weir_any_is(const char *name)
-{
-	return !strcmp(name, "any");
-}
-
 static const struct weir_link *find(const struct map *m, uint32_t index)
 {
 	for (size_t i = 0; index && i < m->n; i++)

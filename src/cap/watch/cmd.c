@@ -6,13 +6,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -20,19 +16,16 @@
 #include "base/engines.h"
 #include "base/term.h"
 #include "base/units.h"
+#include "cap/watch/observe.h"
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
-#include "dataplane/netns.h"
 #include "dataplane/probe.h"
-#include "dataplane/sys.h"
 
 #define EXPRESSION_FILE_MAX (1 << 20)
 #define DEFAULT_BUFFER (8ULL << 20)
 #define DEFAULT_FLOWS 65536
 #define LINE_SNAPLEN 320 /* headers with room to spare */
-#define ROUTE_UP 0x1
-#define ROUTE_REJECT 0x200
 #define TCPDUMP_MB 1000000ULL /* the unit of -C without a suffix */
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
@@ -234,107 +227,6 @@ static int read_expression(struct weir_watch_options *o, const struct weir_strv 
 	return 0;
 }
 
-/* The interface of the default route with the lowest metric. */
-static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
-{
-	weir_autofclose FILE *f = fopen(path, "re");
-	unsigned int dest, mask = 0, flags, metric, best = ~0U;
-	char line[256], name[IF_NAMESIZE];
-	bool found;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (ipv6)
-			found = sscanf(line, "%*32s %x %*32s %*x %*32s %x %*x %*x %x %15s", &dest,
-				       &metric, &flags, name) == 4 && !dest &&
-				!strncmp(line, "00000000000000000000000000000000 00 ", 36);
-		else
-			found = sscanf(line, "%15s %x %*x %x %*d %*d %u %x", name, &dest, &flags,
-				       &metric, &mask) == 5 && !dest && !mask;
-		if (found && flags & ROUTE_UP && !(flags & ROUTE_REJECT) && metric < best) {
-			best = metric;
-			snprintf(buf, size, "%s", name);
-		}
-	}
-}
-
-static int default_interface(char *buf, size_t size, struct weir_error *err)
-{
-	buf[0] = '\0';
-	scan_routes("/proc/net/route", false, buf, size);
-	if (!buf[0])
-		scan_routes("/proc/net/ipv6_route", true, buf, size);
-	return buf[0] ? 0 : weir_fail(err, -ENODEV, "there is no default route: say where with -i");
-}
-
-static int add_interface(struct weir_watch *w, const char *name, struct weir_error *err)
-{
-	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
-	struct ifreq ifr = {0};
-	weir_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (w->n_ifaces == WEIR_WATCH_IFACES)
-		return weir_fail(err, -E2BIG, "too many interfaces: at most %d in one run",
-				 WEIR_WATCH_IFACES);
-	i->ifindex = if_nametoindex(name);
-	if (!i->ifindex || strlen(name) >= IF_NAMESIZE)
-		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
-	for (unsigned int j = 0; j < w->n_ifaces; j++) /* by number: it may have two names */
-		if (w->ifaces[j].ifindex == i->ifindex)
-			return weir_fail(err, -EINVAL,
-					 "%s is given twice: name each interface once", name);
-	snprintf(i->name, sizeof(i->name), "%s", name);
-	memcpy(ifr.ifr_name, name, strlen(name) + 1);
-	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
-		int type = ifr.ifr_hwaddr.sa_family;
-
-		i->loopback = type == ARPHRD_LOOPBACK;
-		i->no_l2 = type == ARPHRD_NONE || type == ARPHRD_RAWIP || type == ARPHRD_PPP ||
-			   type == ARPHRD_TUNNEL || type == ARPHRD_TUNNEL6 || type == ARPHRD_SIT;
-		if (!i->no_l2 && !i->loopback && type != ARPHRD_ETHER)
-			return weir_fail(err, -EINVAL,
-					 "%s has link type %d: weir reads Ethernet and "
-					 "raw IP, try tcpdump",
-					 name, type);
-	}
-	w->n_ifaces++;
-	return 0;
-}
-
-static bool is_any(const struct weir_watch_options *o)
-{
-	for (unsigned int i = 0; i < o->interfaces.n; i++)
-		if (weir_any_is(o->interfaces.v[i]))
-			return true;
-	return false;
-}
-
-static int find_interfaces(struct weir_watch *w, struct weir_error *err)
-{
-	struct weir_watch_options *o = &w->opt;
-	char name[IF_NAMESIZE];
-	const char *base;
-	int ret = 0;
-
-	if (o->read_file) {
-		if (o->interfaces.n)
-			return bad(err, "-r reads a file, not an interface: leave -i out");
-		base = strrchr(o->read_file, '/');
-		snprintf(w->ifaces[0].name, sizeof(w->ifaces[0].name), "%s",
-			 base && base[1] ? base + 1 : o->read_file);
-		w->n_ifaces = 1;
-		return 0;
-	}
-	if (!o->interfaces.n) {
-		ret = default_interface(name, sizeof(name), err);
-		return ret ? ret : add_interface(w, name, err);
-	}
-	if (is_any(o))
-		return weir_any_find(w, err);
-	for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
-		ret = add_interface(w, o->interfaces.v[i], err);
-	return ret;
-}
-
 /* Where the try itself was not permitted, the missing capability is the news. */
 static bool has_tcx(void)
 {
@@ -343,10 +235,25 @@ static bool has_tcx(void)
 	return p->ok || p->error == -EPERM;
 }
 
+/* What the run is for. An observer needs no packets; those that -w or --format asks for
+ * are given beside it. */
+static void choose_output(struct weir_watch *w)
+{
+	const struct weir_watch_options *o = &w->opt;
+	bool observed = weir_observers_wanted(o);
+
+	w->keeps_flows = o->flows || observed;
+	w->shows_packets = !o->flows && !o->count_only &&
+			   (!observed || o->write_file || o->format >= 0);
+}
+
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
-	bool mmap = o->transport == -1 || o->transport == 2, ships = !o->flows && !o->count_only;
+	/* Of all interfaces, each gets a ring and a thread only if that is asked for. */
+	bool rings = weir_ifaces_any(o) ? o->fanout != 0 : o->transport == -1;
+	bool mmap = (rings || o->transport == 2) && w->shows_packets &&
+		    !w->keeps_flows; /* its threads share no table */
 
 	if (o->read_file) {
 		if (o->capture != WEIR_CAPTURE_AUTO && o->capture != WEIR_CAPTURE_PCAP)
@@ -368,10 +275,7 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 		break;
 	case WEIR_CAPTURE_AF_PACKET:
 	case WEIR_CAPTURE_PACKET:
-		/* A ring and a thread for each interface only if it is asked for. */
-		if (is_any(o))
-			mmap = o->transport == 2 || o->fanout;
-		w->hook = mmap && ships ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
+		w->hook = mmap ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
 		break;
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
@@ -397,11 +301,11 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 	} checks[] = {
 		{ weir_watch_at_xdp(w) && o->direction > 0,
 		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
-		{ is_any(o) && o->interfaces.n > 1,
+		{ weir_ifaces_any(o) && o->interfaces.n > 1,
 		  "-i any is all interfaces: leave the other -i out" },
-		{ is_any(o) && weir_watch_at_xdp(w),
+		{ weir_ifaces_any(o) && weir_watch_at_xdp(w),
 		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use --capture tc" },
-		{ !is_any(o) && o->points >= 0,
+		{ !weir_ifaces_any(o) && o->points >= 0,
 		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
 		  "--verdict without --capture xdp: only there is a verdict known, add it" },
@@ -424,36 +328,33 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "--count" },
 		{ w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
 		  "libpcap has its own transport: leave --transport out" },
-		{ (o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
-		  "--flows and --count ship no packets: leave --transport out" },
+		{ !w->shows_packets && !w->user_stage && o->transport >= 0,
+		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
-		{ o->fanout > 1 && o->flows,
-		  "--flows counts in the kernel, without threads: leave --fanout out" },
 		{ o->flows && o->write_file, "--flows writes no packets: leave -w out" },
 		{ o->count_only && (o->write_file || o->flows),
 		  "--count shows only a number: leave -w and --flows out" },
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
-		{ (o->flows || o->count_only) && o->snaplen,
-		  "--flows and --count show no bytes: leave -s out" },
-		{ (o->write_file || o->flows || o->count_only || o->json ||
+		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
+		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&
 			  (o->quiet || o->link || o->hex || o->hex_ascii || o->ascii || o->time),
 		  "-q, -e, -x, -X, -A and -t shape lines of text: leave them out" },
-		{ o->flows_max && !o->flows, "--flows-max without --flows: add --flows" },
+		{ o->flows_max && !w->keeps_flows, "--flows-max without --flows: add --flows" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
 		{ o->write_file && o->json, "-w writes pcapng: leave --json out" },
 		{ o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
 			  o->format != WEIR_FORMAT_LINE,
 		  "--flows shows a table or JSON: use --format line or json" },
-		{ (o->flows || (o->count_only && w->hook != WEIR_HOOK_PCAP)) && o->count,
-		  "-c counts packets that are shown: use --for with --flows and --count" },
+		{ !w->shows_packets && !(o->count_only && w->hook == WEIR_HOOK_PCAP) && o->count,
+		  "-c counts packets that are shown: use --for with sums" },
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
@@ -508,7 +409,7 @@ static void settle(struct weir_watch *w)
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
 		  w->hook == WEIR_HOOK_XSK  ? WEIR_WATCH_XSK :
-		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
+		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
 		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
 }
@@ -580,33 +481,18 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	return weir_buf_flush(&out, STDOUT_FILENO);
 }
 
-/* Before anything is opened or looked for. Files and directories stay those of the caller. */
-static int enter_netns(struct weir_watch *w, struct weir_error *err)
-{
-	int ret;
-
-	if (!w->opt.netns)
-		return 0;
-	if (w->opt.read_file)
-		return bad(err, "a file is of no network namespace: leave --netns out");
-	ret = weir_netns_enter(w->opt.netns, err);
-	if (!ret && weir_sys_netns_cookie(&w->netns))
-		ret = weir_fail(err, -EIO, "the network namespace %s tells no cookie: report this",
-				w->opt.netns);
-	return ret;
-}
-
 static int prepare(struct weir_watch *w, const struct weir_strv *words, struct weir_buf *text,
 		   struct weir_error *err)
 {
 	int ret = read_expression(&w->opt, words, text, err);
 
+	choose_output(w);
 	if (!ret)
 		ret = parse_sample(&w->opt, err);
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
 	if (!ret)
-		ret = enter_netns(w, err);
+		ret = weir_ifaces_enter(w, err);
 	if (!ret)
 		ret = choose_hook(w, err);
 	if (!ret)
@@ -614,7 +500,7 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 	if (ret)
 		return ret;
 	settle(w);
-	ret = find_interfaces(w, err);
+	ret = weir_ifaces_find(w, err);
 	if (!ret && w->hook == WEIR_HOOK_XSK && !w->opt.take)
 		ret = weir_take_check(w, err);
 	choose_direction(w);
@@ -623,8 +509,9 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 
 static int run(int argc, char **argv)
 {
-	struct weir_watch w = {.opt = {.points = -1, .direction = -1, .filter_at = -1, .transport = -1,
-				       .format = -1, .buffer = DEFAULT_BUFFER}};
+	struct weir_watch w = {.home_fd = -1, .netns_fd = -1,
+			       .opt = {.points = -1, .direction = -1, .filter_at = -1,
+				       .transport = -1, .format = -1, .buffer = DEFAULT_BUFFER}};
 	weir_autobuf struct weir_buf text = {0};
 	struct weir_strv words = {0};
 	struct weir_error err = {""};
