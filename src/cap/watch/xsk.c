@@ -18,6 +18,8 @@
 
 #define BUFFER 4096u /* the kernel takes no more without huge pages */
 #define BUFFERS_MIN 64u
+#define BUSY_TRIES 50
+#define BUSY_MS 10
 /* A socket is bound only with a ring for what was sent, which here is nothing. */
 #define COMPLETION_ENTRIES 1u
 
@@ -128,6 +130,18 @@ static int open_memory(struct weir_xsk *x, size_t bytes, struct weir_error *err)
 	return 0;
 }
 
+static int try_bind(struct weir_xsk *x, const struct sockaddr_xdp *addr)
+{
+	int ret = bind(x->fd, (const struct sockaddr *)addr, sizeof(*addr)) ? -errno : 0;
+
+	/* The queue of a socket that was closed is free some moments later. */
+	for (int i = 0; ret == -EBUSY && i < BUSY_TRIES; i++) {
+		usleep(BUSY_MS * 1000);
+		ret = bind(x->fd, (const struct sockaddr *)addr, sizeof(*addr)) ? -errno : 0;
+	}
+	return ret;
+}
+
 static int bind_queue(struct weir_xsk *x, const char *ifname, uint32_t ifindex, uint32_t queue,
 		      bool *pieces, struct weir_error *err)
 {
@@ -141,12 +155,12 @@ static int bind_queue(struct weir_xsk *x, const char *ifname, uint32_t ifindex, 
 
 	if (*pieces) {
 		addr.sxdp_flags |= BIND_USE_SG;
-		ret = bind(x->fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
+		ret = try_bind(x, &addr);
 		addr.sxdp_flags = XDP_COPY;
 	}
 	/* An older kernel, or no such queue. */
 	if (ret == -EINVAL) {
-		ret = bind(x->fd, (struct sockaddr *)&addr, sizeof(addr)) ? -errno : 0;
+		ret = try_bind(x, &addr);
 		*pieces = *pieces && ret;
 	}
 	if (!ret)
