@@ -260,7 +260,7 @@ static int try_af_xdp(struct weir_probe *p)
 	map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "weir_probe", 4, 4, 1, NULL);
 	if (map < 0)
 		return -errno;
-	say(p, "sockets get memory, in copy mode on any interface");
+	say(p, "sockets get memory");
 	return 0;
 }
 

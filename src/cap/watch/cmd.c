@@ -304,7 +304,8 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ weir_ifaces_any(o) && o->interfaces.n > 1,
 		  "-i any is all interfaces: leave the other -i out" },
 		{ weir_ifaces_any(o) && weir_watch_at_xdp(w),
-		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use --capture tc" },
+		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use "
+		  "--capture tc" },
 		{ !weir_ifaces_any(o) && o->points >= 0,
 		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
@@ -365,10 +366,11 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 
 static void choose_direction(struct weir_watch *w)
 {
+	bool only_lo = !w->any && w->n_ifaces == 1 && w->ifaces[0].loopback;
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = weir_watch_at_xdp(w) || (!w->any && w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+		d = weir_watch_at_xdp(w) || only_lo ? 0 : 2;
 	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;

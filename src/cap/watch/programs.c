@@ -29,6 +29,9 @@ struct weir_programs {
 
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
+	/* Only what would pass is there to be taken. */
+	bool passes = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK;
+
 	*cfg = (struct weir_watch_config){
 		.mode = w->mode,
 		.ifaces = w->n_ifaces,
@@ -39,8 +42,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.take_max = w->take_max,
-		/* Only what would pass is there to be taken. */
-		.verdicts = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK ? 1U << WEIR_WATCH_PASS :
+		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
 		.one_point = weir_watch_one_point(w),
