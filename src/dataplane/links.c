@@ -82,7 +82,7 @@ static int add_link(void *arg, const struct nlmsghdr *h)
 	return 0;
 }
 
-static int dump_links(struct links *l)
+static int dump_links(int fd, struct links *l)
 {
 	const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
 	struct weir_nl_msg m;
@@ -91,15 +91,15 @@ static int dump_links(struct links *l)
 	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++) {
 		l->n = 0;
 		weir_nl_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof(all));
-		ret = weir_nl_ask(NETLINK_ROUTE, &m, add_link, l);
+		ret = weir_nl_ask_by(fd, &m, add_link, l);
 	}
 	return ret;
 }
 
-int weir_links_read(struct weir_link **ret, size_t *ret_n)
+int weir_links_read_by(int fd, struct weir_link **ret, size_t *ret_n)
 {
 	struct links l = { 0 };
-	int err = dump_links(&l);
+	int err = fd < 0 ? fd : dump_links(fd, &l);
 
 	if (err) {
 		free(l.v);
@@ -108,6 +108,13 @@ int weir_links_read(struct weir_link **ret, size_t *ret_n)
 	*ret = l.v;
 	*ret_n = l.n;
 	return 0;
+}
+
+int weir_links_read(struct weir_link **ret, size_t *ret_n)
+{
+	weir_autoclose int fd = weir_nl_open(NETLINK_ROUTE);
+
+	return weir_links_read_by(fd, ret, ret_n);
 }
 
 static bool holds(const uint32_t *v, size_t n, uint32_t x)
@@ -120,21 +127,21 @@ static bool holds(const uint32_t *v, size_t n, uint32_t x)
 
 int weir_links_below(uint32_t ifindex, uint32_t **ret, size_t *ret_n)
 {
-	struct links l = { 0 };
+	struct weir_link *links = NULL;
 	uint32_t *set;
-	size_t n = 1, before;
-	int err = dump_links(&l);
+	size_t n = 1, total = 0, before;
+	int err = weir_links_read(&links, &total);
 
-	set = err ? NULL : calloc(2 * l.n + 2, sizeof(*set));
+	set = err ? NULL : calloc(2 * total + 2, sizeof(*set));
 	if (!set) {
-		free(l.v);
+		free(links);
 		return err ? err : -ENOMEM;
 	}
 	set[0] = ifindex;
 	do {
 		before = n;
-		for (size_t i = 0; i < l.n; i++) {
-			const struct weir_link *k = &l.v[i];
+		for (size_t i = 0; i < total; i++) {
+			const struct weir_link *k = &links[i];
 
 			if (k->master && holds(set, n, k->master) && !holds(set, n, k->index))
 				set[n++] = k->index;
@@ -142,7 +149,7 @@ int weir_links_below(uint32_t ifindex, uint32_t **ret, size_t *ret_n)
 				set[n++] = k->below;
 		}
 	} while (n != before);
-	free(l.v);
+	free(links);
 	*ret = set;
 	*ret_n = n;
 	return 0;

@@ -21,6 +21,8 @@ struct weir_link {
 
 /* All interfaces of this namespace. *ret is malloc'ed. 0 or a negative errno. */
 int weir_links_read(struct weir_link **ret, size_t *ret_n);
+/* Those of the namespace of @fd, a weir_nl_open(NETLINK_ROUTE). */
+int weir_links_read_by(int fd, struct weir_link **ret, size_t *ret_n);
 
 /* @ifindex and every interface by which its packets may come and go: the ports of a
  * bridge, bond, team or VRF, what a VLAN, macvlan or tunnel lies on, and so on down.

@@ -113,6 +113,7 @@ def test_reader_stopped(flood, mode):
         p.a.sh(flood, "va", p.mac_b, 5000, 0, 100, 200)
         lab.wait_for("the flood to be over", lambda: p.b.received("vb")[0] - before >= 5000)
         watch.send(signal.SIGCONT)
+        lab.wait_for("what was taken", lambda: watch.ask()["delivered"] >= 64)
         p.a.inject("va", frames(3))
         watch.wait_seen(5003)
         watch.send(signal.SIGINT)

@@ -9,7 +9,7 @@ import lab
 import packets
 
 HOW = {
-    "tc": ["--capture", "tc"],
+    "auto": [],  # tc, or a socket filter where the kernel has no tcx
     "tap": ["--capture", "af_packet"],
     "mmap": ["--capture", "af_packet", "--transport", "mmap"],
     "pcap": ["--capture", "pcap"],

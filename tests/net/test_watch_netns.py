@@ -31,7 +31,7 @@ def names(ns):
     return holder, [ns.name, ns.path, str(holder.pid)]
 
 
-@pytest.mark.parametrize("how", ["tc", "xdp", "af_packet", "pcap", "af_xdp"])
+@pytest.mark.parametrize("how", ["auto", "xdp", "af_packet", "pcap", "af_xdp"])
 def test_every_capture(pair, tmp_path, how):
     """From outside, by name, path and process, at the same time where that may be."""
     holder, words = names(pair.b)

@@ -13,6 +13,7 @@
 #include "base/live.h"
 #include "cap/tcp/show.h"
 #include "cap/tcp/tune.h"
+#include "dataplane/cgroup.h"
 #include "dataplane/netns.h"
 #include "match/conn.h"
 
@@ -274,6 +275,11 @@ static int prepare(struct run *r, const struct weir_strv *words, struct weir_buf
 {
 	int ret = check(&r->opt, err);
 
+	if (!ret && r->opt.cgroup) {
+		weir_autoclose int fd = weir_cgroup_open(r->opt.cgroup, NULL, err);
+
+		ret = fd < 0 ? fd : 0;
+	}
 	*events = 1U << WEIR_TCP_CLOSE;
 	if (!ret && r->opt.events) {
 		*events = 0;

@@ -20,16 +20,19 @@
 #include <net/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "cap/watch/session.h"
 #include "dataplane/links.h"
+#include "dataplane/netlink.h"
 
 #define DEPTH_MAX 16	/* devices on one another; the kernel allows 8 */
 #define KNOWN_MAX 65536 /* interfaces remembered as told of */
 
 struct weir_any {
+	int fd; /* asks for the interfaces, also once this process has left their namespace */
 	uint32_t *known; /* up at the start, or told of since */
 	size_t n;
 };
@@ -226,14 +229,18 @@ int weir_any_find(struct weir_watch *w, struct weir_error *err)
 {
 	weir_autofree struct weir_link *links = NULL;
 	struct map m = { 0 };
-	int ret = weir_links_read(&links, &m.n);
+	int ret;
 
+	w->any = calloc(1, sizeof(*w->any));
+	if (!w->any)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	w->any->fd = weir_nl_open(NETLINK_ROUTE);
+	ret = weir_links_read_by(w->any->fd, &links, &m.n);
 	if (ret)
 		return weir_fail(err, ret, "cannot list the interfaces: %s: name them with -i",
 				 strerror(-ret));
 	m.v = links;
-	w->any = calloc(1, sizeof(*w->any));
-	return w->any ? choose(w, &m, err) : weir_fail(err, -ENOMEM, "out of memory");
+	return choose(w, &m, err);
 }
 
 void weir_any_tick(struct weir_watch *w)
@@ -241,7 +248,7 @@ void weir_any_tick(struct weir_watch *w)
 	weir_autofree struct weir_link *links = NULL;
 	size_t n = 0;
 
-	if (weir_links_read(&links, &n)) /* the next look may be able to */
+	if (weir_links_read_by(w->any->fd, &links, &n)) /* the next look may be able to */
 		return;
 	for (size_t i = 0; i < n; i++) {
 		if (!links[i].up || is_known(w->any, links[i].index) ||
@@ -256,6 +263,8 @@ void weir_any_free(struct weir_any *a)
 {
 	if (!a)
 		return;
+	if (a->fd >= 0)
+		close(a->fd);
 	free(a->known);
 	free(a);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -289,7 +290,7 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 
 static void close_loop(struct weir_watch *w, struct loop *l)
 {
-	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd};
 	struct signalfd_siginfo late;
 
 	weir_keys_close(&l->keys);
@@ -310,13 +311,13 @@ static void close_loop(struct weir_watch *w, struct loop *l)
  * a look, an interface that was deleted would be watched for ever. */
 static int check_interfaces(struct weir_watch *w, struct weir_error *err)
 {
-	char name[IF_NAMESIZE];
 	unsigned int left = 0;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct weir_watch_iface *x = &w->ifaces[i];
+		struct ifreq ifr = {.ifr_ifindex = (int)x->ifindex};
 
-		if (!x->gone && !if_indextoname(x->ifindex, name) && errno == ENXIO) {
+		if (!x->gone && ioctl(w->look_fd, SIOCGIFNAME, &ifr) && errno == ENODEV) {
 			x->gone = true;
 			if (w->n_ifaces > 1)
 				fprintf(stderr, "weir watch: %s is gone\n", x->name);
@@ -498,22 +499,6 @@ static int wait_for_observers(struct weir_watch *w, struct loop *l, struct weir_
 	return 0;
 }
 
-/* What an observer opens is for others to reach, or reaches others: with --netns too that is
- * where the command was given, while packets are looked at there. */
-static int open_observers(struct weir_watch *w, struct weir_error *err)
-{
-	int ret;
-
-	if (w->home_fd < 0)
-		return weir_observers_open(w, err);
-	if (setns(w->home_fd, CLONE_NEWNET))
-		return weir_netns_explain(err, -errno, "/proc/self/ns/net");
-	ret = weir_observers_open(w, err);
-	if (setns(w->netns_fd, CLONE_NEWNET) && !ret)
-		ret = weir_netns_explain(err, -errno, w->opt.netns);
-	return ret;
-}
-
 static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
 	int ret, fd;
@@ -544,6 +529,28 @@ static void open_rules(struct weir_watch *w, struct weir_rules *store)
 		w->rules = store;
 }
 
+/* With --netns: to where the command was given, or back. The sockets that observers open, also
+ * later on, are of that place, and so is what they start; packets are looked at in the other. */
+static int move(const struct weir_watch *w, int fd, struct weir_error *err)
+{
+	return fd < 0 || !setns(fd, CLONE_NEWNET) ?
+		       0 :
+		       weir_netns_explain(err, -errno, fd == w->home_fd ? "/proc/self/ns/net" :
+									  w->opt.netns);
+}
+
+/* Their options are words of the command line as all others. */
+static int open_observers(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = move(w, w->home_fd, err);
+
+	if (!ret)
+		ret = weir_observers_open(w, err);
+	if (ret == -EINVAL)
+		w->status = WEIR_EXIT_USAGE;
+	return ret ? ret : move(w, w->netns_fd, err);
+}
+
 int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 {
 	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
@@ -553,6 +560,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 
 	memset(l.promisc, -1, sizeof(l.promisc));
 	w->stop_fd = -1;
+	w->look_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	w->clock_offset = weir_clock_offset();
 	w->started = weir_clock_real();
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
@@ -576,6 +584,8 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		open_screen(w);
 		ret = w->engine->open(w, err);
 	}
+	if (!ret)
+		ret = move(w, w->home_fd, err);
 	if (!ret)
 		ret = capture(w, &l, err);
 	if (w->running) {

@@ -80,6 +80,9 @@ struct weir_watch_options {
 	bool flows;
 	uint64_t flows_max;
 	int by; /* enum weir_by */
+	const char *ipfix; /* [udp:|tcp:]HOST:PORT */
+	uint64_t ipfix_domain;
+	uint64_t ipfix_active_ns;
 	int stats; /* 0 text, 1 json */
 	bool fail_on_loss;
 	uint64_t for_ns;
@@ -177,9 +180,11 @@ struct weir_watch {
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
 	uint64_t netns; /* cookie of --netns; 0 = not given */
+	int look_fd; /* a socket of the namespace of the interfaces, to ask for them */
 	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
 	uint32_t take_max; /* the longest frame that AF_XDP takes */
