@@ -78,3 +78,23 @@ def test_needs_a_right(pair):
     done = lab.weir("watch", "--netns", pair.b.path, "-i", "vb", "--for", "1s", prefix=words)
     assert done.returncode == 1 and done.stderr.startswith(
         "weir watch: needs CAP_SYS_ADMIN to enter a network namespace: "), done.stderr
+
+
+def test_what_reaches_others_is_of_the_caller(pair):
+    """Packets there, the collector here; and an interface that goes is still missed."""
+    with pair.a:
+        collector = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        collector.bind(("127.0.0.1", 0))
+        collector.settimeout(lab.PATIENCE)
+    pair.b.ip("link", "add", "vx", "type", "veth", "peer", "name", "vy")
+    for dev in ("vx", "vy"):
+        pair.b.ip("link", "set", dev, "up")
+    watch = pair.a.watch("--netns", pair.b.path, "-i", "vy", "--stats", "json", "--ipfix",
+                         f"127.0.0.1:{collector.getsockname()[1]}")
+    pair.b.inject("vx", frames(10))
+    watch.wait_seen(10)
+    pair.b.ip("link", "del", "vx")
+    lab.wait_for("the end", lambda: watch.process.poll() is not None)
+    assert watch.wait() == 1 and "the interface is gone" in watch.err
+    assert struct.unpack_from("!H", collector.recv(65536))[0] == 10  # IPFIX
+    collector.close()
