@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/xsk.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -30,6 +31,9 @@ struct weir_programs {
 
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
+	/* Only what would pass is there to be taken. */
+	bool passes = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK;
+
 	*cfg = (struct weir_watch_config){
 		.mode = w->mode,
 		.ifaces = w->n_ifaces,
@@ -40,20 +44,26 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.strict_head = w->strict_insns ? w->strict_head : 0,
-		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
+		.take_max = w->take_max,
+		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.one_point = weir_watch_one_point(w),
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		cfg->ifindex[i] = w->ifaces[i].ifindex;
-		cfg->no_l2 |= (uint32_t)w->ifaces[i].no_l2 << i;
+		const struct weir_watch_iface *x = &w->ifaces[i];
+		/* A datagram socket shows the filter what it will show the reader. */
+		bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
+
+		if (i < WEIR_WATCH_IFACES_FEW)
+			cfg->ifindex[i] = x->ifindex;
+		cfg->flags[i] = (uint8_t)((no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
+					  (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
+					  (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0));
 	}
-	/* A datagram socket shows the filter what it will show the reader. */
-	if (w->hook == WEIR_HOOK_MMAP && w->opt.socket)
-		cfg->no_l2 = ~0U;
 }
 
 /* Only what this run uses is created and loaded. */
@@ -67,6 +77,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		{s->progs.weir_watch_out, w->hook == WEIR_HOOK_TCX && w->want_out},
 		{s->progs.weir_watch_tap, w->hook == WEIR_HOOK_TAP || w->hook == WEIR_HOOK_MMAP},
 		{s->progs.weir_watch_xdp, w->hook == WEIR_HOOK_XDP},
+		{s->progs.weir_watch_take, w->hook == WEIR_HOOK_XSK},
 	};
 	struct bpf_map *map;
 
@@ -76,7 +87,11 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
-	if (w->hook == WEIR_HOOK_XDP)
+	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
+	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
+	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
+	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
+	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
 		const char *name = bpf_map__name(map);
@@ -96,6 +111,7 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_perf, first->maps.weir_perf},
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
+		{s->maps.weir_slots, first->maps.weir_slots},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -104,6 +120,16 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		if (fd >= 0 && bpf_map__reuse_fd(shared[i].to, fd))
 			return -errno;
 	}
+	return 0;
+}
+
+static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
+		      struct weir_error *err)
+{
+	for (uint32_t i = 0; w->n_ifaces > WEIR_WATCH_IFACES_FEW && i < w->n_ifaces; i++)
+		if (bpf_map_update_elem(bpf_map__fd(s->maps.weir_slots), &w->ifaces[i].ifindex, &i,
+					BPF_ANY))
+			return weir_load_explain(err, -errno, "number the interfaces");
 	return 0;
 }
 
@@ -144,9 +170,10 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		return code;
 	if (w->strict_insns && !weir_log_enabled())
 		hush_verifier(p->skel->obj);
-	if (w->strict_insns)
-		return weir_load_strict(p->skel->obj, w->strict_insns, w->n_strict_insns, err);
-	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	code = w->strict_insns ? weir_load_strict(p->skel->obj, w->strict_insns,
+						  w->n_strict_insns, err) :
+				 weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	return code ? code : fill_slots(w, p->skel, err);
 }
 
 /* What a verifier says to code that is right, but too much or too deep for it. */
@@ -169,7 +196,7 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	code = load_parts(w, gate, guest, first, p, err);
 	if (!w->strict_insns || !is_refusal(code))
 		return code;
-	code = weir_stage_retreat(w, "its verifier refuses it", err);
+	code = weir_place_retreat(w, "its verifier refuses it", err);
 	if (code)
 		return code;
 	watch_bpf__destroy(p->skel);
@@ -195,6 +222,8 @@ int weir_programs_fd(const struct weir_programs *p, enum weir_program which)
 		return bpf_program__fd(p->skel->progs.weir_watch_tap);
 	case WEIR_PROGRAM_XDP:
 		return bpf_program__fd(p->skel->progs.weir_watch_xdp);
+	case WEIR_PROGRAM_TAKE:
+		return bpf_program__fd(p->skel->progs.weir_watch_take);
 	}
 	return -EINVAL;
 }
@@ -210,6 +239,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_XSKS:
+		return bpf_map__fd(p->skel->maps.weir_xsks);
 	}
 	return -EINVAL;
 }
