@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+#include "bpf/flow.bpf.h"
+
 #define WEIR_WATCH_IFACES 16	/* interfaces watched by one process */
 #define WEIR_WATCH_SNAPLEN 262144 /* the largest --snaplen, as tcpdump's */
 #define WEIR_WATCH_CPUS 1024
@@ -77,8 +79,19 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 follow;		/* 1: with FLOWS, packets of one flow may be asked for, too */
+	__u32 pad;
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
+
+/* The flow whose packets are shipped beside the sums, for a look at them. They are no part
+ * of the account: what there was no room for has been added up all the same. */
+struct weir_watch_followed {
+	struct weir_flow_key key;
+	__u32 on; /* 0: none */
+};
+
+_Static_assert(sizeof(struct weir_watch_followed) == 48, "ABI: weir_watch_followed");
 
 /*
  * Counters: per CPU and interface slot. The law, checked at exit:
