@@ -242,6 +242,7 @@ static void fit(void)
 
 	weir_term_size(STDOUT_FILENO, &cols, &rows);
 	resize_term(rows, cols);
+	clearok(curscr, TRUE); /* the terminal has moved what it showed as it saw fit */
 }
 
 /* ncurses' own handlers would act where it is not expected: the signals are read from
@@ -323,7 +324,6 @@ static void stop(struct weir_screen *s)
 	weir_keys_open(&s->keys);
 	guard(s);
 	fit();
-	clearok(curscr, TRUE);
 }
 
 /* --- in ------------------------------------------------------------------------ */
