@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The full-screen view of --flows: when it is drawn, and what the keys do. */
-#include "cap/watch/top.h"
+#include "cap/watch/observe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -563,7 +563,7 @@ static void top_ready(void *state)
 		draw(v);
 }
 
-const struct weir_observer weir_top_observer = {
+const struct weir_observer weir_observer_top = {
 	.name = "top",
 	.wanted = wanted,
 	.open = top_open,
