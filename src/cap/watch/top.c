@@ -28,9 +28,9 @@ struct top {
 	struct weir_watch *w;
 	struct weir_screen *screen;
 	struct weir_top model;
-	uint64_t due;	  /* CLOCK_MONOTONIC: not before */
-	bool dirty;	  /* there is something to draw */
-	bool help, asks;  /* what stands on the screen */
+	uint64_t due;	 /* CLOCK_MONOTONIC: not before */
+	bool dirty;	 /* there is something to draw */
+	bool help, asks; /* what stands on the screen */
 	char input[WEIR_TOP_INPUT];
 	struct weir_error error; /* of the input */
 	uint64_t packets, bytes; /* at the last period, and the rates since */
@@ -40,7 +40,7 @@ struct top {
 	/* packets of one flow */
 	struct weir_flow_key flow;
 	bool follows;
-	struct packet *kept; /* a ring of PACKETS_KEPT */
+	struct packet *kept;	     /* a ring of PACKETS_KEPT */
 	size_t n_kept, oldest, came; /* came: since the last look */
 	uint64_t shown, missed, missed_before;
 	struct weir_formatter formatter;
@@ -62,14 +62,15 @@ static int top_open(struct weir_watch *w, void **ret, struct weir_error *err)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	*ret = v;
 	v->w = w;
-	v->formatter = (struct weir_formatter){ .format = WEIR_FORMAT_LINE,
-						.numeric = w->opt.numeric };
+	v->formatter =
+		(struct weir_formatter){ .format = WEIR_FORMAT_LINE, .numeric = w->opt.numeric };
 	v->kept = calloc(PACKETS_KEPT, sizeof(*v->kept));
 	if (!v->kept || weir_top_init(&v->model, w))
 		return weir_fail(err, -ENOMEM, "out of memory");
 	code = weir_screen_new(&v->screen, err);
 	if (code == -ENOTSUP) {
-		fprintf(stderr, "weir watch: %s: the table comes at the end, with Ctrl-C or --for\n",
+		fprintf(stderr,
+			"weir watch: %s: the table comes at the end, with Ctrl-C or --for\n",
 			err->msg);
 		return 0;
 	}
@@ -553,13 +554,14 @@ static void top_ready(void *state)
 	}
 	if (changed)
 		anew = weir_top_resize(&v->model, weir_screen_page(v->screen));
-	while ((key = weir_screen_key(v->screen)) != WEIR_KEY_NONE) {
-		anew = on_key(v, key) || anew;
-		changed = true;
-	}
 	if (anew)
 		take(v);
-	if (changed || anew || v->dirty)
+	while ((key = weir_screen_key(v->screen)) != WEIR_KEY_NONE) {
+		changed = true;
+		if (on_key(v, key)) /* the next key is of what this one brings */
+			take(v);
+	}
+	if (changed || v->dirty)
 		draw(v);
 }
 

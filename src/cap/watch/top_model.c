@@ -18,8 +18,8 @@
 #endif
 
 const char *const weir_top_sorts[WEIR_TOP_SORTS] = {
-	[WEIR_TOP_BYTES] = "bytes",	[WEIR_TOP_RATE] = "rate", [WEIR_TOP_PKTS] = "packets",
-	[WEIR_TOP_COUNT] = "flows", [WEIR_TOP_AGE] = "age",	 [WEIR_TOP_NAME] = "name",
+	[WEIR_TOP_BYTES] = "bytes", [WEIR_TOP_RATE] = "rate", [WEIR_TOP_PKTS] = "packets",
+	[WEIR_TOP_COUNT] = "flows", [WEIR_TOP_AGE] = "age",   [WEIR_TOP_NAME] = "name",
 };
 
 /* A candidate for the picture: a flow of the table or a row of the groups. */
@@ -504,8 +504,7 @@ static int parse(const char *text, struct weir_match **ret, struct weir_error *e
 		return 0;
 	weir_match_free(*ret);
 	*ret = NULL;
-	return weir_fail(err, -EINVAL,
-			 "a flow has no %s: ask for addresses, protocols and ports",
+	return weir_fail(err, -EINVAL, "a flow has no %s: ask for addresses, protocols and ports",
 			 weir_match_field_name((enum weir_match_field)__builtin_ctz(missing)));
 }
 

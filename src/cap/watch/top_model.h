@@ -40,10 +40,10 @@ struct weir_top_row {
 	char text[WEIR_TOP_INPUT];
 };
 
-struct weir_top_place { /* one level's own */
-	struct weir_top_row of; /* the row of the level above that was entered */
-	size_t cursor, offset;	/* ranks: the selected row, the first one on the screen */
-	bool held;		/* the cursor stays on its row when that moves */
+struct weir_top_place {		    /* one level's own */
+	struct weir_top_row of;	    /* the row of the level above that was entered */
+	size_t cursor, offset;	    /* ranks: the selected row, the first one on the screen */
+	bool held;		    /* the cursor stays on its row when that moves */
 	char words[WEIR_TOP_INPUT]; /* rows contain this; empty: all */
 };
 
@@ -56,12 +56,12 @@ struct weir_top {
 	struct weir_top_place place[WEIR_TOP_LEVELS];
 	char expression[WEIR_TOP_INPUT]; /* and what it means; NULL: all flows */
 	struct weir_match *match;
-	size_t page;  /* rows on the screen, >= 1 */
-	size_t total; /* rows that there are; of packets: those kept */
+	size_t page;	/* rows on the screen, >= 1 */
+	size_t total;	/* rows that there are; of packets: those kept */
 	size_t base, n; /* rank of rows[0], and their number */
 	struct weir_top_row *rows;
-	uint64_t now; /* ns since the epoch, of the picture */
-	uint64_t period_ns; /* that its rates are of */
+	uint64_t now;		   /* ns since the epoch, of the picture */
+	uint64_t period_ns;	   /* that its rates are of */
 	struct weir_groups groups; /* room for the next picture */
 	struct weir_top_pick *picks;
 	size_t picks_cap;

@@ -26,11 +26,11 @@
 #define FOOT_LINES 1
 #define MIN_COLS 24
 #define MIN_LINES 6
-#define NAME_MIN 24	     /* columns leave before the name gets narrower */
-#define WIDE_COLS 132	     /* from here on also by direction */
-#define ESCAPE_MS 100	     /* a key's bytes come within this time */
+#define NAME_MIN 20   /* columns leave before the name gets narrower */
+#define WIDE_COLS 132 /* from here on also by direction */
+#define ESCAPE_MS 100 /* a key's bytes come within this time */
 #define END_NS (WEIR_NSEC_PER_SEC)
-#define COPY_MAX (1U << 20)  /* of standard error, kept back */
+#define COPY_MAX (1U << 20) /* of standard error, kept back */
 
 struct weir_screen {
 	SCREEN *screen;
@@ -227,8 +227,10 @@ static int begin_waiting(struct weir_screen *s, struct weir_error *err)
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->epoll < 0 || s->signals < 0 || epoll_ctl(s->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &ev))
-		return weir_fail(err, -errno, "cannot wait for keys: %s: leave the terminal out "
-					      "with --once", strerror(errno));
+		return weir_fail(err, -errno,
+				 "cannot wait for keys: %s: leave the terminal out "
+				 "with --once",
+				 strerror(errno));
 	ev.data.fd = s->signals;
 	if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->signals, &ev))
 		return weir_fail(err, -errno, "cannot wait for signals: %s: report this",
@@ -384,8 +386,8 @@ int weir_screen_key(struct weir_screen *s)
 
 struct column {
 	const char *title;
-	int width; /* with a blank on the left */
-	bool wide; /* only where there is much room */
+	int width;   /* with a blank on the left */
+	bool wide;   /* only where there is much room */
 	bool groups; /* of rows that are no flows */
 	enum weir_top_sort sort;
 	void (*cell)(const struct weir_top *t, const struct weir_flow_row *r, struct weir_buf *out);
@@ -438,8 +440,7 @@ static void cell_packets_out(const struct weir_top *t, const struct weir_flow_ro
 	weir_buf_add_si(out, (double)r->packets[1]);
 }
 
-static void cell_rate(const struct weir_top *t, const struct weir_flow_row *r,
-		      struct weir_buf *out)
+static void cell_rate(const struct weir_top *t, const struct weir_flow_row *r, struct weir_buf *out)
 {
 	double seconds = (double)t->period_ns / (double)WEIR_NSEC_PER_SEC;
 
@@ -451,7 +452,8 @@ static void cell_age(const struct weir_top *t, const struct weir_flow_row *r, st
 	weir_top_age(t->now > r->first ? t->now - r->first : 0, out);
 }
 
-static const struct column table[] = { /* the first ones leave where it is narrow */
+static const struct column table[] = {
+	/* the first ones leave where it is narrow */
 	{ "PKTS IN", 9, true, false, WEIR_TOP_SORTS, cell_packets_in },
 	{ "PKTS OUT", 9, true, false, WEIR_TOP_SORTS, cell_packets_out },
 	{ "BYTES IN", 9, true, false, WEIR_TOP_SORTS, cell_in },
@@ -560,8 +562,9 @@ static void put_rows(const struct weir_top *t)
 			put_row(t, &t->rows[rank - t->base], mask, name, y, rank == p->cursor);
 	}
 	if (!t->n)
-		put_line(HEAD_LINES, t->match || p->words[0] ? "  nothing matches the filter" :
-							       "  no packets yet",
+		put_line(HEAD_LINES,
+			 t->match || p->words[0] ? "  nothing matches the filter" :
+						   "  no packets yet",
 			 A_DIM);
 }
 

@@ -15,30 +15,30 @@
 struct weir_screen;
 
 enum weir_key { /* beside characters, which are themselves */
-	WEIR_KEY_NONE = -1,
-	WEIR_KEY_UP = 0x110000,
-	WEIR_KEY_DOWN,
-	WEIR_KEY_LEFT,
-	WEIR_KEY_RIGHT,
-	WEIR_KEY_PAGE_UP,
-	WEIR_KEY_PAGE_DOWN,
-	WEIR_KEY_HOME,
-	WEIR_KEY_END,
-	WEIR_KEY_ENTER,
-	WEIR_KEY_BACK,
-	WEIR_KEY_ESCAPE,
-	WEIR_KEY_CLEAR, /* Ctrl-U */
+		WEIR_KEY_NONE = -1,
+		WEIR_KEY_UP = 0x110000,
+		WEIR_KEY_DOWN,
+		WEIR_KEY_LEFT,
+		WEIR_KEY_RIGHT,
+		WEIR_KEY_PAGE_UP,
+		WEIR_KEY_PAGE_DOWN,
+		WEIR_KEY_HOME,
+		WEIR_KEY_END,
+		WEIR_KEY_ENTER,
+		WEIR_KEY_BACK,
+		WEIR_KEY_ESCAPE,
+		WEIR_KEY_CLEAR, /* Ctrl-U */
 };
 
 /* Everything that a screen shows. */
 struct weir_view {
 	const struct weir_top *top;
-	const char *title;   /* the first line */
-	bool alarm;	     /* it tells of a loss */
-	const char *where;   /* the second: what the rows are */
-	const char *note;    /* the last line, or NULL */
-	const char *prompt;  /* asked for: what was typed so far; NULL: nothing is asked */
-	const char *error;   /* of what was typed; or NULL */
+	const char *title;	 /* the first line */
+	bool alarm;		 /* it tells of a loss */
+	const char *where;	 /* the second: what the rows are */
+	const char *note;	 /* the last line, or NULL */
+	const char *prompt;	 /* asked for: what was typed so far; NULL: nothing is asked */
+	const char *error;	 /* of what was typed; or NULL */
 	const char *const *help; /* lines that replace the rows, and NULL; or NULL */
 	/* The packet of rank @i of those kept. */
 	const char *(*packet)(void *arg, size_t i);

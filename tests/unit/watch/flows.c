@@ -26,8 +26,9 @@ static size_t gone_wrong, gone_n;
 
 static struct weir_flow_key key_of(unsigned int i)
 {
-	struct weir_flow_key k = { .port_a = (uint16_t)i, .port_b = 80, .proto = 17,
-				   .eth_type = 0x0800, .ifindex = 1 };
+	struct weir_flow_key k = {
+		.port_a = (uint16_t)i, .port_b = 80, .proto = 17, .eth_type = 0x0800, .ifindex = 1
+	};
 
 	return k;
 }
@@ -45,8 +46,11 @@ static void new_watch(struct weir_watch *w)
 static void merge(struct weir_watch *w, unsigned int i, uint64_t now)
 {
 	struct weir_flow_key k = key_of(i);
-	struct weir_flow_val v = { .first = now, .last = now, .packets = { 1, 0 },
-				   .wire = { 1, 0 }, .bytes = { 100, 0 } };
+	struct weir_flow_val v = { .first = now,
+				   .last = now,
+				   .packets = { 1, 0 },
+				   .wire = { 1, 0 },
+				   .bytes = { 100, 0 } };
 
 	weir_flows_merge(w, &k, &v, NULL);
 	oracle[i].packets = oracle[i].there ? oracle[i].packets + 1 : 1;
@@ -153,7 +157,7 @@ static void parts_come_round(void **state)
 static void rates_are_of_the_last_period(void **state)
 {
 	static const struct {
-		unsigned int bytes; /* merged in this period */
+		unsigned int bytes;  /* merged in this period */
 		unsigned int recent; /* of the one before, afterwards */
 	} periods[] = { { 100, 0 }, { 0, 100 }, { 0, 0 }, { 70, 0 }, { 30, 70 }, { 0, 30 } };
 	struct weir_flow_key k = key_of(1);
@@ -162,7 +166,8 @@ static void rates_are_of_the_last_period(void **state)
 	(void)state;
 	new_watch(&w);
 	for (size_t i = 0; i < sizeof(periods) / sizeof(*periods); i++) {
-		struct weir_flow_val v = { .first = 1, .last = 1,
+		struct weir_flow_val v = { .first = 1,
+					   .last = 1,
 					   .bytes = { periods[i].bytes, 0 } };
 
 		if (i)

@@ -34,10 +34,13 @@ static void addr4(uint8_t a[16], uint32_t v)
 static void add(struct fixture *f, unsigned int from, unsigned int to, uint16_t port,
 		uint64_t bytes, uint64_t packets, unsigned int age)
 {
-	struct weir_flow_key k = { .proto = 6, .eth_type = 0x0800, .ifindex = 1,
-				   .port_a = 40000, .port_b = port };
-	struct weir_flow_val v = { .first = NOW - age * WEIR_NSEC_PER_SEC, .last = NOW,
-				   .packets = { packets, 0 }, .bytes = { bytes, 0 },
+	struct weir_flow_key k = {
+		.proto = 6, .eth_type = 0x0800, .ifindex = 1, .port_a = 40000, .port_b = port
+	};
+	struct weir_flow_val v = { .first = NOW - age * WEIR_NSEC_PER_SEC,
+				   .last = NOW,
+				   .packets = { packets, 0 },
+				   .bytes = { bytes, 0 },
 				   .flags = WEIR_FLOW_SYN_A };
 
 	addr4(k.addr_a, 0x0a000000 + from);
@@ -333,11 +336,15 @@ static void text_is_clean(void **state)
 	check_clean("abcd", 3, true, "ab+");
 	check_clean("abcd", 0, true, "");
 	check_clean("a\033[2Jb\nc", 20, false, "a?[2Jb?c");
-	check_clean("\xff\xfe" "a", 20, false, "??a");
+	check_clean("\xff\xfe"
+		    "a",
+		    20, false, "??a");
 	check_clean("w\xc3\xb6rt", 4, true, "w\xc3\xb6rt");
 	check_clean("\xe4\xb8\xad\xe4\xb8\xad\xe4\xb8\xad", 5, true, "\xe4\xb8\xad\xe4\xb8\xad+");
 	check_clean("\xe4\xb8\xad\xe4\xb8\xad\xe4\xb8\xad", 4, true, "\xe4\xb8\xad+ ");
-	check_clean("a\xe2\x80\xae" "b", 9, false, "a?b"); /* turns the line round */
+	check_clean("a\xe2\x80\xae"
+		    "b",
+		    9, false, "a?b"); /* turns the line round */
 	setlocale(LC_CTYPE, "C");
 	check_clean("w\xc3\xb6rt", 9, false, "w??rt");
 }
@@ -347,7 +354,7 @@ static void ages(void **state)
 	static const struct {
 		unsigned int seconds;
 		const char *text;
-	} cases[] = { { 0, "0s" }, { 59, "59s" }, { 60, "1m" }, { 3599, "59m" },
+	} cases[] = { { 0, "0s" },	{ 59, "59s" },	    { 60, "1m" },     { 3599, "59m" },
 		      { 3600, "1h00" }, { 86399, "23h59" }, { 86400, "1d00" } };
 
 	(void)state;
@@ -365,9 +372,16 @@ static void ages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(orders), TEST(groups), TEST(filters), TEST(levels), TEST(cursor_holds),
-		TEST(window_is_of_the_sorted), TEST(pause_keeps_the_picture),
-		TEST(packets_stay_at_the_newest), TEST(text_is_clean), TEST(ages),
+		TEST(orders),
+		TEST(groups),
+		TEST(filters),
+		TEST(levels),
+		TEST(cursor_holds),
+		TEST(window_is_of_the_sorted),
+		TEST(pause_keeps_the_picture),
+		TEST(packets_stay_at_the_newest),
+		TEST(text_is_clean),
+		TEST(ages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
