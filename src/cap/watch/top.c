@@ -67,7 +67,7 @@ static int top_open(struct weir_watch *w, void **ret, struct weir_error *err)
 	v->kept = calloc(PACKETS_KEPT, sizeof(*v->kept));
 	if (!v->kept || weir_top_init(&v->model, w))
 		return weir_fail(err, -ENOMEM, "out of memory");
-	code = weir_screen_new(&v->screen, err);
+	code = weir_screen_new(&v->screen, w->opt.colour == 1, err);
 	if (code == -ENOTSUP) {
 		fprintf(stderr,
 			"weir watch: %s: the table comes at the end, with Ctrl-C or --for\n",

@@ -65,7 +65,7 @@ static int check_terminal(struct weir_error *err)
 	return 0;
 }
 
-int weir_screen_new(struct weir_screen **ret, struct weir_error *err)
+int weir_screen_new(struct weir_screen **ret, bool colour, struct weir_error *err)
 {
 	struct weir_screen *s = calloc(1, sizeof(*s));
 	int code = check_terminal(err), memory;
@@ -83,7 +83,7 @@ int weir_screen_new(struct weir_screen **ret, struct weir_error *err)
 		weir_screen_free(s);
 		return -ENOTSUP;
 	}
-	s->colour = weir_term_colour(STDOUT_FILENO);
+	s->colour = colour;
 	*ret = s;
 	return 0;
 }

@@ -49,7 +49,7 @@ struct weir_view {
 bool weir_screen_possible(void);
 /* Take descriptors while there are privileges. -ENOTSUP with the reason in @err: this
  * terminal cannot do it. */
-int weir_screen_new(struct weir_screen **ret, struct weir_error *err);
+int weir_screen_new(struct weir_screen **ret, bool colour, struct weir_error *err);
 void weir_screen_free(struct weir_screen *s);
 
 /* The picture comes up; standard error is kept back while it stands. */
