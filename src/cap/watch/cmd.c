@@ -43,7 +43,6 @@ static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
 static const char *const sockets[] = {"raw", "dgram", NULL};
 static const char *const transports[] = {"ring", "perf", "mmap", NULL};
 static const char *const formats[] = {"line", "hex", "text", "proto", "json", NULL};
-static const char *const bys[] = {"flow", "host", "port", "protocol", NULL};
 static const char *const stats[] = {"text", "json", NULL};
 static const char *const colours[] = {"auto", "always", "never", NULL};
 
@@ -136,7 +135,7 @@ static const struct weir_opt options[] = {
 	  .help = "add up flows in the kernel instead of showing packets" },
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
-	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
 	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
 	  .help = "export flows as IPFIX over udp (default) or tcp" },

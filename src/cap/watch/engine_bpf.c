@@ -27,6 +27,8 @@
 #include "dataplane/ring.h"
 #include "dataplane/sys.h"
 
+/* Of the packets of a followed flow so many bytes a CPU wait for the next look. */
+#define FOLLOW_RING (256U << 10)
 /* Flow records read by one system call. */
 #define DRAIN_BATCH 4096
 
@@ -41,6 +43,9 @@ struct bpf_state {
 	struct weir_ring *ring;
 	int flow_fd[2];
 	int flow_active;
+	struct weir_ring *follow; /* NULL: nobody may ask */
+	void (*followed)(void *arg, const struct weir_packet *p);
+	void *followed_arg;
 };
 
 static struct bpf_state *state_of(struct weir_watch *w)
@@ -60,6 +65,24 @@ static int on_event(void *arg, const void *data, size_t size)
 		return 0;
 	ev.ts += (uint64_t)w->clock_offset;
 	return weir_sink_packet(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev));
+}
+
+static int on_followed(void *arg, const void *data, size_t size)
+{
+	struct weir_watch *w = arg;
+	struct bpf_state *st = state_of(w);
+	struct weir_watch_event ev;
+	struct weir_packet p;
+
+	if (size < sizeof(ev))
+		return 0;
+	memcpy(&ev, data, sizeof(ev));
+	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
+		return 0;
+	ev.ts += (uint64_t)w->clock_offset;
+	weir_sink_unpack(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev), &p);
+	st->followed(st->followed_arg, &p);
+	return 0;
 }
 
 static int attach_tcx(struct weir_watch *w, struct weir_error *err)
@@ -144,8 +167,16 @@ static int open_transport(struct weir_watch *w, struct weir_error *err)
 	struct bpf_state *st = state_of(w);
 	const struct weir_programs *p = st->port[0].stage.programs;
 
-	if (w->mode == WEIR_WATCH_FLOWS)
-		return create_flow_maps(w, err);
+	int ret;
+
+	if (w->mode == WEIR_WATCH_FLOWS) {
+		ret = create_flow_maps(w, err);
+		if (ret || !w->full_screen)
+			return ret;
+		return weir_ring_open(&st->follow, WEIR_TRANSPORT_RING,
+				      weir_programs_map(p, WEIR_MAP_RINGS), FOLLOW_RING,
+				      on_followed, w, err);
+	}
 	if (w->mode == WEIR_WATCH_RING)
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
 				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer, on_event,
@@ -260,6 +291,7 @@ static void bpf_engine_close(struct weir_watch *w)
 	if (!st)
 		return;
 	weir_ring_close(st->ring);
+	weir_ring_close(st->follow);
 	for (int i = 0; i < 2; i++)
 		if (st->flow_fd[i] >= 0)
 			close(st->flow_fd[i]);
@@ -306,6 +338,35 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 		first = false;
 	} while (!ret);
 	return 0;
+}
+
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k)
+{
+	struct weir_watch_followed f = { .on = !!k };
+	const struct bpf_state *st = state_of(w);
+	uint32_t zero = 0;
+
+	if (k)
+		f.key = *k;
+	return bpf_map_update_elem(weir_programs_map(st->port[0].stage.programs, WEIR_MAP_FOLLOWED),
+				   &zero, &f, BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg)
+{
+	struct bpf_state *st = state_of(w);
+	struct weir_watch_counters c;
+
+	st->followed = fn;
+	st->followed_arg = arg;
+	if (st->follow)
+		weir_ring_consume(st->follow);
+	weir_programs_follow_counters(st->port[0].stage.programs, &c);
+	return c.lost[WEIR_WATCH_LOST_RING_FULL] + c.lost[WEIR_WATCH_LOST_COPY] +
+	       c.lost[WEIR_WATCH_LOST_TOO_BIG];
 }
 
 const struct weir_engine weir_engine_bpf = {

@@ -49,6 +49,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
 		.one_point = weir_watch_one_point(w),
+		.follow = w->full_screen && w->mode == WEIR_WATCH_FLOWS,
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
@@ -83,7 +84,9 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(progs); i++)
 		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
-	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
+	bpf_map__set_autocreate(s->maps.weir_rings,
+				w->mode == WEIR_WATCH_RING ||
+					(w->mode == WEIR_WATCH_FLOWS && w->full_screen));
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
@@ -112,6 +115,8 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
 		{s->maps.weir_slots, first->maps.weir_slots},
+		{s->maps.weir_followed, first->maps.weir_followed},
+		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -241,6 +246,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_counters);
 	case WEIR_MAP_XSKS:
 		return bpf_map__fd(p->skel->maps.weir_xsks);
+	case WEIR_MAP_FOLLOWED:
+		return bpf_map__fd(p->skel->maps.weir_followed);
 	}
 	return -EINVAL;
 }
@@ -267,18 +274,28 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
-void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
-			    struct weir_watch_counters *ret)
+static void sum_counters(int map, unsigned int slot, struct weir_watch_counters *ret)
 {
 	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
 	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
 
 	memset(ret, 0, sizeof(*ret));
-	if (!v || bpf_map_lookup_elem(weir_programs_map(p, WEIR_MAP_COUNTERS), &slot, v))
+	if (!v || bpf_map_lookup_elem(map, &slot, v))
 		return;
 	for (size_t cpu = 0; cpu < cpus; cpu++)
 		for (size_t i = 0; i < words; i++)
 			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+}
+
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret)
+{
+	sum_counters(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, ret);
+}
+
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret)
+{
+	sum_counters(bpf_map__fd(p->skel->maps.weir_follow_counters), 0, ret);
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

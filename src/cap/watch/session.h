@@ -195,6 +195,7 @@ struct weir_watch {
 	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool full_screen;   /* the view of top.c is on */
 	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
@@ -251,6 +252,9 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
 void weir_sink_free(struct weir_sink *s);
 /* One packet. @ev->ts is in ns since the epoch. 0, or WEIR_STOP when -c is reached. */
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
+/* The packet of @ev in @ret, its VLAN tag back in place; valid until the next one. */
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
 
@@ -322,6 +326,13 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+
+/* Ship the packets of the flow @k beside its sums, from now on; NULL: of none. */
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k);
+/* Those that have come since, to @fn, with times and headers as everywhere. Returns how
+ * many there was no room for in all. */
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg);
 
 /* account.c */
 struct weir_watch_account {
