@@ -22,7 +22,7 @@
 #include "cap/watch/session.h"
 #include "cap/watch/watch.h"
 #include "cap/watch/programs.h"
-#include "cap/watch/stage.h"
+#include "cap/watch/guest.h"
 #include "dataplane/load.h"
 #include "dataplane/ring.h"
 #include "dataplane/sys.h"
@@ -31,7 +31,7 @@
 #define DRAIN_BATCH 4096
 
 struct port { /* what one interface holds */
-	struct weir_stage stage; /* its programs: XDP: one each; else only the first's */
+	struct weir_guest guest; /* its programs: XDP: one each; else only the first's */
 	int link[2];
 	int sock;
 };
@@ -76,7 +76,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 			    (out ? w->ifaces[i].in_only : w->ifaces[i].out_only))
 				continue;
 			p->link[out] = weir_sys_tcx_link(
-				weir_programs_fd(st->port[0].stage.programs,
+				weir_programs_fd(st->port[0].guest.programs,
 						 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
 				w->ifaces[i].ifindex, out, !out);
 			if (p->link[out] == -EINVAL)
@@ -94,7 +94,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 static int attach_tap(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int prog = weir_programs_fd(st->port[0].stage.programs, WEIR_PROGRAM_TAP), ret;
+	int prog = weir_programs_fd(st->port[0].guest.programs, WEIR_PROGRAM_TAP), ret;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
@@ -123,7 +123,7 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].stage.programs;
+	const struct weir_programs *p = st->port[0].guest.programs;
 	uint32_t zero = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -142,7 +142,7 @@ static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 static int open_transport(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].stage.programs;
+	const struct weir_programs *p = st->port[0].guest.programs;
 
 	if (w->mode == WEIR_WATCH_FLOWS)
 		return create_flow_maps(w, err);
@@ -163,7 +163,7 @@ static int attach_xdp(struct weir_watch *w, struct weir_error *err)
 	int ret = 0;
 
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
-		ret = weir_stage_enter(&st->port[i].stage, WEIR_PROGRAM_XDP, err);
+		ret = weir_guest_enter(&st->port[i].guest, WEIR_PROGRAM_XDP, err);
 	return ret;
 }
 
@@ -173,10 +173,10 @@ static int prepare(struct weir_watch *w, struct weir_error *err)
 	int ret = 0;
 
 	if (w->hook != WEIR_HOOK_XDP)
-		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].stage.programs, err);
+		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].guest.programs, err);
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
-		ret = weir_stage_prepare(w, i, i ? st->port[0].stage.programs : NULL,
-					 &st->port[i].stage, err);
+		ret = weir_guest_prepare(w, i, i ? st->port[0].guest.programs : NULL,
+					 &st->port[i].guest, err);
 	return ret;
 }
 
@@ -198,7 +198,7 @@ static int bpf_engine_open(struct weir_watch *w, struct weir_error *err)
 	st->flow_fd[0] = st->flow_fd[1] = -1;
 	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++) {
 		st->port[i].sock = st->port[i].link[0] = st->port[i].link[1] = -1;
-		weir_stage_init(&st->port[i].stage);
+		weir_guest_init(&st->port[i].guest);
 	}
 	weir_load_setup();
 	ret = prepare(w, err);
@@ -238,9 +238,9 @@ static void bpf_engine_detach(struct weir_watch *w)
 				close(WEIR_TAKE_FD(p->link[out]));
 		if (p->sock >= 0)
 			close(WEIR_TAKE_FD(p->sock));
-		weir_stage_leave(&p->stage);
+		weir_guest_leave(&p->guest);
 	}
-	weir_stage_wait();
+	weir_guest_wait();
 }
 
 static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
@@ -249,8 +249,8 @@ static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
 	struct bpf_state *st = state_of(w);
 
 	memset(ret, 0, sizeof(*ret));
-	if (st && st->port[0].stage.programs)
-		weir_programs_counters(st->port[0].stage.programs, slot, ret);
+	if (st && st->port[0].guest.programs)
+		weir_programs_counters(st->port[0].guest.programs, slot, ret);
 }
 
 static void bpf_engine_close(struct weir_watch *w)
@@ -264,14 +264,14 @@ static void bpf_engine_close(struct weir_watch *w)
 		if (st->flow_fd[i] >= 0)
 			close(st->flow_fd[i]);
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_stage_free(&st->port[i].stage);
+		weir_guest_free(&st->port[i].guest);
 	free(st);
 }
 
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int flows = weir_programs_map(st->port[0].stage.programs, WEIR_MAP_FLOWS);
+	int flows = weir_programs_map(st->port[0].guest.programs, WEIR_MAP_FLOWS);
 	int old = st->flow_fd[st->flow_active];
 	weir_autofree struct weir_flow_part *parts = calloc(DRAIN_BATCH, sizeof(*parts));
 	size_t size = w->wants_sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);

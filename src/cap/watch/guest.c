@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "cap/watch/stage.h"
+#include "cap/watch/guest.h"
 
 #include <linux/membarrier.h>
 #include <stdio.h>
@@ -9,11 +9,11 @@
 
 #include "base/cleanup.h"
 
-void weir_stage_init(struct weir_stage *s)
+void weir_guest_init(struct weir_guest *s)
 {
 	memset(s, 0, sizeof(*s));
 	weir_gate_init(&s->gate);
-	s->guest = -1;
+	s->slot = -1;
 }
 
 static void tell_offloads(const char *ifname, const struct weir_gate_offloads *before)
@@ -29,8 +29,8 @@ static void tell_offloads(const char *ifname, const struct weir_gate_offloads *b
 			ifname, text);
 }
 
-int weir_stage_prepare(struct weir_watch *w, unsigned int i, const struct weir_programs *first,
-		       struct weir_stage *s, struct weir_error *err)
+int weir_guest_prepare(struct weir_watch *w, unsigned int i, const struct weir_programs *first,
+		       struct weir_guest *s, struct weir_error *err)
 {
 	struct weir_gate_offloads before;
 	bool known = !weir_gate_offloads(w->ifaces[i].name, &before);
@@ -41,32 +41,32 @@ int weir_stage_prepare(struct weir_watch *w, unsigned int i, const struct weir_p
 		return ret;
 	if (known && !s->gate.joined && s->gate.mode == WEIR_XDP_NATIVE)
 		tell_offloads(w->ifaces[i].name, &before);
-	s->guest = weir_gate_claim_guest(&s->gate, err);
-	if (s->guest < 0)
-		return s->guest;
-	return weir_programs_load(w, &s->gate, s->guest, first, &s->programs, err);
+	s->slot = weir_gate_claim_guest(&s->gate, err);
+	if (s->slot < 0)
+		return s->slot;
+	return weir_programs_load(w, &s->gate, s->slot, first, &s->programs, err);
 }
 
-int weir_stage_enter(struct weir_stage *s, enum weir_program which, struct weir_error *err)
+int weir_guest_enter(struct weir_guest *s, enum weir_program which, struct weir_error *err)
 {
-	return weir_gate_enter_guest(&s->gate, s->guest, weir_programs_fd(s->programs, which), err);
+	return weir_gate_enter_guest(&s->gate, s->slot, weir_programs_fd(s->programs, which), err);
 }
 
-void weir_stage_leave(struct weir_stage *s)
+void weir_guest_leave(struct weir_guest *s)
 {
-	if (s->guest >= 0)
-		weir_gate_leave_guest(&s->gate, s->guest);
-	s->guest = -1;
+	if (s->slot >= 0)
+		weir_gate_leave_guest(&s->gate, s->slot);
+	s->slot = -1;
 	weir_gate_close(&s->gate);
 }
 
-void weir_stage_free(struct weir_stage *s)
+void weir_guest_free(struct weir_guest *s)
 {
-	weir_stage_leave(s);
+	weir_guest_leave(s);
 	weir_programs_free(WEIR_TAKE_PTR(s->programs));
 }
 
-void weir_stage_wait(void)
+void weir_guest_wait(void)
 {
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
 		usleep(20 * 1000);
