@@ -32,7 +32,11 @@ static const char *const directions[] = {"in", "out", "inout", NULL};
 static const char *const points[] = {"one", "all", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
 static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
-				       "af_xdp", NULL};
+				       "af_xdp",
+#ifdef WEIR_DPDK
+				       "dpdk",
+#endif
+				       NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
 static const char *const verdicts[] = {"all", "pass", "drop", NULL};
 static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
@@ -71,7 +75,7 @@ static const struct weir_opt options[] = {
 	{ NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
 	  .help = "read the expression from a file", .complete = "file" },
 	{ "strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
-	  .help = "give the expression libpcap's own meaning; runs in user space" },
+	  .help = "give the expression libpcap's own meaning" },
 	{ "filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
 	  .help = "where the match runs (default: kernel)" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
@@ -83,6 +87,10 @@ static const struct weir_opt options[] = {
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
 	{ "take", 0, WEIR_OPT_FLAG, AT(take),
 	  .help = "af_xdp: take packets off an interface that this host itself uses" },
+#ifdef WEIR_DPDK
+	{ "dpdk-args", 0, WEIR_OPT_STR, AT(dpdk_args), "WORDS",
+	  .help = "--capture dpdk: words for DPDK's EAL (\"--no-huge -m 64\"); -i is a port" },
+#endif
 	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
 	  .help = "how to attach at XDP (default: auto)" },
 	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
@@ -255,6 +263,15 @@ static void choose_output(struct weir_watch *w)
 			   (!observed || o->write_file || o->format >= 0);
 }
 
+static const struct weir_engine *const engines[] = {
+	[WEIR_HOOK_TCX] = &weir_engine_bpf,   [WEIR_HOOK_XDP] = &weir_engine_bpf,
+	[WEIR_HOOK_TAP] = &weir_engine_bpf,   [WEIR_HOOK_MMAP] = &weir_engine_mmap,
+	[WEIR_HOOK_PCAP] = &weir_engine_pcap, [WEIR_HOOK_XSK] = &weir_engine_xsk,
+#ifdef WEIR_DPDK
+	[WEIR_HOOK_DPDK] = &weir_engine_dpdk,
+#endif
+};
+
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -291,11 +308,12 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_AF_XDP:
 		w->hook = WEIR_HOOK_XSK;
 		break;
+	case WEIR_CAPTURE_DPDK:
+		w->hook = WEIR_HOOK_DPDK;
+		break;
 	}
-	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
-		    w->hook == WEIR_HOOK_XSK  ? &weir_engine_xsk :
-		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
-	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
+	w->engine = engines[w->hook];
+	w->user_stage = o->filter_at == 1 || weir_hook_is_library(w->hook);
 	return 0;
 }
 
@@ -324,7 +342,7 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "--take without --capture af_xdp: nothing else takes packets, leave it out" },
 		{ w->hook == WEIR_HOOK_XSK && w->user_stage,
 		  "AF_XDP takes what matches, so that is decided in the kernel: leave --filter-at "
-		  "user and --strict-pcap out" },
+		  "user out" },
 		{ w->hook == WEIR_HOOK_XSK && o->transport >= 0,
 		  "AF_XDP has its own rings: leave --transport out" },
 		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
@@ -340,7 +358,15 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ !w->shows_packets && !w->user_stage && o->transport >= 0,
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
-		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		  "--capture pcap and -r match in user space: leave --filter-at out" },
+#ifdef WEIR_DPDK
+		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
+		  "DPDK tells no directions: leave -Q out" },
+		{ w->hook == WEIR_HOOK_DPDK && o->transport >= 0,
+		  "DPDK has its own transport: leave --transport out" },
+		{ w->hook != WEIR_HOOK_DPDK && o->dpdk_args,
+		  "--dpdk-args without --capture dpdk: add it, or leave --dpdk-args out" },
+#endif
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -383,7 +409,7 @@ static void choose_direction(struct weir_watch *w)
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = weir_watch_at_xdp(w) || only_lo ? 0 : 2;
+		d = weir_watch_at_xdp(w) || w->hook == WEIR_HOOK_DPDK || only_lo ? 0 : 2;
 	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
@@ -412,21 +438,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	/* The match must see in user space what it would see in the kernel. */
-	w->snaplen = w->out_snaplen;
-	if (w->user_stage && o->strict_pcap)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
-							     WEIR_PKT_HDR_MAX;
-	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
-		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  w->hook == WEIR_HOOK_XSK  ? WEIR_WATCH_XSK :
-		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
-		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
+	weir_stage_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -471,10 +483,11 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 	if (w->opt.spec.expression)
 		weir_buf_adds(&w->match_text, w->opt.spec.expression);
 	/* libpcap needs the link type, which a file tells only once it is open. */
-	if (!ret && w->hook != WEIR_HOOK_PCAP)
-		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
-				      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret;
+	if (ret || w->hook == WEIR_HOOK_PCAP)
+		return ret;
+	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
+			      w->ifaces[0].no_l2 || w->opt.socket, err);
+	return ret || w->user_stage ? ret : weir_stage_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -485,8 +498,13 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	weir_autofree int *fds = calloc(sets + 1, sizeof(*fds));
 	int ret;
 
-	if (w->opt.strict_pcap)
-		return bad(err, "-d shows weir's own code: use tcpdump -d with --strict-pcap");
+	if (w->opt.strict_pcap && !w->strict_insns)
+		return bad(err, "-d shows what the kernel runs, which is nothing here: use tcpdump "
+				"-d");
+	if (w->strict_insns) {
+		weir_match_disasm(w->strict_insns, w->n_strict_insns, &out);
+		return weir_buf_flush(&out, STDOUT_FILENO);
+	}
 	if (!fds)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	ret = weir_match_codegen(w->match, fds, &code, &n, err);
@@ -539,6 +557,8 @@ static int run(int argc, char **argv)
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
 		weir_any_free(w.any);
+		weir_strict_free(w.strict);
+		free(w.strict_insns);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -548,6 +568,7 @@ static int run(int argc, char **argv)
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
 	weir_any_free(w.any);
+	free(w.strict_insns);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

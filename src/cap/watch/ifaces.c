@@ -116,6 +116,27 @@ bool weir_ifaces_any(const struct weir_watch_options *o)
 	return false;
 }
 
+/* A DPDK port: a device's arguments, whose name comes first. */
+static int add_port(struct weir_watch *w, const char *arguments, struct weir_error *err)
+{
+	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
+	size_t n = strcspn(arguments, ",");
+
+	if (w->n_ifaces == WEIR_WATCH_IFACES)
+		return weir_fail(err, -E2BIG, "too many ports: at most %d in one run",
+				 WEIR_WATCH_IFACES);
+	if (!n || n >= sizeof(i->name))
+		return weir_fail(err, -EINVAL, "-i %s: give a port, for example "
+					       "net_af_packet0,iface=eth0", arguments);
+	memcpy(i->name, arguments, n);
+	for (unsigned int j = 0; j < w->n_ifaces; j++)
+		if (!strcmp(w->ifaces[j].name, i->name))
+			return weir_fail(err, -EINVAL,
+					 "port %s is given twice: name each port once", i->name);
+	w->n_ifaces++;
+	return 0;
+}
+
 int weir_ifaces_find(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -131,6 +152,14 @@ int weir_ifaces_find(struct weir_watch *w, struct weir_error *err)
 			 base && base[1] ? base + 1 : o->read_file);
 		w->n_ifaces = 1;
 		return 0;
+	}
+	if (w->hook == WEIR_HOOK_DPDK) {
+		if (!o->interfaces.n)
+			return weir_fail(err, -EINVAL,
+					 "--capture dpdk has no default: say which port with -i");
+		for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
+			ret = add_port(w, o->interfaces.v[i], err);
+		return ret;
 	}
 	if (!o->interfaces.n) {
 		ret = default_interface(name, sizeof(name), err);

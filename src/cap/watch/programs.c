@@ -23,6 +23,8 @@
 #define WAKE_EVENTS 1024
 #define WAKE_NS (5 * 1000 * 1000ULL)
 
+#define LOG_STATS 4 /* of the verifier's log: figures only */
+
 struct weir_programs {
 	struct watch_bpf *skel;
 };
@@ -42,6 +44,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.take_max = w->take_max,
+		.strict_head = w->strict_insns ? w->strict_head : 0,
 		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
@@ -87,6 +90,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
 	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
 	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
+	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
 	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -129,17 +133,25 @@ static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
 	return 0;
 }
 
-int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
-		       const struct weir_programs *first, struct weir_programs **ret,
-		       struct weir_error *err)
+/* A refusal is expected: libbpf need not load again, and again, to have it explained. */
+static void hush_verifier(struct bpf_object *obj)
 {
-	struct weir_programs *p = calloc(1, sizeof(*p));
+	static char log[4096];
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, obj) {
+		bpf_program__set_log_buf(prog, log, sizeof(log));
+		bpf_program__set_log_level(prog, LOG_STATS);
+	}
+}
+
+static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
+		      const struct weir_programs *first, struct weir_programs *p,
+		      struct weir_error *err)
+{
 	struct weir_watch_config cfg;
 	int code = 0;
 
-	if (!p)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	*ret = p;
 	p->skel = watch_bpf__open();
 	if (!p->skel)
 		return weir_load_explain(err, -errno, "open the programs");
@@ -156,8 +168,40 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
-	code = weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	if (w->strict_insns && !weir_log_enabled())
+		hush_verifier(p->skel->obj);
+	if (w->strict_insns)
+		code = weir_load_strict(p->skel->obj, w->strict_insns, w->n_strict_insns, err);
+	else
+		code = weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
 	return code ? code : fill_slots(w, p->skel, err);
+}
+
+/* What a verifier says to code that is right, but too much or too deep for it. */
+static bool is_refusal(int code)
+{
+	return code == -E2BIG || code == -EACCES || code == -EINVAL || code == -EFAULT ||
+	       code == -ENOSPC;
+}
+
+int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
+		       const struct weir_programs *first, struct weir_programs **ret,
+		       struct weir_error *err)
+{
+	struct weir_programs *p = calloc(1, sizeof(*p));
+	int code;
+
+	if (!p)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	*ret = p;
+	code = load_parts(w, gate, guest, first, p, err);
+	if (!w->strict_insns || !is_refusal(code))
+		return code;
+	code = weir_stage_retreat(w, "its verifier refuses it", err);
+	if (code)
+		return code;
+	watch_bpf__destroy(p->skel);
+	return load_parts(w, gate, guest, first, p, err);
 }
 
 void weir_programs_free(struct weir_programs *p)

@@ -9,7 +9,8 @@
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
- *   strict.c    --strict-pcap
+ *   strict.c    --strict-pcap: libpcap's side of it
+ *   stage.c     where the match runs: in the kernel or in user space
  *   ifaces.c    --netns, -i
  *   any.c       -i any: where each packet is looked at
  *   account.c   the law: nothing vanishes silently
@@ -39,6 +40,7 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
 	WEIR_CAPTURE_AF_XDP,
+	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
 
 struct weir_watch_options {
@@ -53,6 +55,7 @@ struct weir_watch_options {
 	uint32_t sample;
 	int capture; /* enum weir_capture */
 	bool take; /* off an interface that this host uses */
+	const char *dpdk_args;
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -127,6 +130,7 @@ extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
 extern const struct weir_engine weir_engine_xsk;
+extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
 enum weir_hook {
@@ -136,7 +140,14 @@ enum weir_hook {
 	WEIR_HOOK_MMAP,
 	WEIR_HOOK_PCAP,
 	WEIR_HOOK_XSK, /* AF_XDP */
+	WEIR_HOOK_DPDK,
 };
+
+/* A library reads the packets: nothing of ours is in the kernel. */
+static inline bool weir_hook_is_library(enum weir_hook hook)
+{
+	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
+}
 
 /* What user space did with the packets of one interface. */
 struct weir_sink_counts {
@@ -193,6 +204,9 @@ struct weir_watch {
 	struct weir_match *match;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
+	struct bpf_insn *strict_insns; /* for the kernel; NULL: not there */
+	size_t n_strict_insns;
+	uint32_t strict_head; /* bytes of the frame's head that they read */
 	bool user_stage; /* match and sample in user space */
 	const struct weir_engine *engine;
 	void *engine_state;
@@ -273,7 +287,18 @@ struct weir_strict;
 int weir_strict_new(struct weir_strict **ret, const char *expression, bool no_l2,
 		    struct weir_error *err);
 bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p);
+/* The filter as classic instructions; returns their number. */
+struct sock_filter;
+size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
+
+/* stage.c: where the match runs, and what follows from that. */
+/* Work out the snap length and the mode: the options and user_stage are set. */
+void weir_stage_settle(struct weir_watch *w);
+/* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
+int weir_stage_strict(struct weir_watch *w, struct weir_error *err);
+/* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
+int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */

@@ -102,6 +102,8 @@ struct weir_watch_config {
 	__u32 take_max;		/* longest frame that an AF_XDP socket takes */
 	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u32 sides;		/* flow records are struct weir_flow_full */
+	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
+	__u32 pad;
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -119,6 +121,8 @@ struct weir_watch_config {
 	X(NO_FRAME, no_frame, "no free buffer for AF_XDP: the reader is too slow") \
 	X(NO_QUEUE, no_queue, "came by a receive queue without AF_XDP socket: passed on") \
 	X(REDIRECT, redirect, "the kernel could not hand it to the AF_XDP socket") \
+	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
+	X(PORT, port, "the port received it with an error")                       \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
