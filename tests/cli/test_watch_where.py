@@ -22,7 +22,8 @@ WEIR = os.environ.get("WEIR", str(TOP / "build" / "weir"))
     ("-r x --netns y", "a file is of no network namespace: leave --netns out"),
     ("-i lo --take", "--take without --capture af_xdp: nothing else takes packets, leave it out"),
     ("-i lo --capture af_xdp --filter-at user", "AF_XDP takes what matches, so that is decided in "
-                                                "the kernel: leave --filter-at user out"),
+                                                "the kernel: leave --filter-at user and "
+                                                "--strict-pcap out"),
     ("-i lo --capture af_xdp --transport ring", "AF_XDP has its own rings: leave --transport "
                                                 "out"),
     ("-i lo --capture af_xdp -Q out", "XDP sees only packets coming in: use -Q in, or --capture "

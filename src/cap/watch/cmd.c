@@ -43,7 +43,6 @@ static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
 static const char *const sockets[] = {"raw", "dgram", NULL};
 static const char *const transports[] = {"ring", "perf", "mmap", NULL};
 static const char *const formats[] = {"line", "hex", "text", "proto", "json", NULL};
-static const char *const bys[] = {"flow", "host", "port", "protocol", NULL};
 static const char *const stats[] = {"text", "json", NULL};
 static const char *const colours[] = {"auto", "always", "never", NULL};
 
@@ -136,7 +135,7 @@ static const struct weir_opt options[] = {
 	  .help = "add up flows in the kernel instead of showing packets" },
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
-	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
 	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
 	  .help = "export flows as IPFIX over udp (default) or tcp" },
@@ -340,9 +339,9 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out" },
 		{ w->hook != WEIR_HOOK_XSK && o->take,
 		  "--take without --capture af_xdp: nothing else takes packets, leave it out" },
-		{ w->hook == WEIR_HOOK_XSK && w->user_stage,
+		{ w->hook == WEIR_HOOK_XSK && (w->user_stage || o->strict_pcap),
 		  "AF_XDP takes what matches, so that is decided in the kernel: leave --filter-at "
-		  "user out" },
+		  "user and --strict-pcap out" },
 		{ w->hook == WEIR_HOOK_XSK && o->transport >= 0,
 		  "AF_XDP has its own rings: leave --transport out" },
 		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
@@ -438,7 +437,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	weir_stage_settle(w);
+	weir_place_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -487,7 +486,7 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 		return ret;
 	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
 			      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret || w->user_stage ? ret : weir_stage_strict(w, err);
+	return ret || w->user_stage ? ret : weir_place_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -556,9 +555,9 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
-		weir_any_free(w.any);
 		weir_strict_free(w.strict);
 		free(w.strict_insns);
+		weir_any_free(w.any);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -567,8 +566,8 @@ static int run(int argc, char **argv)
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
-	weir_any_free(w.any);
 	free(w.strict_insns);
+	weir_any_free(w.any);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "cap/watch/session.h"
-#include "cap/watch/guest.h"
+#include "cap/watch/stage.h"
 #include "cap/watch/xsk.h"
 #include "dataplane/links.h"
 #include "dataplane/load.h"
@@ -25,7 +25,7 @@
 #define MEMORY_MAX (4ULL << 30) /* of all sockets together */
 
 struct port { /* what one interface holds */
-	struct weir_guest guest;
+	struct weir_stage stage;
 	struct weir_xsk *queue[WEIR_XSK_QUEUES];
 	unsigned int n;
 };
@@ -99,8 +99,8 @@ static int prepare(struct weir_watch *w, struct weir_error *err)
 		ret = open_queues(w, i, err);
 	w->take_max = st->pieces ? PIECES * WEIR_WATCH_XSK_PIECE : WEIR_WATCH_XSK_PIECE;
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
-		ret = weir_guest_prepare(w, i, i ? st->port[0].guest.programs : NULL,
-					 &st->port[i].guest, err);
+		ret = weir_stage_prepare(w, i, i ? st->port[0].stage.programs : NULL,
+					 &st->port[i].stage, err);
 	return ret;
 }
 
@@ -111,7 +111,7 @@ static int enter(struct weir_watch *w, struct weir_error *err)
 
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++) {
 		struct port *p = &st->port[i];
-		int map = weir_programs_map(p->guest.programs, WEIR_MAP_XSKS);
+		int map = weir_programs_map(p->stage.programs, WEIR_MAP_XSKS);
 
 		for (uint32_t q = 0; q < p->n; q++) {
 			int fd = weir_xsk_fd(p->queue[q]);
@@ -119,7 +119,7 @@ static int enter(struct weir_watch *w, struct weir_error *err)
 			if (bpf_map_update_elem(map, &q, &fd, BPF_ANY))
 				return weir_load_explain(err, -errno, "hand on the AF_XDP sockets");
 		}
-		ret = weir_guest_enter(&p->guest, WEIR_PROGRAM_TAKE, err);
+		ret = weir_stage_enter(&p->stage, WEIR_PROGRAM_TAKE, err);
 	}
 	return ret;
 }
@@ -138,7 +138,7 @@ static int xsk_engine_open(struct weir_watch *w, struct weir_error *err)
 	if (st->epoll < 0 || !st->port)
 		return weir_fail(err, -ENOMEM, "cannot wait for AF_XDP: check `ulimit -n`");
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_guest_init(&st->port[i].guest);
+		weir_stage_init(&st->port[i].stage);
 	weir_load_setup();
 	ret = prepare(w, err);
 	return ret ? ret : enter(w, err);
@@ -203,9 +203,9 @@ static void xsk_engine_detach(struct weir_watch *w)
 	if (!st || !st->port)
 		return;
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_guest_leave(&st->port[i].guest);
+		weir_stage_leave(&st->port[i].stage);
 	/* A redirected frame is in its ring before the softirq ends that began it. */
-	weir_guest_wait();
+	weir_stage_wait();
 	st->detached = true;
 }
 
@@ -218,14 +218,14 @@ static void xsk_engine_counters(struct weir_watch *w, unsigned int slot,
 	struct port *p;
 
 	memset(ret, 0, sizeof(*ret));
-	if (!st || !st->port || !st->port[0].guest.programs)
+	if (!st || !st->port || !st->port[0].stage.programs)
 		return;
 	p = &st->port[slot];
 	for (unsigned int q = 0; q < p->n; q++) {
 		weir_xsk_drops(p->queue[q], &drops);
 		waiting += weir_xsk_waiting(p->queue[q]);
 	}
-	weir_programs_counters(st->port[0].guest.programs, slot, ret);
+	weir_programs_counters(st->port[0].stage.programs, slot, ret);
 	/* The program has sent them on; the socket had no room. */
 	ret->lost[WEIR_WATCH_LOST_NO_FRAME] += drops.no_frame;
 	ret->lost[WEIR_WATCH_LOST_RING_FULL] += drops.ring_full;
@@ -247,7 +247,7 @@ static void xsk_engine_close(struct weir_watch *w)
 	for (unsigned int i = 0; st->port && i < w->n_ifaces; i++) {
 		for (unsigned int q = 0; q < st->port[i].n; q++)
 			weir_xsk_close(st->port[i].queue[q]);
-		weir_guest_free(&st->port[i].guest);
+		weir_stage_free(&st->port[i].stage);
 	}
 	if (st->epoll >= 0)
 		close(st->epoll);

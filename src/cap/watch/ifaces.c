@@ -103,19 +103,6 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 	return 0;
 }
 
-static bool is_any(const char *name)
-{
-	return !strcmp(name, "any");
-}
-
-bool weir_ifaces_any(const struct weir_watch_options *o)
-{
-	for (unsigned int i = 0; i < o->interfaces.n; i++)
-		if (is_any(o->interfaces.v[i]))
-			return true;
-	return false;
-}
-
 /* A DPDK port: a device's arguments, whose name comes first. */
 static int add_port(struct weir_watch *w, const char *arguments, struct weir_error *err)
 {
@@ -137,6 +124,32 @@ static int add_port(struct weir_watch *w, const char *arguments, struct weir_err
 	return 0;
 }
 
+static int find_ports(struct weir_watch *w, struct weir_error *err)
+{
+	const struct weir_strv *ports = &w->opt.interfaces;
+	int ret = 0;
+
+	if (!ports->n)
+		return weir_fail(err, -EINVAL,
+				 "--capture dpdk has no default: say which port with -i");
+	for (unsigned int i = 0; !ret && i < ports->n; i++)
+		ret = add_port(w, ports->v[i], err);
+	return ret;
+}
+
+static bool is_any(const char *name)
+{
+	return !strcmp(name, "any");
+}
+
+bool weir_ifaces_any(const struct weir_watch_options *o)
+{
+	for (unsigned int i = 0; i < o->interfaces.n; i++)
+		if (is_any(o->interfaces.v[i]))
+			return true;
+	return false;
+}
+
 int weir_ifaces_find(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -153,14 +166,8 @@ int weir_ifaces_find(struct weir_watch *w, struct weir_error *err)
 		w->n_ifaces = 1;
 		return 0;
 	}
-	if (w->hook == WEIR_HOOK_DPDK) {
-		if (!o->interfaces.n)
-			return weir_fail(err, -EINVAL,
-					 "--capture dpdk has no default: say which port with -i");
-		for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
-			ret = add_port(w, o->interfaces.v[i], err);
-		return ret;
-	}
+	if (w->hook == WEIR_HOOK_DPDK)
+		return find_ports(w, err);
 	if (!o->interfaces.n) {
 		ret = default_interface(name, sizeof(name), err);
 		return ret ? ret : add_interface(w, name, err);

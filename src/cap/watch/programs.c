@@ -43,12 +43,13 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
-		.take_max = w->take_max,
 		.strict_head = w->strict_insns ? w->strict_head : 0,
+		.take_max = w->take_max,
 		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
 		.one_point = weir_watch_one_point(w),
+		.follow = w->full_screen && w->mode == WEIR_WATCH_FLOWS,
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
@@ -83,14 +84,16 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(progs); i++)
 		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
-	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
+	bpf_map__set_autocreate(s->maps.weir_rings,
+				w->mode == WEIR_WATCH_RING ||
+					(w->mode == WEIR_WATCH_FLOWS && w->full_screen));
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
+	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
 	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
 	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
 	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
 	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
-	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
 	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -112,6 +115,8 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
 		{s->maps.weir_slots, first->maps.weir_slots},
+		{s->maps.weir_followed, first->maps.weir_followed},
+		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -170,10 +175,9 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		return code;
 	if (w->strict_insns && !weir_log_enabled())
 		hush_verifier(p->skel->obj);
-	if (w->strict_insns)
-		code = weir_load_strict(p->skel->obj, w->strict_insns, w->n_strict_insns, err);
-	else
-		code = weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	code = w->strict_insns ? weir_load_strict(p->skel->obj, w->strict_insns,
+						  w->n_strict_insns, err) :
+				 weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
 	return code ? code : fill_slots(w, p->skel, err);
 }
 
@@ -197,7 +201,7 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	code = load_parts(w, gate, guest, first, p, err);
 	if (!w->strict_insns || !is_refusal(code))
 		return code;
-	code = weir_stage_retreat(w, "its verifier refuses it", err);
+	code = weir_place_retreat(w, "its verifier refuses it", err);
 	if (code)
 		return code;
 	watch_bpf__destroy(p->skel);
@@ -242,6 +246,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_counters);
 	case WEIR_MAP_XSKS:
 		return bpf_map__fd(p->skel->maps.weir_xsks);
+	case WEIR_MAP_FOLLOWED:
+		return bpf_map__fd(p->skel->maps.weir_followed);
 	}
 	return -EINVAL;
 }
@@ -268,18 +274,28 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
-void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
-			    struct weir_watch_counters *ret)
+static void sum_counters(int map, unsigned int slot, struct weir_watch_counters *ret)
 {
 	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
 	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
 
 	memset(ret, 0, sizeof(*ret));
-	if (!v || bpf_map_lookup_elem(weir_programs_map(p, WEIR_MAP_COUNTERS), &slot, v))
+	if (!v || bpf_map_lookup_elem(map, &slot, v))
 		return;
 	for (size_t cpu = 0; cpu < cpus; cpu++)
 		for (size_t i = 0; i < words; i++)
 			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+}
+
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret)
+{
+	sum_counters(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, ret);
+}
+
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret)
+{
+	sum_counters(bpf_map__fd(p->skel->maps.weir_follow_counters), 0, ret);
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

@@ -25,6 +25,7 @@ enum weir_program_map {
 	WEIR_MAP_FLOWS,
 	WEIR_MAP_COUNTERS,
 	WEIR_MAP_XSKS,
+	WEIR_MAP_FOLLOWED,
 };
 
 /* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP and
@@ -41,6 +42,9 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret);
+
+/* The same of the packets of the followed flow. */
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret);
 
 /* Make @prog_fd the filter of packet socket @fd. */
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);

@@ -23,7 +23,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/term.h"
 #include "base/verb.h"
 #include "dataplane/caps.h"
 #include "dataplane/netns.h"
@@ -43,7 +42,7 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_KEY, EV_OBSERVER }; /* + its index */
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OBSERVER }; /* + its index */
 
 struct loop {
 	int epoll, signals, timer;
@@ -51,7 +50,6 @@ struct loop {
 	uint64_t deadline; /* of --for; 0 = none */
 	int promisc[WEIR_WATCH_IFACES];
 	bool ended; /* the source has no more */
-	struct weir_keys keys; /* of the flow table on a terminal */
 };
 
 void weir_watch_stop(struct weir_watch *w)
@@ -96,9 +94,9 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 		[WEIR_HOOK_TAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
+		[WEIR_HOOK_DPDK] = 0, /* the port's driver knows */
 		[WEIR_HOOK_XSK] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_NET_RAW |
 				  WEIR_CAP_PERFMON,
-		[WEIR_HOOK_DPDK] = 0, /* the port's driver knows */
 	};
 	uint64_t caps = needs[w->hook];
 
@@ -187,23 +185,6 @@ static int open_sinks(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
-/* A table that refreshes in place ends at the key q. */
-static void open_keys(struct weir_watch *w, struct loop *l)
-{
-	if (w->opt.flows && !w->opt.read_file && isatty(STDOUT_FILENO))
-		weir_keys_open(&l->keys);
-	if (l->keys.on && add_fd(l, STDIN_FILENO, EV_KEY))
-		weir_keys_close(&l->keys);
-}
-
-static void on_key(struct weir_watch *w)
-{
-	char key;
-
-	if (read(STDIN_FILENO, &key, 1) == 1 && key == 'q')
-		weir_watch_stop(w);
-}
-
 /* What only makes sense for eyes: the bar, the top talkers. */
 static void open_screen(struct weir_watch *w)
 {
@@ -231,9 +212,9 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
 	if (w->netns)
 		weir_json_uint(&j, "netns", w->netns);
-	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
 	weir_json_end_object(&j);
 }
 
@@ -245,8 +226,8 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_TAP] = "af_packet (socket filter)",
 		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
 		[WEIR_HOOK_PCAP] = "pcap",
-		[WEIR_HOOK_XSK] = "af_xdp (copy mode: what matches is taken off the interface)",
 		[WEIR_HOOK_DPDK] = "dpdk",
+		[WEIR_HOOK_XSK] = "af_xdp (copy mode: what matches is taken off the interface)",
 	};
 
 	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";
@@ -304,7 +285,6 @@ static void close_loop(struct weir_watch *w, struct loop *l)
 	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd};
 	struct signalfd_siginfo late;
 
-	weir_keys_close(&l->keys);
 	/* A signal that came after the end would kill the process as soon as it is
 	 * let through. */
 	while (l->signals >= 0 && read(l->signals, &late, sizeof(late)) == sizeof(late))
@@ -360,7 +340,7 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 	if (!ret && w->opt.flows && weir_flows_show(w, false))
 		weir_watch_stop(w);
 	else if (!ret && w->flows && !w->opt.flows && !w->opt.read_file)
-		weir_flows_expire(w, weir_clock_real(), NULL, NULL);
+		weir_flows_expire_some(w, weir_clock_real(), NULL, NULL);
 	if (!ret && !w->opt.read_file)
 		ret = weir_observers_tick(w, err);
 	if (w->opt.write_file)
@@ -425,8 +405,6 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				on_signals(w, l);
 			else if (ev[i].data.u32 == EV_TIMER)
 				ret = on_timer(w, l, err);
-			else if (ev[i].data.u32 == EV_KEY)
-				on_key(w);
 			else if (ev[i].data.u32 >= EV_OBSERVER)
 				weir_observers_ready(w, ev[i].data.u32 - EV_OBSERVER);
 		}
@@ -522,7 +500,6 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	w->running = true;
 	drop_privileges(w);
 	announce(w);
-	open_keys(w, l);
 	if (w->opt.for_ns)
 		l->deadline = weir_clock_mono() + w->opt.for_ns;
 	ret = w->engine->start ? w->engine->start(w, err) : 0;
@@ -532,7 +509,9 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	if (fd >= 0 && add_fd(l, fd, EV_ENGINE))
 		return weir_fail(err, -errno, "cannot wait for packets: %s: report this",
 				 strerror(errno));
-	ret = wait_for_observers(w, l, err);
+	ret = weir_observers_start(w, err);
+	if (!ret)
+		ret = wait_for_observers(w, l, err);
 	return ret ? ret : run_loop(w, l, err);
 }
 

@@ -10,7 +10,7 @@
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
  *   strict.c    --strict-pcap: libpcap's side of it
- *   stage.c     where the match runs: in the kernel or in user space
+ *   place.c     where the match runs: in the kernel or in user space
  *   ifaces.c    --netns, -i
  *   any.c       -i any: where each packet is looked at
  *   account.c   the law: nothing vanishes silently
@@ -54,8 +54,8 @@ struct weir_watch_options {
 	const char *sample_text;
 	uint32_t sample;
 	int capture; /* enum weir_capture */
-	bool take; /* off an interface that this host uses */
 	const char *dpdk_args;
+	bool take; /* off an interface that this host uses */
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -129,8 +129,8 @@ struct weir_engine {
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
-extern const struct weir_engine weir_engine_xsk;
 extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
+extern const struct weir_engine weir_engine_xsk;
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
 enum weir_hook {
@@ -195,6 +195,7 @@ struct weir_watch {
 	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool full_screen;   /* the view of top.c is on */
 	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
@@ -251,6 +252,9 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
 void weir_sink_free(struct weir_sink *s);
 /* One packet. @ev->ts is in ns since the epoch. 0, or WEIR_STOP when -c is reached. */
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
+/* The packet of @ev in @ret, its VLAN tag back in place; valid until the next one. */
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
 
@@ -292,13 +296,13 @@ struct sock_filter;
 size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
 
-/* stage.c: where the match runs, and what follows from that. */
+/* place.c: where the match runs, and what follows from that. */
 /* Work out the snap length and the mode: the options and user_stage are set. */
-void weir_stage_settle(struct weir_watch *w);
+void weir_place_settle(struct weir_watch *w);
 /* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
-int weir_stage_strict(struct weir_watch *w, struct weir_error *err);
+int weir_place_strict(struct weir_watch *w, struct weir_error *err);
 /* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
-int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
+int weir_place_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */
@@ -322,6 +326,13 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+
+/* Ship the packets of the flow @k beside its sums, from now on; NULL: of none. */
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k);
+/* Those that have come since, to @fn, with times and headers as everywhere. Returns how
+ * many there was no room for in all. */
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg);
 
 /* account.c */
 struct weir_watch_account {

@@ -83,6 +83,20 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } weir_xsks SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_followed);
+} weir_followed SEC(".maps");
+
+/* Of the packets of the followed flow: sent, and lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_counters);
+} weir_follow_counters SEC(".maps");
 
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
@@ -346,6 +360,32 @@ static __always_inline __u64 coarse_now(struct work *w)
 	return w->tick_ns;
 }
 
+static __always_inline bool same_flow(const struct weir_flow_key *a, const struct weir_flow_key *b)
+{
+	const __u32 *x = (const __u32 *)a, *y = (const __u32 *)b;
+
+	for (unsigned int i = 0; i < sizeof(*a) / sizeof(*x); i++)
+		if (x[i] != y[i])
+			return false;
+	return true;
+}
+
+/* A reader that meets a change half way sees a packet of neither flow, or of the old one:
+ * user space looks again. */
+static __always_inline void follow(const struct seen *s, const struct weir_flow_key *key)
+{
+	__u32 zero = 0;
+	struct weir_watch_followed *f = bpf_map_lookup_elem(&weir_followed, &zero);
+	struct seen copy;
+
+	if (!f || !f->on || !same_flow(&f->key, key))
+		return;
+	copy = *s;
+	copy.count = bpf_map_lookup_elem(&weir_follow_counters, &zero);
+	if (copy.count)
+		ship_ring(&copy);
+}
+
 static __always_inline void add_flow(const struct seen *s)
 {
 	struct weir_flow_part *part = &s->work->part;
@@ -377,6 +417,8 @@ static __always_inline void add_flow(const struct seen *s)
 		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
 				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
+	if (cfg.follow)
+		follow(s, &part->key);
 }
 
 static __always_inline void count_seen(const struct seen *s)

@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+#include "bpf/flow.bpf.h"
+
 #define WEIR_WATCH_IFACES 256	/* interfaces watched by one process; a slot is a byte */
 #define WEIR_WATCH_IFACES_FEW 16 /* up to so many are compared one by one */
 #define WEIR_WATCH_SNAPLEN 262144 /* the largest --snaplen, as tcpdump's */
@@ -103,9 +105,18 @@ struct weir_watch_config {
 	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u32 sides;		/* flow records are struct weir_flow_full */
 	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
-	__u32 pad;
+	__u32 follow;		/* 1: with FLOWS, packets of one flow may be asked for, too */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
+
+/* The flow whose packets are shipped beside the sums, for a look at them. They are no part
+ * of the account: what there was no room for has been added up all the same. */
+struct weir_watch_followed {
+	struct weir_flow_key key;
+	__u32 on; /* 0: none */
+};
+
+_Static_assert(sizeof(struct weir_watch_followed) == 48, "ABI: weir_watch_followed");
 
 /*
  * Counters: per CPU and interface slot. The law, checked at exit:
@@ -118,11 +129,11 @@ struct weir_watch_config {
 	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
 	X(TOO_BIG, too_big, "larger than the largest record")                  \
 	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
+	X(PORT, port, "the port received it with an error")                       \
 	X(NO_FRAME, no_frame, "no free buffer for AF_XDP: the reader is too slow") \
 	X(NO_QUEUE, no_queue, "came by a receive queue without AF_XDP socket: passed on") \
 	X(REDIRECT, redirect, "the kernel could not hand it to the AF_XDP socket") \
-	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
-	X(PORT, port, "the port received it with an error")                       \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
