@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer demo demo-svg test-kernels test-dpdk lint fmt clean help
+.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer bench-path demo demo-svg test-kernels test-dpdk lint fmt clean help
 .DEFAULT_GOAL := build
 
 help:		## this list
@@ -50,6 +50,11 @@ bench-steer:	## weir steer and its peers: look-ups and connections, as JSON
 	@tools/setup build test bench
 	@tools/build build all bench-programs
 	@$(SUDO) bench/steer $(ARGS)
+
+bench-path:	## what weir path and weir drops cost, and their peers, as JSON
+	@tools/setup build test bench
+	@tools/build build all bench-programs
+	@$(SUDO) bench/path $(ARGS)
 
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test
