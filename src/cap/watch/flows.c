@@ -172,7 +172,7 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
 	struct weir_flow_val v = { 0 };
 	struct weir_flow_sides sides = { 0 };
 
-	weir_flow_key_of(&p->hdr, p->ev.ifindex, src_a, &k);
+	weir_flow_key_of(&p->hdr, weir_watch_one_point(w) ? 0 : p->ev.ifindex, src_a, &k);
 	weir_flow_add(&v, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT, p->ev.len, p->ev.gso_size,
 		      p->ev.ts);
 	if (w->wants_sides)
