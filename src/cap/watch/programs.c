@@ -48,8 +48,8 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
-		.one_point = weir_watch_one_point(w),
 		.follow = w->full_screen && w->mode == WEIR_WATCH_FLOWS,
+		.one_point = weir_watch_one_point(w),
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
@@ -114,9 +114,9 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_perf, first->maps.weir_perf},
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
-		{s->maps.weir_slots, first->maps.weir_slots},
 		{s->maps.weir_followed, first->maps.weir_followed},
 		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
+		{s->maps.weir_slots, first->maps.weir_slots},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -244,10 +244,10 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
-	case WEIR_MAP_XSKS:
-		return bpf_map__fd(p->skel->maps.weir_xsks);
 	case WEIR_MAP_FOLLOWED:
 		return bpf_map__fd(p->skel->maps.weir_followed);
+	case WEIR_MAP_XSKS:
+		return bpf_map__fd(p->skel->maps.weir_xsks);
 	}
 	return -EINVAL;
 }

@@ -106,7 +106,8 @@ static void keep_packet(void *arg, const struct weir_packet *p)
 	struct packet *to;
 	size_t n;
 
-	weir_flow_key_of(&p->hdr, p->ev.ifindex, weir_flow_src_is_a(&p->hdr), &k);
+	weir_flow_key_of(&p->hdr, weir_watch_one_point(v->w) ? 0 : p->ev.ifindex,
+			 weir_flow_src_is_a(&p->hdr), &k);
 	if (!v->follows || memcmp(&k, &v->flow, sizeof(k)))
 		return;
 	if (v->n_kept == PACKETS_KEPT)
@@ -202,8 +203,10 @@ static void write_title(struct top *v)
 	uint64_t lost = weir_account_lost(v->w);
 
 	weir_buf_reset(out);
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		weir_buf_addf(out, "%s%s", i ? "," : "", w->ifaces[i].name);
+	if (w->any)
+		weir_buf_adds(out, "any");
 	weir_buf_addf(out, ": %zu flow%s", w->flows->used, w->flows->used == 1 ? "" : "s");
 	weir_buf_addf(out, "  lost %llu", (unsigned long long)lost);
 	add_si(out, "  ", (double)w->flows->packets, " pkts");

@@ -68,6 +68,21 @@ struct {
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_followed);
+} weir_followed SEC(".maps");
+
+/* Of the packets of the followed flow: sent, and lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_counters);
+} weir_follow_counters SEC(".maps");
+
 /* The slot of an interface, where there are more than a few. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -83,20 +98,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } weir_xsks SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct weir_watch_followed);
-} weir_followed SEC(".maps");
-
-/* Of the packets of the followed flow: sent, and lost. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct weir_watch_counters);
-} weir_follow_counters SEC(".maps");
 
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted

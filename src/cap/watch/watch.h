@@ -101,11 +101,11 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 follow;		/* 1: with FLOWS, packets of one flow may be asked for, too */
 	__u32 take_max;		/* longest frame that an AF_XDP socket takes */
 	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u32 sides;		/* flow records are struct weir_flow_full */
 	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
-	__u32 follow;		/* 1: with FLOWS, packets of one flow may be asked for, too */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
