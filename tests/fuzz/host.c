@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "cap/proxy/host.h"
+#include "net/host.h"
 
 #define BEHIND 40 /* bytes of other things behind a head */
 

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "base/lru.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int weir_lru_init(struct weir_lru *t, size_t max)
+{
+	size_t heads = 16;
+
+	while (heads < max)
+		heads *= 2;
+	*t = (struct weir_lru){ .heads = calloc(heads, sizeof(struct weir_lru_node *)),
+				.mask = heads - 1,
+				.max = max };
+	return t->heads ? 0 : -ENOMEM;
+}
+
+void weir_lru_free(struct weir_lru *t)
+{
+	free(t->heads);
+	*t = (struct weir_lru){ 0 };
+}
+
+struct weir_lru_node *weir_lru_find(const struct weir_lru *t, uint64_t hash,
+				    const struct weir_lru_node *after)
+{
+	struct weir_lru_node *n = after ? after->chain : t->heads[hash & t->mask];
+
+	while (n && n->hash != hash)
+		n = n->chain;
+	return n;
+}
+
+static void unlink_age(struct weir_lru *t, struct weir_lru_node *n)
+{
+	*(n->newer ? &n->newer->older : &t->newest) = n->older;
+	*(n->older ? &n->older->newer : &t->oldest) = n->newer;
+}
+
+static void link_newest(struct weir_lru *t, struct weir_lru_node *n)
+{
+	n->newer = NULL;
+	n->older = t->newest;
+	*(t->newest ? &t->newest->newer : &t->oldest) = n;
+	t->newest = n;
+}
+
+void weir_lru_add(struct weir_lru *t, struct weir_lru_node *n, uint64_t hash)
+{
+	struct weir_lru_node **head = &t->heads[hash & t->mask];
+
+	n->hash = hash;
+	n->chain = *head;
+	*head = n;
+	link_newest(t, n);
+	t->n++;
+}
+
+void weir_lru_touch(struct weir_lru *t, struct weir_lru_node *n)
+{
+	if (t->newest == n)
+		return;
+	unlink_age(t, n);
+	link_newest(t, n);
+}
+
+void weir_lru_remove(struct weir_lru *t, struct weir_lru_node *n)
+{
+	struct weir_lru_node **at = &t->heads[n->hash & t->mask];
+
+	while (*at != n)
+		at = &(*at)->chain;
+	*at = n->chain;
+	unlink_age(t, n);
+	t->n--;
+}
