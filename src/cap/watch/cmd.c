@@ -20,6 +20,7 @@
 #include "base/engines.h"
 #include "base/term.h"
 #include "base/units.h"
+#include "cap/watch/observe.h"
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
@@ -323,10 +324,23 @@ static bool has_tcx(void)
 	return p->ok || p->error == -EPERM;
 }
 
+/* What the run is for. An observer needs no packets; those that -w or --format asks for
+ * are given beside it. */
+static void choose_output(struct weir_watch *w)
+{
+	const struct weir_watch_options *o = &w->opt;
+	bool observed = weir_observers_wanted(o);
+
+	w->keeps_flows = o->flows || observed;
+	w->shows_packets = !o->flows && !o->count_only &&
+			   (!observed || o->write_file || o->format >= 0);
+}
+
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
-	bool mmap = o->transport == -1 || o->transport == 2, ships = !o->flows && !o->count_only;
+	bool mmap = (o->transport == -1 || o->transport == 2) && w->shows_packets &&
+		    !w->keeps_flows; /* its threads share no table */
 
 	if (o->read_file) {
 		if (o->capture != WEIR_CAPTURE_AUTO && o->capture != WEIR_CAPTURE_PCAP)
@@ -348,7 +362,7 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 		break;
 	case WEIR_CAPTURE_AF_PACKET:
 	case WEIR_CAPTURE_PACKET:
-		w->hook = mmap && ships ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
+		w->hook = mmap ? WEIR_HOOK_MMAP : WEIR_HOOK_TAP;
 		break;
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
@@ -384,36 +398,33 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "--count" },
 		{ w->hook == WEIR_HOOK_PCAP && o->transport >= 0,
 		  "libpcap has its own transport: leave --transport out" },
-		{ (o->flows || o->count_only) && !w->user_stage && o->transport >= 0,
-		  "--flows and --count ship no packets: leave --transport out" },
+		{ !w->shows_packets && !w->user_stage && o->transport >= 0,
+		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
-		{ o->fanout > 1 && o->flows,
-		  "--flows counts in the kernel, without threads: leave --fanout out" },
 		{ o->flows && o->write_file, "--flows writes no packets: leave -w out" },
 		{ o->count_only && (o->write_file || o->flows),
 		  "--count shows only a number: leave -w and --flows out" },
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
-		{ (o->flows || o->count_only) && o->snaplen,
-		  "--flows and --count show no bytes: leave -s out" },
-		{ (o->write_file || o->flows || o->count_only || o->json ||
+		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
+		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&
 			  (o->quiet || o->link || o->hex || o->hex_ascii || o->ascii || o->time),
 		  "-q, -e, -x, -X, -A and -t shape lines of text: leave them out" },
-		{ o->flows_max && !o->flows, "--flows-max without --flows: add --flows" },
+		{ o->flows_max && !w->keeps_flows, "--flows-max without --flows: add --flows" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
 		{ o->write_file && o->json, "-w writes pcapng: leave --json out" },
 		{ o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
 			  o->format != WEIR_FORMAT_LINE,
 		  "--flows shows a table or JSON: use --format line or json" },
-		{ (o->flows || (o->count_only && w->hook != WEIR_HOOK_PCAP)) && o->count,
-		  "-c counts packets that are shown: use --for with --flows and --count" },
+		{ !w->shows_packets && !(o->count_only && w->hook == WEIR_HOOK_PCAP) && o->count,
+		  "-c counts packets that are shown: use --for with sums" },
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
@@ -467,7 +478,7 @@ static void settle(struct weir_watch *w)
 							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  o->flows && !w->user_stage ? WEIR_WATCH_FLOWS :
+		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
 		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
 }
@@ -544,6 +555,7 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 {
 	int ret = read_expression(&w->opt, words, text, err);
 
+	choose_output(w);
 	if (!ret)
 		ret = parse_sample(&w->opt, err);
 	if (!ret)

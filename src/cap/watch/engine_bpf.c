@@ -348,7 +348,7 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 				continue;
 			vals[i].first += (uint64_t)w->clock_offset;
 			vals[i].last += (uint64_t)w->clock_offset;
-			weir_flows_merge(w->flows, &parts[i].key, &vals[i]);
+			weir_flows_merge(w, &parts[i].key, &vals[i]);
 		}
 		first = false;
 	} while (!ret);

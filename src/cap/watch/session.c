@@ -26,6 +26,7 @@
 #include "dataplane/caps.h"
 #include "dataplane/rules.h"
 
+#include "cap/watch/observe.h"
 #include "cap/watch/self.h"
 
 /* After packets were read, look again this soon: what a batch left unwoken. */
@@ -37,7 +38,7 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_KEY };
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_KEY, EV_OBSERVER }; /* + its index */
 
 struct loop {
 	int epoll, signals, timer;
@@ -178,7 +179,7 @@ static int open_sinks(struct weir_watch *w, struct weir_error *err)
 /* A table that refreshes in place ends at the key q. */
 static void open_keys(struct weir_watch *w, struct loop *l)
 {
-	if (w->flows && !w->opt.read_file && isatty(STDOUT_FILENO))
+	if (w->opt.flows && !w->opt.read_file && isatty(STDOUT_FILENO))
 		weir_keys_open(&l->keys);
 	if (l->keys.on && add_fd(l, STDIN_FILENO, EV_KEY))
 		weir_keys_close(&l->keys);
@@ -195,7 +196,7 @@ static void on_key(struct weir_watch *w)
 /* What only makes sense for eyes: the bar, the top talkers. */
 static void open_screen(struct weir_watch *w)
 {
-	bool text = !w->opt.write_file && w->opt.format != WEIR_FORMAT_JSON && !w->flows;
+	bool text = !w->opt.write_file && w->opt.format != WEIR_FORMAT_JSON && !w->keeps_flows;
 
 	if (text && !w->opt.read_file && w->n_sinks == 1 && isatty(STDERR_FILENO))
 		w->sinks[0].talkers = weir_talkers_new();
@@ -330,8 +331,12 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 		ret = check_interfaces(w, err);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
-	if (!ret && w->flows && weir_flows_show(w, false))
+	if (!ret && w->opt.flows && weir_flows_show(w, false))
 		weir_watch_stop(w);
+	else if (!ret && w->flows && !w->opt.flows && !w->opt.read_file)
+		weir_flows_expire(w, weir_clock_real(), NULL, NULL);
+	if (!ret && !w->opt.read_file)
+		ret = weir_observers_tick(w, err);
 	if (w->opt.write_file)
 		weir_writer_tick(w);
 	if (w->bar)
@@ -394,6 +399,8 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				ret = on_timer(w, l, err);
 			else if (ev[i].data.u32 == EV_KEY)
 				on_key(w);
+			else if (ev[i].data.u32 >= EV_OBSERVER)
+				weir_observers_ready(w, ev[i].data.u32 - EV_OBSERVER);
 		}
 		if (l->deadline && weir_clock_mono() >= l->deadline)
 			weir_watch_stop(w);
@@ -455,7 +462,7 @@ static void tell_count(struct weir_watch *w)
 static void conclude(struct weir_watch *w)
 {
 	weir_bar_free(WEIR_TAKE_PTR(w->bar));
-	if (w->flows)
+	if (w->opt.flows)
 		weir_flows_show(w, true);
 	if (w->opt.count_only)
 		tell_count(w);
@@ -464,6 +471,17 @@ static void conclude(struct weir_watch *w)
 		weir_talkers_print(w);
 	if (!w->status && w->opt.fail_on_loss && weir_account_lost(w))
 		w->status = WEIR_EXIT_LOSS;
+}
+
+static int wait_for_observers(struct weir_watch *w, struct loop *l, struct weir_error *err)
+{
+	int fd;
+
+	for (unsigned int i = 0; (fd = weir_observers_fd(w, i)) != -ENOENT; i++)
+		if (fd >= 0 && add_fd(l, fd, EV_OBSERVER + i))
+			return weir_fail(err, -errno, "cannot wait for a descriptor: %s: report this",
+					 strerror(errno));
+	return 0;
 }
 
 static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
@@ -486,7 +504,8 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	if (fd >= 0 && add_fd(l, fd, EV_ENGINE))
 		return weir_fail(err, -errno, "cannot wait for packets: %s: report this",
 				 strerror(errno));
-	return run_loop(w, l, err);
+	ret = wait_for_observers(w, l, err);
+	return ret ? ret : run_loop(w, l, err);
 }
 
 static void open_rules(struct weir_watch *w, struct weir_rules *store)
@@ -510,8 +529,10 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	if (getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed))
 		w->seed = (uint32_t)w->started;
 	ret = check_privileges(w, err);
-	if (!ret && w->opt.flows)
+	if (!ret && w->keeps_flows)
 		ret = weir_flows_new(w, err);
+	if (!ret)
+		ret = weir_observers_open(w, err);
 	if (!ret)
 		ret = weir_writer_new(w, err);
 	if (!ret)
@@ -531,9 +552,12 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		int drained = drain(w, &l, ret ? &later : err);
 
 		ret = ret ? ret : drained;
+		drained = weir_observers_close(w, ret ? &later : err);
+		ret = ret ? ret : drained;
 		conclude(w);
 	} else {
 		w->engine->detach(w);
+		weir_observers_close(w, &later);
 	}
 	if (weir_writer_close(w) && !w->status)
 		w->status = WEIR_EXIT_FAILED;

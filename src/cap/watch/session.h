@@ -7,7 +7,8 @@
  *   engine_*.c  where packets come from (one struct weir_engine each)
  *   sink.c      what happens to a packet: user-space match, format, count
  *   writer.c    where the bytes go: standard output or rotated files
- *   flows.c     the flow table and its pictures
+ *   flows*.c    the flow table and its pictures (flows.h)
+ *   observe.c   who else is told of what is seen (observe.h)
  *   strict.c    --strict-pcap
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
@@ -22,6 +23,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/opt.h"
+#include "cap/watch/flows.h"
 #include "cap/watch/format.h"
 #include "cap/watch/packet.h"
 #include "cap/watch/watch.h"
@@ -35,8 +37,6 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
 };
-
-enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
@@ -152,7 +152,6 @@ struct weir_self { /* this terminal's SSH connection */
 };
 
 struct weir_writer;
-struct weir_flows;
 struct weir_bar;
 struct weir_rules;
 
@@ -163,6 +162,8 @@ struct weir_watch {
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
 	bool want_in, want_out;
+	bool keeps_flows;   /* --flows, or an observer */
+	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
@@ -175,7 +176,8 @@ struct weir_watch {
 	struct weir_sink *sinks;
 	unsigned int n_sinks;
 	struct weir_writer *writer;
-	struct weir_flows *flows;
+	struct weir_flows *flows; /* NULL: none are kept */
+	struct weir_observers *observers; /* NULL: none */
 	struct weir_watch_bypass *bypass; /* NULL: not looked at */
 	struct weir_bar *bar;
 	struct weir_self self;
@@ -237,32 +239,6 @@ int weir_writer_close(struct weir_watch *w);
 /* Some directory of -w that only DAC_OVERRIDE lets us write to later on. */
 bool weir_writer_needs_override(const struct weir_watch *w);
 
-/* flows.c */
-int weir_flows_new(struct weir_watch *w, struct weir_error *err);
-void weir_flows_free(struct weir_flows *f);
-struct weir_flow_key;
-struct weir_flow_val;
-/* Merge what the kernel has counted (times already in ns since the epoch). */
-void weir_flows_merge(struct weir_flows *f, const struct weir_flow_key *k,
-		      const struct weir_flow_val *v);
-/* One packet seen in user space (pcap). */
-void weir_flows_packet(struct weir_flows *f, const struct weir_packet *p);
-/* Table on a terminal, JSON lines or a table otherwise. @last: the final one. */
-int weir_flows_show(struct weir_watch *w, bool last);
-/* One look at what goes by the bypass: begin, each connection (a flow that the table does
- * not have is left out), end: those that were not told of have ended, with the bytes that
- * @fn knows. */
-void weir_flows_bypass_begin(struct weir_flows *f);
-void weir_flows_bypassed(struct weir_flows *f, const struct weir_flow_key *k, uint64_t cookie,
-			 uint64_t bytes);
-void weir_flows_bypass_end(struct weir_flows *f,
-			   bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret), void *arg);
-
-/* flows_bypass.c */
-struct weir_watch_bypass;
-int weir_watch_bypass_new(struct weir_watch *w);
-void weir_watch_bypass_free(struct weir_watch_bypass *b);
-void weir_watch_bypass_look(struct weir_watch *w);
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
 

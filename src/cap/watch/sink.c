@@ -9,6 +9,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/parse.bpf.h"
 #include "cap/watch/pcapng.h"
+#include "cap/watch/observe.h"
 #include "cap/watch/session.h"
 
 #define SINK_FLUSH_BYTES (256u << 10)
@@ -139,9 +140,11 @@ static void put_out(struct weir_sink *s, struct weir_packet *p)
 
 	if (p->ev.caplen > w->out_snaplen)
 		p->ev.caplen = w->out_snaplen;
-	if (w->flows)
-		weir_flows_packet(w->flows, p);
-	else if (w->opt.count_only)
+	if (w->flows) {
+		weir_observers_packet(w, p);
+		weir_flows_packet(w, p);
+	}
+	if (!w->shows_packets)
 		;
 	else if (w->opt.write_file)
 		weir_pcapng_packet(&s->out, p, p->ev.slot, new_drops(s, p->ev.slot));

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The flow table: what the kernel has added up, merged over time. Bounded; what does not
+ * fit, or has ended unseen, is summed up under "other", so that the totals stay true.
+ *
+ *   flows.c       the table
+ *   flows_rows.c  the rows of a picture: by flow, host, port or protocol
+ *   flows_show.c  pictures and JSON lines
+ */
+#pragma once
+
+#include "bpf/flow.bpf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "cap/watch/packet.h"
+
+struct weir_watch;
+
+struct weir_flow {
+	struct weir_flow_key key;
+	struct weir_flow_val val; /* times in ns since the epoch */
+	uint64_t shown_bytes;	  /* at the previous picture, for the rate */
+	uint64_t bypassed;	  /* bytes that no packet carried (weir bypass) */
+	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
+	uint32_t bypass_look;
+	bool used;
+	bool beyond; /* in no table, for there was no room: told of once */
+};
+
+struct weir_flows {
+	struct weir_flow *slots; /* open addressing; they move when the table grows */
+	size_t size, used, limit;
+	struct weir_flow_val other; /* what did not fit, or has ended unseen */
+	uint64_t other_flows;
+	uint64_t shown_at;
+	uint32_t bypass_look;
+	size_t bypassing;	      /* flows with a bypass_cookie, at most */
+	uint8_t listening[65536 / 8]; /* TCP ports that this host listens on */
+};
+
+/* Each flow of the table @f. */
+#define WEIR_FLOWS_EACH(f, x)                                                         \
+	for (struct weir_flow *x = (f)->slots; x < (f)->slots + (f)->size; x++)       \
+		if (x->used)
+
+int weir_flows_new(struct weir_watch *w, struct weir_error *err);
+void weir_flows_free(struct weir_flows *f);
+/* Merge what the kernel has counted (times already in ns since the epoch), and tell the
+ * observers. */
+void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
+		      const struct weir_flow_val *v);
+/* One packet seen in user space. */
+void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
+/* Flows without a packet for a while at @now (ns since the epoch) leave the table; the
+ * observers and @gone are told of each. */
+void weir_flows_expire(struct weir_watch *w, uint64_t now,
+		       void (*gone)(void *arg, const struct weir_flow *x), void *arg);
+/* Add the counts of @v to @to. */
+void weir_flow_val_merge(struct weir_flow_val *to, const struct weir_flow_val *v);
+/* Who began? Seen: a SYN, or the first packet of anything else. Guessed: who listens,
+ * then the lower port. */
+bool weir_flow_initiator_is_b(const struct weir_flows *f, const struct weir_flow *x,
+			      bool *ret_guessed);
+
+/* One look at what goes by the bypass: begin, each connection (a flow that the table does
+ * not have is left out), end: those that were not told of have ended, with the bytes that
+ * @fn knows. */
+void weir_flows_bypass_begin(struct weir_flows *f);
+void weir_flows_bypassed(struct weir_flows *f, const struct weir_flow_key *k, uint64_t cookie,
+			 uint64_t bytes);
+void weir_flows_bypass_end(struct weir_flows *f,
+			   bool (*fn)(void *arg, uint64_t cookie, uint64_t *ret), void *arg);
+
+/* flows_bypass.c */
+struct weir_watch_bypass;
+int weir_watch_bypass_new(struct weir_watch *w);
+void weir_watch_bypass_free(struct weir_watch_bypass *b);
+void weir_watch_bypass_look(struct weir_watch *w);
+
+/* flows_rows.c */
+enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
+
+struct weir_flow_row { /* a line of a picture; what it is of: by enum weir_by */
+	const struct weir_flow *flow; /* WEIR_BY_FLOW */
+	uint8_t addr[16];	      /* WEIR_BY_HOST */
+	uint16_t port;		      /* WEIR_BY_PORT */
+	uint8_t proto;		      /* WEIR_BY_PORT, WEIR_BY_PROTOCOL */
+	uint16_t eth_type;
+	uint64_t packets[2], wire, bytes[2], bypassed, shown_bytes, first, last, flows;
+};
+
+/* The largest by bytes first; NULL: out of memory. To be freed. */
+struct weir_flow_row *weir_flow_rows(const struct weir_flows *f, enum weir_by by, size_t *ret_n);
+struct weir_flow_row weir_flow_row_of(const struct weir_flow *x);
+struct weir_flow_row weir_flow_row_other(const struct weir_flows *f);
+
+/* flows_show.c: table on a terminal, JSON lines or a table otherwise. @last: the final one. */
+int weir_flows_show(struct weir_watch *w, bool last);
