@@ -99,7 +99,9 @@ static const struct weir_opt options[] = {
 	{ "format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
 	  .help = "one line, + hex, + payload text, every field, JSON (default: line)" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json" },
-	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports" },
+	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports and addresses" },
+	{ "names", 0, WEIR_OPT_FLAG, AT(names),
+	  .help = "show what packets tell of names: TLS, HTTP, DNS; flows and addresses by them" },
 	{ NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines" },
 	{ NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header" },
 	{ NULL, 'x', WEIR_OPT_COUNT, AT(hex),
@@ -411,6 +413,7 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
+		{ o->count_only && o->names, "--count shows only a number: leave --names out" },
 		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
 		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&
@@ -473,7 +476,10 @@ static void settle(struct weir_watch *w)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
 	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
+	/* libpcap cannot tell which packets are worth more bytes. */
+	if (w->hook == WEIR_HOOK_PCAP && o->names)
+		w->snaplen = WEIR_WATCH_SNAPLEN;
+	else if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
 							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :

@@ -52,6 +52,22 @@ static struct bpf_state *state_of(struct weir_watch *w)
 	return w->engine_state;
 }
 
+/* Beside flows that the kernel counts: what is shipped for its names. */
+static int on_candidate(void *arg, const void *data, size_t size)
+{
+	struct weir_watch *w = arg;
+	struct weir_watch_event ev;
+
+	if (size < sizeof(ev))
+		return 0;
+	memcpy(&ev, data, sizeof(ev));
+	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
+		return 0;
+	ev.ts += (uint64_t)w->clock_offset;
+	weir_l7_candidate(w, &ev, (const uint8_t *)data + sizeof(ev));
+	return 0;
+}
+
 static int on_event(void *arg, const void *data, size_t size)
 {
 	struct weir_watch *w = arg;
@@ -181,17 +197,20 @@ static int open_transport(struct weir_watch *w, struct weir_error *err)
 	struct bpf_state *st = state_of(w);
 	const struct weir_programs *p = st->port[0].programs;
 
-	if (w->mode == WEIR_WATCH_FLOWS)
-		return create_flow_maps(w, err);
-	if (w->mode == WEIR_WATCH_RING)
+	const bool flows = w->mode == WEIR_WATCH_FLOWS;
+	int ret = 0;
+
+	if (flows)
+		ret = create_flow_maps(w, err);
+	if (!ret && (w->mode == WEIR_WATCH_RING || (flows && w->l7)))
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
-				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer, on_event,
-				      w, err);
+				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer,
+				      flows ? on_candidate : on_event, w, err);
 	if (w->mode == WEIR_WATCH_PERF)
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_PERF,
 				      weir_programs_map(p, WEIR_MAP_PERF), w->opt.buffer, on_event,
 				      w, err);
-	return 0;
+	return ret;
 }
 
 static int attach_xdp(struct weir_watch *w, struct weir_error *err)
@@ -332,6 +351,8 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 
 	if (!parts || !vals)
 		return weir_fail(err, -ENOMEM, "out of memory");
+	if (st->ring) /* what flows are called is there before them */
+		weir_ring_consume(st->ring);
 	st->flow_active ^= 1;
 	/* For a map in a map the kernel itself waits here until no program can
 	 * still be using the old one. */

@@ -27,6 +27,7 @@ struct weir_flow {
 	uint64_t bypassed;	  /* bytes that no packet carried (weir bypass) */
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
+	struct weir_flow_names *names; /* l7.h; NULL: none */
 	bool used;
 	bool beyond; /* in no table, for there was no room: told of once */
 };
@@ -53,6 +54,8 @@ void weir_flows_free(struct weir_flows *f);
  * observers. */
 void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		      const struct weir_flow_val *v);
+/* NULL: it is not there. Good until the table changes. */
+struct weir_flow *weir_flows_find(struct weir_flows *f, const struct weir_flow_key *k);
 /* One packet seen in user space. */
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
 /* Flows without a packet for a while at @now (ns since the epoch) leave the table; the

@@ -236,3 +236,12 @@ void weir_stream_rest(struct weir_streams *t, struct weir_stream *s, uint32_t ba
 	s->have = s->fed = 0;
 	s->n_early = 0;
 }
+
+size_t weir_streams_begun(const struct weir_streams *t)
+{
+	size_t n = 0;
+
+	for (struct weir_lru_node *x = t->table.oldest; x; x = x->newer)
+		n += stream_of(x)->have || stream_of(x)->n_early;
+	return n;
+}

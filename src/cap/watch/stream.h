@@ -13,7 +13,7 @@
 
 #include "base/lru.h"
 
-#define WEIR_STREAM_MAX 65536U /* bytes that are kept of one stream */
+#define WEIR_STREAM_MAX 65537U /* bytes that are kept of one stream: a DNS message and its length */
 #define WEIR_STREAM_HOLES 16	/* pieces behind a hole */
 
 #define WEIR_STREAM_LOST(X)                                                                   \
@@ -86,3 +86,5 @@ void weir_stream_consume(struct weir_stream *s, uint32_t n);
 /* Its bytes are of no use any more, but what comes again is still told from what is new:
  * it now begins at @base. */
 void weir_stream_rest(struct weir_streams *t, struct weir_stream *s, uint32_t base);
+/* How many have bytes that nobody could make use of yet? */
+size_t weir_streams_begun(const struct weir_streams *t);

@@ -33,6 +33,7 @@ enum weir_watch_verdict {
 #define WEIR_WATCH_CSUM_UNDONE (1U << 2) /* known: the L4 checksum is left to the device */
 #define WEIR_WATCH_CSUM_OK   (1U << 3) /* known: the device has verified it */
 #define WEIR_WATCH_QUEUE     (1U << 4) /* queue is known */
+#define WEIR_WATCH_ISN	     (1U << 5) /* rule is the sequence number of the sender's SYN */
 
 struct weir_watch_event {
 	__u64 ts;	  /* ns since the epoch once user space has it; CLOCK_MONOTONIC in a ring */
@@ -77,6 +78,8 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 names;		/* packets that may tell a name are shipped whole: with
+				 * WEIR_WATCH_FLOWS to the rings, beside the flow map */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -110,4 +113,8 @@ struct weir_watch_counters {
 	__u64 sent;
 	__u64 lost[WEIR_WATCH_LOST_MAX];
 	__u64 lost_bytes[WEIR_WATCH_LOST_MAX];
+	/* Of WEIR_WATCH_FLOWS: packets shipped for their names, and such for which a ring had
+	 * no room. The law above has counted them as parts of their flows. */
+	__u64 names_sent;
+	__u64 names_lost;
 };
