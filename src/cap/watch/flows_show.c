@@ -28,7 +28,7 @@ static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
 		weir_buf_addf(out, "ether-0x%04x", eth_type);
 }
 
-static void json_ends(const struct weir_watch *w, struct weir_json *j, const struct weir_flow *x)
+static void json_ends(struct weir_watch *w, struct weir_json *j, const struct weir_flow *x)
 {
 	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed),
 		      ip = x->key.proto || x->key.eth_type == 0x0800 || x->key.eth_type == 0x86dd ||
@@ -37,8 +37,8 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 				   b ? x->key.addr_a : x->key.addr_b };
 	uint16_t ports[2] = { b ? x->key.port_b : x->key.port_a,
 			      b ? x->key.port_a : x->key.port_b };
-	static const char *const names[2][2] = { { "src_ip", "src_port" },
-						 { "dst_ip", "dst_port" } };
+	static const char *const names[2][3] = { { "src_ip", "src_port", "src_name" },
+						 { "dst_ip", "dst_port", "dst_name" } };
 	static const uint8_t none[16];
 	char name[IF_NAMESIZE];
 
@@ -53,6 +53,7 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 			weir_json_str(j, names[i][0], text.data);
 		if (ports[i])
 			weir_json_uint(j, names[i][1], ports[i]);
+		weir_json_str(j, names[i][2], weir_flow_end_name(w, x, b ? !i : i));
 	}
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		if (w->ifaces[i].ifindex == x->key.ifindex) {
@@ -92,7 +93,7 @@ static bool flags_of(const struct weir_flow *x, char ret[WEIR_TCP_LETTERS])
 	return true;
 }
 
-static void json_row(const struct weir_watch *w, const struct weir_flow_row *r,
+static void json_row(struct weir_watch *w, const struct weir_flow_row *r,
 		     struct weir_buf *out)
 {
 	const struct weir_flow *x = r->flow;
@@ -106,6 +107,7 @@ static void json_row(const struct weir_watch *w, const struct weir_flow_row *r,
 	if (w->opt.by == WEIR_BY_HOST) {
 		weir_buf_add_addr(&text, r->addr);
 		weir_json_str(&j, "host", text.data);
+		weir_json_str(&j, "name", weir_l7_addr_name(w, r->addr, r->last));
 	} else {
 		add_protocol(&text, x ? x->key.proto : r->proto, x ? x->key.eth_type : r->eth_type);
 		weir_json_str(&j, "protocol", text.data);
@@ -114,6 +116,8 @@ static void json_row(const struct weir_watch *w, const struct weir_flow_row *r,
 		json_ends(w, &j, x);
 	if (x && flags_of(x, letters))
 		weir_json_str(&j, "tcp_flags", letters);
+	if (x)
+		weir_flow_names_json(x, &j);
 	if (w->opt.by == WEIR_BY_PORT && r->port)
 		weir_json_uint(&j, "port", r->port);
 	json_sums(&j, r);
@@ -152,15 +156,54 @@ static void add_flags(const struct weir_flow *x, struct weir_buf *out)
 		weir_buf_addf(out, " [%s]", letters);
 }
 
-static void add_name(const struct weir_watch *w, const struct weir_flow_row *r,
-		     struct weir_buf *out)
+/* By its name, where there is one. */
+static void add_end(struct weir_watch *w, const struct weir_flow *x, int side, struct weir_buf *out)
+{
+	const char *host = weir_flow_end_name(w, x, side), *service = NULL;
+	const uint16_t port = side ? x->key.port_b : x->key.port_a;
+
+	if (!host) {
+		weir_format_end(out, side ? x->key.addr_b : x->key.addr_a, port, port,
+				x->key.proto, w->opt.numeric);
+		return;
+	}
+	weir_buf_adds(out, host);
+	if (!port)
+		return;
+	service = weir_format_service(port, x->key.proto);
+	weir_buf_addc(out, ':');
+	if (service)
+		weir_buf_adds(out, service);
+	else
+		weir_buf_addu(out, port);
+}
+
+static void add_flow(struct weir_watch *w, const struct weir_flow *x, struct weir_buf *out)
+{
+	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
+
+	add_protocol(out, x->key.proto, x->key.eth_type);
+	weir_buf_addc(out, ' ');
+	add_end(w, x, b, out);
+	weir_buf_adds(out, guessed ? " ?> " : " > ");
+	add_end(w, x, !b, out);
+	if (x->key.fragment)
+		weir_buf_adds(out, " fragment");
+	add_flags(x, out);
+	weir_flow_names_text(x, weir_flow_end_name(w, x, !b), out);
+}
+
+static void add_name(struct weir_watch *w, const struct weir_flow_row *r, struct weir_buf *out)
 {
 	const struct weir_flow *x = r->flow;
-	bool guessed, numeric = w->opt.numeric, b;
-	uint16_t pa, pb;
+	bool numeric = w->opt.numeric;
+	const char *host;
 
 	if (w->opt.by == WEIR_BY_HOST) {
 		weir_buf_add_addr(out, r->addr);
+		host = weir_l7_addr_name(w, r->addr, r->last);
+		if (host)
+			weir_buf_addf(out, " %s", host);
 	} else if (!x) {
 		add_protocol(out, r->proto, r->eth_type);
 		if (w->opt.by == WEIR_BY_PORT && r->port) {
@@ -172,19 +215,7 @@ static void add_name(const struct weir_watch *w, const struct weir_flow_row *r,
 				weir_buf_addf(out, " %s", service);
 		}
 	} else {
-		b = weir_flow_initiator_is_b(w->flows, x, &guessed);
-		pa = b ? x->key.port_b : x->key.port_a;
-		pb = b ? x->key.port_a : x->key.port_b;
-		add_protocol(out, x->key.proto, x->key.eth_type);
-		weir_buf_addc(out, ' ');
-		weir_format_end(out, b ? x->key.addr_b : x->key.addr_a, pa, pa, x->key.proto,
-				numeric);
-		weir_buf_adds(out, guessed ? " ?> " : " > ");
-		weir_format_end(out, b ? x->key.addr_a : x->key.addr_b, pb, pb, x->key.proto,
-				numeric);
-		if (x->key.fragment)
-			weir_buf_adds(out, " fragment");
-		add_flags(x, out);
+		add_flow(w, x, out);
 	}
 	if (!r->bypassed)
 		return;
@@ -215,12 +246,23 @@ static void text_cells(const struct weir_flow_row *r, double seconds, struct wei
 	weir_buf_addc(out, '\n');
 }
 
-static void text_row(const struct weir_watch *w, const struct weir_flow_row *r, double seconds,
+/* The numbers stay in their columns: names may be long. */
+static void cut_to(struct weir_buf *out, size_t start, size_t width)
+{
+	if (out->len - start < width || out->failed)
+		return;
+	out->len = start + width - 4;
+	weir_buf_adds(out, "...");
+}
+
+static void text_row(struct weir_watch *w, const struct weir_flow_row *r, double seconds,
 		     size_t width, struct weir_buf *out)
 {
 	size_t start = out->len;
 
 	add_name(w, r, out);
+	if (w->l7)
+		cut_to(out, start, width);
 	pad_to(out, start, width);
 	text_cells(r, seconds, out);
 }

@@ -91,6 +91,7 @@ void weir_l7_flow_begins(struct weir_watch *w, struct weir_flow *x);
 void weir_flow_names_free(struct weir_flow_names *n);
 /* What DNS calls side A (0) or B (1), when it began or now; NULL: not known, or -n. */
 const char *weir_flow_end_name(struct weir_watch *w, const struct weir_flow *x, int side);
+const char *weir_l7_addr_name(struct weir_watch *w, const uint8_t addr[16], uint64_t now);
 /* Flow mode: a packet that the kernel has shipped for its names alone. */
 void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev,
 		       const uint8_t *data);
@@ -108,6 +109,10 @@ bool weir_l7_text(const struct weir_l7_seen *s, struct weir_buf *out);
 void weir_l7_json(const struct weir_l7_seen *s, struct weir_buf *out);
 /* The protocols of a hello, with commas between; those of GREASE (RFC 8701) are left out. */
 void weir_l7_alpn(const struct weir_hello *h, struct weir_buf *out);
+/* Inside a flow's object: sni, alpn, http_host. */
+void weir_flow_names_json(const struct weir_flow *x, struct weir_json *j);
+/* " SNI example.com" behind a flow; nothing that @shown says already. */
+void weir_flow_names_text(const struct weir_flow *x, const char *shown, struct weir_buf *out);
 /* The end of the account: one line, or one object. */
 void weir_l7_account_text(const struct weir_watch *w, struct weir_buf *out);
 void weir_l7_account_json(const struct weir_watch *w, struct weir_buf *out);

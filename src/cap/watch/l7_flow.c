@@ -159,8 +159,12 @@ const char *weir_flow_end_name(struct weir_watch *w, const struct weir_flow *x, 
 {
 	if (x->names && x->names->end[side])
 		return x->names->end[side];
-	return w->l7 ? weir_l7_host(w->l7, side ? x->key.addr_b : x->key.addr_a, x->val.last) :
-		       NULL;
+	return weir_l7_addr_name(w, side ? x->key.addr_b : x->key.addr_a, x->val.last);
+}
+
+const char *weir_l7_addr_name(struct weir_watch *w, const uint8_t addr[16], uint64_t now)
+{
+	return w->l7 ? weir_l7_host(w->l7, addr, now) : NULL;
 }
 
 void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev,

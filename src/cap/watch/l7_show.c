@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/units.h"
+#include "cap/watch/flows.h"
 #include "cap/watch/format_impl.h"
 #include "cap/watch/session.h"
 
@@ -349,6 +350,36 @@ void weir_l7_json(const struct weir_l7_seen *s, struct weir_buf *out)
 	for (unsigned int i = 1; i < s->n_dns; i++)
 		dns_json(s->dns[i].data, s->dns[i].len, s->dns[i].cut, NULL, &j);
 	weir_json_end_array(&j);
+}
+
+/* ---- Flows */
+
+void weir_flow_names_json(const struct weir_flow *x, struct weir_json *j)
+{
+	const struct weir_flow_names *n = x->names;
+
+	if (!n)
+		return;
+	weir_json_str(j, "sni", n->sni);
+	if (n->alpn) {
+		weir_json_array(j, "alpn");
+		for (const char *at = n->alpn; at; at = strchr(at, ',')) {
+			at += *at == ',';
+			weir_json_strn(j, NULL, at, strcspn(at, ","));
+		}
+		weir_json_end_array(j);
+	}
+	weir_json_str(j, "http_host", n->host);
+}
+
+void weir_flow_names_text(const struct weir_flow *x, const char *shown, struct weir_buf *out)
+{
+	const struct weir_flow_names *n = x->names;
+
+	if (n && n->sni && (!shown || strcmp(shown, n->sni) != 0))
+		weir_buf_addf(out, " SNI %s", n->sni);
+	if (n && n->host && (!shown || strcmp(shown, n->host) != 0))
+		weir_buf_addf(out, " host %s", n->host);
 }
 
 /* ---- The account */
