@@ -4,16 +4,31 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define HEADS_FIRST 16 /* a power of two */
+
 int weir_lru_init(struct weir_lru *t, size_t max)
 {
-	size_t heads = 16;
-
-	while (heads < max)
-		heads *= 2;
-	*t = (struct weir_lru){ .heads = calloc(heads, sizeof(struct weir_lru_node *)),
-				.mask = heads - 1,
+	*t = (struct weir_lru){ .heads = calloc(HEADS_FIRST, sizeof(struct weir_lru_node *)),
+				.mask = HEADS_FIRST - 1,
 				.max = max };
 	return t->heads ? 0 : -ENOMEM;
+}
+
+/* A head for each node, about. Without the memory chains become longer. */
+static void grow(struct weir_lru *t)
+{
+	const size_t size = (t->mask + 1) * 2;
+	struct weir_lru_node **heads = calloc(size, sizeof(struct weir_lru_node *));
+
+	if (!heads)
+		return;
+	free(t->heads);
+	t->heads = heads;
+	t->mask = size - 1;
+	for (struct weir_lru_node *n = t->oldest; n; n = n->newer) {
+		n->chain = heads[n->hash & t->mask];
+		heads[n->hash & t->mask] = n;
+	}
 }
 
 void weir_lru_free(struct weir_lru *t)
@@ -48,8 +63,11 @@ static void link_newest(struct weir_lru *t, struct weir_lru_node *n)
 
 void weir_lru_add(struct weir_lru *t, struct weir_lru_node *n, uint64_t hash)
 {
-	struct weir_lru_node **head = &t->heads[hash & t->mask];
+	struct weir_lru_node **head;
 
+	if (t->n > t->mask)
+		grow(t);
+	head = &t->heads[hash & t->mask];
 	n->hash = hash;
 	n->chain = *head;
 	*head = n;

@@ -191,16 +191,16 @@ static const struct {
 	uint16_t type;
 	const char *name;
 } types[] = {
-	{ 1, "A" },	   { 2, "NS" },	       { 5, "CNAME" },	 { 6, "SOA" },
-	{ 12, "PTR" },	   { 13, "HINFO" },    { 15, "MX" },	 { 16, "TXT" },
-	{ 17, "RP" },	   { 18, "AFSDB" },    { 24, "SIG" },	 { 25, "KEY" },
-	{ 28, "AAAA" },	   { 29, "LOC" },      { 33, "SRV" },	 { 35, "NAPTR" },
-	{ 37, "CERT" },	   { 39, "DNAME" },    { 41, "OPT" },	 { 43, "DS" },
-	{ 44, "SSHFP" },   { 46, "RRSIG" },    { 47, "NSEC" },	 { 48, "DNSKEY" },
-	{ 50, "NSEC3" },   { 51, "NSEC3PARAM" }, { 52, "TLSA" }, { 53, "SMIMEA" },
-	{ 59, "CDS" },	   { 60, "CDNSKEY" },  { 61, "OPENPGPKEY" }, { 64, "SVCB" },
-	{ 65, "HTTPS" },   { 99, "SPF" },      { 249, "TKEY" },	 { 250, "TSIG" },
-	{ 251, "IXFR" },   { 252, "AXFR" },    { 255, "ANY" },	 { 256, "URI" },
+	{ 1, "A" },	 { 2, "NS" },	       { 5, "CNAME" },	     { 6, "SOA" },
+	{ 12, "PTR" },	 { 13, "HINFO" },      { 15, "MX" },	     { 16, "TXT" },
+	{ 17, "RP" },	 { 18, "AFSDB" },      { 24, "SIG" },	     { 25, "KEY" },
+	{ 28, "AAAA" },	 { 29, "LOC" },	       { 33, "SRV" },	     { 35, "NAPTR" },
+	{ 37, "CERT" },	 { 39, "DNAME" },      { 41, "OPT" },	     { 43, "DS" },
+	{ 44, "SSHFP" }, { 46, "RRSIG" },      { 47, "NSEC" },	     { 48, "DNSKEY" },
+	{ 50, "NSEC3" }, { 51, "NSEC3PARAM" }, { 52, "TLSA" },	     { 53, "SMIMEA" },
+	{ 59, "CDS" },	 { 60, "CDNSKEY" },    { 61, "OPENPGPKEY" }, { 64, "SVCB" },
+	{ 65, "HTTPS" }, { 99, "SPF" },	       { 249, "TKEY" },	     { 250, "TSIG" },
+	{ 251, "IXFR" }, { 252, "AXFR" },      { 255, "ANY" },	     { 256, "URI" },
 	{ 257, "CAA" },
 };
 
@@ -216,8 +216,8 @@ const char *weir_dnsmsg_type_name(uint16_t type, char buf[WEIR_DNSMSG_TYPE_NAME]
 const char *weir_dnsmsg_rcode_name(uint8_t rcode)
 {
 	static const char *const names[] = {
-		"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
-		"YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE",
+		"NOERROR",  "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP",  "REFUSED",
+		"YXDOMAIN", "YXRRSET", "NXRRSET",  "NOTAUTH",  "NOTZONE",
 	};
 
 	return rcode < WEIR_ARRAY_SIZE(names) ? names[rcode] : NULL;

@@ -31,17 +31,17 @@ enum weir_dnsmsg_section {
 };
 
 enum weir_dnsmsg_type { /* those that are told apart */
-	WEIR_DNSMSG_A = 1,
-	WEIR_DNSMSG_NS = 2,
-	WEIR_DNSMSG_CNAME = 5,
-	WEIR_DNSMSG_PTR = 12,
-	WEIR_DNSMSG_MX = 15,
-	WEIR_DNSMSG_AAAA = 28,
-	WEIR_DNSMSG_SRV = 33,
-	WEIR_DNSMSG_DNAME = 39,
-	WEIR_DNSMSG_OPT = 41,
-	WEIR_DNSMSG_SVCB = 64,
-	WEIR_DNSMSG_HTTPS = 65,
+			WEIR_DNSMSG_A = 1,
+			WEIR_DNSMSG_NS = 2,
+			WEIR_DNSMSG_CNAME = 5,
+			WEIR_DNSMSG_PTR = 12,
+			WEIR_DNSMSG_MX = 15,
+			WEIR_DNSMSG_AAAA = 28,
+			WEIR_DNSMSG_SRV = 33,
+			WEIR_DNSMSG_DNAME = 39,
+			WEIR_DNSMSG_OPT = 41,
+			WEIR_DNSMSG_SVCB = 64,
+			WEIR_DNSMSG_HTTPS = 65,
 };
 
 #define WEIR_DNSMSG_CLASS_IN 1
@@ -50,8 +50,8 @@ enum weir_dnsmsg_type { /* those that are told apart */
 struct weir_dnsmsg {
 	uint16_t id;
 	bool response, authoritative, truncated, recursion_desired, recursion_available;
-	bool authentic;		/* AD */
-	uint8_t opcode, rcode;	/* rcode: the four bits of the header */
+	bool authentic;	       /* AD */
+	uint8_t opcode, rcode; /* rcode: the four bits of the header */
 	uint16_t counts[WEIR_DNSMSG_SECTIONS];
 	/* What the reader keeps. */
 	const uint8_t *msg;
@@ -66,8 +66,8 @@ struct weir_dnsmsg_record {
 	 * printable, and dots and backslashes in a label, as RFC 4343, 2.1 writes them. */
 	char name[WEIR_DNSMSG_NAME];
 	uint16_t type, class;
-	uint32_t ttl;	     /* s; 0 of a question */
-	uint16_t at, len;    /* the data's place in the message */
+	uint32_t ttl;	  /* s; 0 of a question */
+	uint16_t at, len; /* the data's place in the message */
 };
 
 /* 0, or -EBADMSG: too short for a header. */

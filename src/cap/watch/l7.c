@@ -19,11 +19,11 @@
 #define CLIENT_HELLO 1
 
 enum what { /* struct weir_stream.what */
-	WHAT_FRESH,
-	WHAT_TLS,
-	WHAT_HTTP,
-	WHAT_DNS,
-	WHAT_REST, /* told, or nothing to tell: a new beginning is looked for */
+	    WHAT_FRESH,
+	    WHAT_TLS,
+	    WHAT_HTTP,
+	    WHAT_DNS,
+	    WHAT_REST, /* told, or nothing to tell: a new beginning is looked for */
 };
 
 struct weir_l7 {
@@ -300,8 +300,8 @@ static void read_stream(struct weir_l7 *l, struct weir_stream *s, uint64_t now,
 static bool looks_like_beginning(const struct weir_packet *p, const struct payload *x)
 {
 	static const char *const methods[] = {
-		"GET ",	    "POST ",	"HEAD ",  "PUT ",      "DELETE ",  "OPTIONS ",
-		"PATCH ",   "CONNECT ", "TRACE ", "PROPFIND ", "M-SEARCH ",
+		"GET ",	  "POST ",    "HEAD ",	"PUT ",	     "DELETE ",	  "OPTIONS ",
+		"PATCH ", "CONNECT ", "TRACE ", "PROPFIND ", "M-SEARCH ",
 	};
 	const uint8_t *b = x->data;
 
@@ -325,9 +325,8 @@ static struct weir_stream *stream_for(struct weir_l7 *l, const struct weir_packe
 	if (!s && isn)
 		return weir_streams_add(&l->streams, k, *isn + 1, x->now);
 	if (!s)
-		return looks_like_beginning(p, x) ?
-			       weir_streams_add(&l->streams, k, seq, x->now) :
-			       NULL;
+		return looks_like_beginning(p, x) ? weir_streams_add(&l->streams, k, seq, x->now) :
+						    NULL;
 	if (s->what != WHAT_REST)
 		return s;
 	if ((int32_t)(seq - s->base) < 0)
@@ -358,7 +357,8 @@ static void read_tcp(struct weir_l7 *l, const struct weir_packet *p, const uint3
 		     struct weir_l7_seen *ret)
 {
 	const uint8_t *b = weir_packet_at(p, p->hdr.l4_off, WEIR_TCP_HLEN);
-	struct weir_stream_key k = { .sport = p->hdr.sport, .dport = p->hdr.dport,
+	struct weir_stream_key k = { .sport = p->hdr.sport,
+				     .dport = p->hdr.dport,
 				     .slot = p->ev.slot };
 	const bool syn = p->hdr.tcp_flags & WEIR_TCP_SYN;
 	struct weir_stream *s;

@@ -29,9 +29,9 @@ enum weir_l7_kind { WEIR_L7_NONE, WEIR_L7_TLS, WEIR_L7_HTTP, WEIR_L7_DNS, WEIR_L
 /* What one packet told, or completed. */
 struct weir_l7_seen {
 	enum weir_l7_kind kind;
-	struct weir_hello hello;	/* TLS: name, alpn, ech */
-	struct weir_request request;	/* HTTP */
-	char host[WEIR_HELLO_NAME];	/* HTTP; "" = none, or one that is not well-formed */
+	struct weir_hello hello;     /* TLS: name, alpn, ech */
+	struct weir_request request; /* HTTP */
+	char host[WEIR_HELLO_NAME];  /* HTTP; "" = none, or one that is not well-formed */
 	struct {
 		const uint8_t *data;
 		size_t len;

@@ -75,8 +75,7 @@ static struct waiting *find(struct weir_flow_waiting *t, const struct weir_flow_
 }
 
 /* Names for a flow that is not there yet. NULL: out of memory. */
-static struct weir_flow_names **wait_for(struct weir_flow_waiting *t,
-					 const struct weir_flow_key *k)
+static struct weir_flow_names **wait_for(struct weir_flow_waiting *t, const struct weir_flow_key *k)
 {
 	struct waiting *x = find(t, k);
 
@@ -167,8 +166,7 @@ const char *weir_l7_addr_name(struct weir_watch *w, const uint8_t addr[16], uint
 	return w->l7 ? weir_l7_host(w->l7, addr, now) : NULL;
 }
 
-void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev,
-		       const uint8_t *data)
+void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev, const uint8_t *data)
 {
 	struct weir_packet p = { .ev = *ev, .data = data, .iface = w->ifaces[ev->slot].name };
 	struct weir_l7_seen *seen = &w->sinks[0].seen;

@@ -9,8 +9,8 @@
 #include "cap/watch/format_impl.h"
 #include "cap/watch/session.h"
 
-#define PATH_SHOWN 200	 /* characters of a request's target in a line */
-#define ANSWERS_SHOWN 8	 /* in a line */
+#define PATH_SHOWN 200	  /* characters of a request's target in a line */
+#define ANSWERS_SHOWN 8	  /* in a line */
 #define ANSWERS_LISTED 64 /* in JSON */
 
 static const char *const kinds[WEIR_L7_KINDS] = {

@@ -14,24 +14,24 @@
 #include "base/lru.h"
 
 #define WEIR_STREAM_MAX 65537U /* bytes that are kept of one stream: a DNS message and its length */
-#define WEIR_STREAM_HOLES 16	/* pieces behind a hole */
+#define WEIR_STREAM_HOLES 16   /* pieces behind a hole */
 
-#define WEIR_STREAM_LOST(X)                                                                   \
-	X(GAP, gap, "a part of it never came")                                                \
-	X(TOO_LONG, too_long, "longer than what is read of one")                              \
-	X(MALFORMED, malformed, "it contradicts itself")                                      \
-	X(CUT, cut, "its bytes were not captured: raise -s")                                  \
-	X(IDLE, idle, "it stopped half way")                                                  \
-	X(CLOSED, closed, "the connection was reset half way")                                \
-	X(EVICTED, evicted, "too many at once: match more narrowly")                          \
-	X(MEMORY, memory, "out of memory")                                                    \
+#define WEIR_STREAM_LOST(X)                                          \
+	X(GAP, gap, "a part of it never came")                       \
+	X(TOO_LONG, too_long, "longer than what is read of one")     \
+	X(MALFORMED, malformed, "it contradicts itself")             \
+	X(CUT, cut, "its bytes were not captured: raise -s")         \
+	X(IDLE, idle, "it stopped half way")                         \
+	X(CLOSED, closed, "the connection was reset half way")       \
+	X(EVICTED, evicted, "too many at once: match more narrowly") \
+	X(MEMORY, memory, "out of memory")                           \
 	X(NO_FLOW, no_flow, "the flow table had no room for its flow: raise --flows-max")
 
 enum weir_stream_lost {
 #define X(id, name, text) WEIR_STREAM_LOST_##id,
 	WEIR_STREAM_LOST(X)
 #undef X
-	WEIR_STREAM_LOST_MAX
+		WEIR_STREAM_LOST_MAX
 };
 
 struct weir_stream_key {

@@ -61,7 +61,8 @@ static void answers(void **state)
 	struct message x = BEGIN(HEAD(ANSWER, "\1", "\4") EXAMPLE IN_A
 				 "\xc0\x0c\0\5\0\1" TTL "\0\6\3www\xc0\x0c"
 				 "\3www\xc0\x0c" IN_A TTL "\0\4\xc0\0\2\1"
-				 "\xc0\x0c\0\x1c\0\1" TTL "\0\x10\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
+				 "\xc0\x0c\0\x1c\0\1" TTL
+				 "\0\x10\x20\1\xd\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
 				 "\xc0\x0c\0\x41\0\1" TTL "\0\x0a\0\1\0\0\1\0\3\2h2");
 	char target[WEIR_DNSMSG_NAME], text[WEIR_ADDR_STRLEN];
 	struct weir_dnsmsg_record r;
@@ -111,7 +112,8 @@ static void bad_names(void **state)
 		BAD("\xc0\x0e\1a\0" IN_A), /* forward */
 		BAD("\1a\xc0\x0c" IN_A),   /* back into the name itself */
 		BAD("\xff\xff" IN_A),	   /* behind the end */
-		BAD("\x40" "a\0" IN_A),	   /* neither a label nor a pointer */
+		BAD("\x40"
+		    "a\0" IN_A), /* neither a label nor a pointer */
 		BAD("\x80\0" IN_A),
 		BAD("\xc0"),
 		BAD("\7exampl"),
@@ -193,12 +195,13 @@ static void escapes(void **state)
 
 static void targets(void **state)
 {
-	struct message x = BEGIN(HEAD(ANSWER, "\0", "\5")
-				 "\0\0\x0f\0\1" TTL "\0\4\0\x0a\1m"   /* MX without its end */
-				 "\0\0\x0f\0\1" TTL "\0\5\0\x0a\1m\0" /* MX */
-				 "\0\0\x21\0\1" TTL "\0\x09\0\0\0\0\0\x50\1s\0" /* SRV */
-				 "\0\0\5\0\1" TTL "\0\4\1c\0x" /* CNAME with something behind it */
-				 "\0\0\1\0\1" TTL "\0\3\xc0\0\2" /* A of three bytes */);
+	struct message x = BEGIN(
+		HEAD(ANSWER, "\0", "\5") "\0\0\x0f\0\1" TTL "\0\4\0\x0a\1m" /* MX without its end */
+					 "\0\0\x0f\0\1" TTL "\0\5\0\x0a\1m\0"		/* MX */
+					 "\0\0\x21\0\1" TTL "\0\x09\0\0\0\0\0\x50\1s\0" /* SRV */
+					 "\0\0\5\0\1" TTL
+					 "\0\4\1c\0x" /* CNAME with something behind it */
+					 "\0\0\1\0\1" TTL "\0\3\xc0\0\2" /* A of three bytes */);
 	static const char *const want[] = { NULL, "m", "s", NULL, NULL };
 	char target[WEIR_DNSMSG_NAME];
 	struct weir_dnsmsg_record r;
@@ -259,10 +262,10 @@ static void words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(query),   cmocka_unit_test(answers),
+		cmocka_unit_test(query),     cmocka_unit_test(answers),
 		cmocka_unit_test(bad_names), cmocka_unit_test(pointer_chain),
-		cmocka_unit_test(escapes), cmocka_unit_test(targets),
-		cmocka_unit_test(cuts),	   cmocka_unit_test(words),
+		cmocka_unit_test(escapes),   cmocka_unit_test(targets),
+		cmocka_unit_test(cuts),	     cmocka_unit_test(words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -230,8 +230,8 @@ static void given_up(void **state)
 		size_t n;
 	} bad[] = {
 		{ "\x16\3\1\0\4\1\0\0\0", 9 }, /* a hello without a body */
-		{ "\x16\3\1\0\0", 5 },	 /* an empty record */
-		{ "\x16\3\1\xff\xff", 5 }, /* one that is too long */
+		{ "\x16\3\1\0\0", 5 },	       /* an empty record */
+		{ "\x16\3\1\xff\xff", 5 },     /* one that is too long */
 	};
 	struct scene *s = *state;
 	struct frame f = frame_of(1000, 443);
@@ -307,8 +307,8 @@ static void requests(void **state)
 /* ---- DNS */
 
 #define QUERY(id) id "\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1"
-#define ANSWER(id)                                                                       \
-	id "\x81\x80\0\1\0\2\0\0\0\0\7example\3com\0\0\1\0\1\xc0\x0c\0\5\0\1\0\0\0\5"    \
+#define ANSWER(id)                                                                    \
+	id "\x81\x80\0\1\0\2\0\0\0\0\7example\3com\0\0\1\0\1\xc0\x0c\0\5\0\1\0\0\0\5" \
 	   "\0\6\3www\xc0\x0c\3www\xc0\x0c\0\1\0\1\0\0\0\5\0\4\xc0\0\2\1"
 #define QUERY_LEN 29
 #define ANSWER_LEN (29 + 18 + 20)
@@ -445,10 +445,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(hello_in_two),  TEST(cut_anywhere),  TEST(out_of_order),
-		TEST(without_its_beginning), TEST(names_or_none), TEST(given_up),
-		TEST(requests),	     TEST(dns_over_udp),  TEST(false_answers),
-		TEST(dns_over_tcp),  TEST(as_json),
+		TEST(hello_in_two),  TEST(cut_anywhere),
+		TEST(out_of_order),  TEST(without_its_beginning),
+		TEST(names_or_none), TEST(given_up),
+		TEST(requests),	     TEST(dns_over_udp),
+		TEST(false_answers), TEST(dns_over_tcp),
+		TEST(as_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,9 +25,12 @@ struct frame {
 
 static inline struct frame frame_of(uint16_t client_port, uint16_t server_port)
 {
-	return (struct frame){ .client = { 10, 0, 0, 1 }, .server = { 10, 0, 0, 2 },
-			       .client_port = client_port, .server_port = server_port,
-			       .tcp_flags = 0x18, .caplen = UINT32_MAX };
+	return (struct frame){ .client = { 10, 0, 0, 1 },
+			       .server = { 10, 0, 0, 2 },
+			       .client_port = client_port,
+			       .server_port = server_port,
+			       .tcp_flags = 0x18,
+			       .caplen = UINT32_MAX };
 }
 
 static inline void frame_u16(uint8_t *at, uint32_t v)
@@ -66,7 +69,7 @@ static inline void frame_make(const struct frame *f, bool udp, const void *paylo
 	ret->ev.len = head + n;
 	ret->ev.caplen = head + have;
 	ret->ev.ts = FRAME_TS + f->later;
-	weir_parse(&ret->hdr, b, b + (ret->ev.caplen < WEIR_PKT_HDR_MAX ? ret->ev.caplen :
-									 WEIR_PKT_HDR_MAX),
+	weir_parse(&ret->hdr, b,
+		   b + (ret->ev.caplen < WEIR_PKT_HDR_MAX ? ret->ev.caplen : WEIR_PKT_HDR_MAX),
 		   WEIR_L2_ETHER, 0, ret->ev.len);
 }
