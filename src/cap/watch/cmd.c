@@ -130,6 +130,13 @@ static const struct weir_opt options[] = {
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
 	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
+	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
+	  .help = "export flows as IPFIX over udp (default) or tcp" },
+	{ "ipfix-domain", 0, WEIR_OPT_U64, AT(ipfix_domain), "N", .max = UINT32_MAX,
+	  .help = "observation domain ID: tells several of one host apart (default: 0)" },
+	{ "ipfix-active", 0, WEIR_OPT_DURATION, AT(ipfix_active_ns), "TIME",
+	  .min = WEIR_NSEC_PER_SEC,
+	  .help = "export what a long flow has had this often (default: 60s)" },
 	{ "count", 0, WEIR_OPT_FLAG, AT(count_only),
 	  .help = "only count; print the number at the end" },
 	{ "stats", 0, WEIR_OPT_CHOICE, AT(stats), "FORM", stats,
@@ -334,6 +341,7 @@ static void choose_output(struct weir_watch *w)
 	bool observed = weir_observers_wanted(o);
 
 	w->keeps_flows = o->flows || observed;
+	w->wants_sides = o->ipfix;
 	w->shows_packets = !o->flows && !o->count_only &&
 			   (!observed || o->write_file || o->format >= 0);
 }
@@ -420,6 +428,11 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 			  (o->quiet || o->link || o->hex || o->hex_ascii || o->ascii || o->time),
 		  "-q, -e, -x, -X, -A and -t shape lines of text: leave them out" },
 		{ o->flows_max && !w->keeps_flows, "--flows-max without --flows: add --flows" },
+		{ (o->ipfix_domain || o->ipfix_active_ns) && !o->ipfix,
+		  "--ipfix-domain and --ipfix-active without --ipfix: say where to with --ipfix" },
+		{ o->ipfix && o->sample_text,
+		  "a collector takes what it is sent for the whole: leave --sample out with --ipfix" },
+		{ o->ipfix && o->count_only, "--count shows only a number: leave --ipfix out" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
 		{ o->write_file && o->json, "-w writes pcapng: leave --json out" },

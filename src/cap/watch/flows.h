@@ -28,6 +28,7 @@ struct weir_flow {
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
 	struct weir_flow_names *names; /* l7.h; NULL: none */
+	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */
 	bool used;
 	bool beyond; /* in no table, for there was no room: told of once */
 };
@@ -51,9 +52,9 @@ struct weir_flows {
 int weir_flows_new(struct weir_watch *w, struct weir_error *err);
 void weir_flows_free(struct weir_flows *f);
 /* Merge what the kernel has counted (times already in ns since the epoch), and tell the
- * observers. */
+ * observers. @sides: NULL unless this run wants them. */
 void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
-		      const struct weir_flow_val *v);
+		      const struct weir_flow_val *v, const struct weir_flow_sides *sides);
 /* NULL: it is not there. Good until the table changes. */
 struct weir_flow *weir_flows_find(struct weir_flows *f, const struct weir_flow_key *k);
 /* One packet seen in user space. */

@@ -48,6 +48,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 	};
@@ -132,6 +133,9 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	memcpy((void *)&p->skel->rodata->cfg, &cfg, sizeof(cfg));
 	select_parts(w, p->skel);
 	bpf_map__set_max_entries(p->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
+	if (w->wants_sides)
+		bpf_map__set_value_size(bpf_map__inner_map(p->skel->maps.weir_flows),
+					sizeof(struct weir_flow_full));
 	if (first && share_maps(p->skel, first->skel))
 		return weir_load_explain(err, -errno, "share the maps");
 	if (gate)
@@ -188,12 +192,15 @@ static uint32_t struct_id(const struct btf *btf, const char *name)
 
 int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 {
+	bool sides = p->skel->rodata->cfg.sides;
+	uint32_t size = sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
+	const char *type = sides ? "weir_flow_full" : "weir_flow_val";
 	const struct btf *btf = bpf_object__btf(p->skel->obj);
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
 		    .btf_key_type_id = struct_id(btf, "weir_flow_part"),
-		    .btf_value_type_id = struct_id(btf, "weir_flow_val"));
+		    .btf_value_type_id = struct_id(btf, type));
 	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table", sizeof(struct weir_flow_part),
-				sizeof(struct weir_flow_val), entries, &opts);
+				size, entries, &opts);
 
 	return fd < 0 ? -errno : fd;
 }

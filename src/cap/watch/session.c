@@ -514,6 +514,16 @@ static void open_rules(struct weir_watch *w, struct weir_rules *store)
 		w->rules = store;
 }
 
+/* Their options are words of the command line as all others. */
+static int open_observers(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = weir_observers_open(w, err);
+
+	if (ret == -EINVAL)
+		w->status = WEIR_EXIT_USAGE;
+	return ret;
+}
+
 int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 {
 	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
@@ -534,7 +544,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	if (!ret && w->opt.names && weir_l7_new(&w->l7, !w->opt.numeric, w->seed))
 		ret = weir_fail(err, -ENOMEM, "out of memory: leave --names out");
 	if (!ret)
-		ret = weir_observers_open(w, err);
+		ret = open_observers(w, err);
 	if (!ret)
 		ret = weir_writer_new(w, err);
 	if (!ret)

@@ -76,6 +76,9 @@ struct weir_watch_options {
 	bool flows;
 	uint64_t flows_max;
 	int by; /* enum weir_by */
+	const char *ipfix; /* [udp:|tcp:]HOST:PORT */
+	uint64_t ipfix_domain;
+	uint64_t ipfix_active_ns;
 	int stats; /* 0 text, 1 json */
 	bool fail_on_loss;
 	uint64_t for_ns;
@@ -166,6 +169,7 @@ struct weir_watch {
 	uint32_t mode; /* enum weir_watch_mode */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */

@@ -58,7 +58,7 @@ struct {
 		__uint(type, BPF_MAP_TYPE_HASH);
 		__uint(max_entries, 1);
 		__type(key, struct weir_flow_part);
-		__type(value, struct weir_flow_val);
+		__type(value, struct weir_flow_val); /* weir_flow_full with cfg.sides */
 	});
 } weir_flows SEC(".maps");
 
@@ -97,7 +97,7 @@ struct work {
 	struct weir_watch_event ev; /* with perf and `displaced`, head follows it */
 	__u8 head[WEIR_PKT_HDR_MAX];
 	struct weir_flow_part part;
-	struct weir_flow_val flow;
+	struct weir_flow_full flow;
 	__u64 last_wake;
 	__u64 pending;
 	__u64 tick, tick_ns;
@@ -388,6 +388,9 @@ static __always_inline void add_flow(const struct seen *s)
 	}
 	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->bytes,
 		      s->gso_size, now);
+	if (cfg.sides)
+		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
+				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
 }
 
@@ -410,6 +413,7 @@ static __always_inline bool wanted(const struct seen *s)
 	}
 	c->matched++;
 	c->matched_bytes += s->bytes;
+	c->dropped += s->verdict == WEIR_WATCH_DROP;
 	return true;
 }
 

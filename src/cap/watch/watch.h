@@ -80,6 +80,7 @@ struct weir_watch_config {
 	__u32 match_kind;	/* enum weir_match_kind */
 	__u32 names;		/* packets that may tell a name are shipped whole: with
 				 * WEIR_WATCH_FLOWS to the rings, beside the flow map */
+	__u32 sides;		/* flow records are struct weir_flow_full */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -110,6 +111,7 @@ struct weir_watch_counters {
 	__u64 sampled_out;
 	__u64 matched;
 	__u64 matched_bytes;
+	__u64 dropped; /* of matched: another stage's verdict (XDP only) */
 	__u64 sent;
 	__u64 lost[WEIR_WATCH_LOST_MAX];
 	__u64 lost_bytes[WEIR_WATCH_LOST_MAX];
