@@ -108,7 +108,9 @@ static const struct weir_opt options[] = {
 	{ "format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
 	  .help = "one line, + hex, + payload text, every field, JSON (default: line)" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json" },
-	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports" },
+	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports and addresses" },
+	{ "names", 0, WEIR_OPT_FLAG, AT(names),
+	  .help = "show what packets tell of names: TLS, HTTP, DNS; flows and addresses by them" },
 	{ NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines" },
 	{ NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header" },
 	{ NULL, 'x', WEIR_OPT_COUNT, AT(hex),
@@ -375,6 +377,7 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
+		{ o->count_only && o->names, "--count shows only a number: leave --names out" },
 		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
 		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "cap/watch/l7.h"
+
 enum block {
 	BLOCK_SECTION = 0x0a0d0d0a,
 	BLOCK_INTERFACE = 1,
@@ -250,6 +252,18 @@ static void option_rule(struct weir_buf *b, const char *rule)
 		option_text(b, OPT_COMMENT, text.data);
 }
 
+/* What Wireshark tells by itself only of a ClientHello that is whole in the file. */
+static void option_names(struct weir_buf *b, const struct weir_l7_seen *s)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_l7_text(s, &text);
+	if (text.failed)
+		b->failed = true;
+	else
+		option_text(b, OPT_COMMENT, text.data);
+}
+
 void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 			unsigned int iface, uint64_t drops)
 {
@@ -275,6 +289,8 @@ void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 		option_text(out, OPT_COMMENT, p->comment);
 	if (p->rule)
 		option_rule(out, p->rule);
+	if (p->l7 && p->l7->kind == WEIR_L7_TLS)
+		option_names(out, p->l7);
 	to = weir_buf_room(out, PACKET_TAIL_MAX);
 	if (!to)
 		return;

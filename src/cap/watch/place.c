@@ -19,7 +19,10 @@ void weir_place_settle(struct weir_watch *w)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
 	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && weir_hook_is_library(w->hook) && !o->strict_pcap)
+	/* A library cannot tell which packets are worth more bytes. */
+	if (weir_hook_is_library(w->hook) && o->names)
+		w->snaplen = WEIR_WATCH_SNAPLEN;
+	else if (o->snaplen && weir_hook_is_library(w->hook) && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
 							     WEIR_PKT_HDR_MAX;
 	w->mode = w->hook == WEIR_HOOK_MMAP				? WEIR_WATCH_MMAP :

@@ -561,6 +561,8 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	ret = check_privileges(w, err);
 	if (!ret && w->keeps_flows)
 		ret = weir_flows_new(w, err);
+	if (!ret && w->opt.names && weir_l7_new(&w->l7, !w->opt.numeric, w->seed))
+		ret = weir_fail(err, -ENOMEM, "out of memory: leave --names out");
 	if (!ret)
 		ret = open_observers(w, err);
 	if (!ret)
@@ -598,6 +600,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		weir_sink_free(&w->sinks[i]);
 	free(w->sinks);
 	weir_flows_free(w->flows);
+	weir_l7_free(w->l7);
 	weir_watch_bypass_free(w->bypass);
 	if (w->rules)
 		weir_rules_close(w->rules);
