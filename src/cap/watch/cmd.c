@@ -21,6 +21,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
@@ -78,6 +79,14 @@ static const struct weir_opt options[] = {
 	  .help = "keep one flow in N, whole flows" },
 	{ "verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
 	  .help = "at XDP: only packets that pass, or that a filter drops (default: all)" },
+
+	{ "owners", 0, WEIR_OPT_FLAG, AT(owners), .group = "Whose",
+	  .help = "tell the process, cgroup and network namespace of local sockets" },
+	{ "pid", 0, WEIR_OPT_U64, AT(pid), "N", .min = 1, .max = INT32_MAX,
+	  .help = "only what this process sends or gets" },
+	{ "comm", 0, WEIR_OPT_STR, AT(comm), "NAME", .help = "only of processes of this name" },
+	{ "cgroup", 0, WEIR_OPT_STR, AT(cgroup), "PATH",
+	  .help = "only of processes in this cgroup and below", .complete = "file" },
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
@@ -402,6 +411,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		{ o->read_file && weir_watch_owners_wanted(o),
+		  "a file's packets have no processes here: leave --owners, --pid, --comm and "
+		  "--cgroup out" },
+		{ o->owners && o->count_only && !weir_watch_owners_match(o),
+		  "--count shows no owners: leave --owners out, or say whose with --pid, --comm or "
+		  "--cgroup" },
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -471,7 +486,7 @@ static void settle(struct weir_watch *w)
 	w->snaplen = w->out_snaplen;
 	if (w->user_stage && o->strict_pcap)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
+	else if ((w->user_stage || weir_watch_owners_wanted(o)) && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
 	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
@@ -479,7 +494,8 @@ static void settle(struct weir_watch *w)
 	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
 		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
 		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
+		  o->count_only && !w->user_stage && !weir_watch_owners_match(o) ?
+						    WEIR_WATCH_COUNT :
 		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 /* The table in user space may hold this many times --flows-max. */
@@ -97,6 +98,8 @@ void weir_flows_free(struct weir_flows *f)
 {
 	if (!f)
 		return;
+	WEIR_FLOWS_EACH(f, x)
+	free(x->owners);
 	free(f->slots);
 	free(f);
 }
@@ -149,6 +152,7 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		f->used++;
 	}
 	weir_flow_val_merge(&slot->val, v);
+	weir_watch_owners_flow(w, slot, v);
 	weir_observers_flow(w, slot, v);
 }
 
@@ -221,6 +225,7 @@ static void remove_slot(struct weir_flows *f, size_t i)
 {
 	size_t mask = f->size - 1;
 
+	free(f->slots[i].owners);
 	f->slots[i].used = false;
 	f->used--;
 	for (size_t j = (i + 1) & mask; f->slots[j].used; j = (j + 1) & mask) {

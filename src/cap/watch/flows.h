@@ -19,6 +19,7 @@
 #include "cap/watch/packet.h"
 
 struct weir_watch;
+struct weir_flow_owners;
 
 struct weir_flow {
 	struct weir_flow_key key;
@@ -28,6 +29,8 @@ struct weir_flow {
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
 	bool used;
+	bool hidden; /* --pid, --comm, --cgroup want others */
+	struct weir_flow_owners *owners; /* NULL: not known, or not asked for (owners.h) */
 	bool beyond; /* in no table, for there was no room: told of once */
 };
 

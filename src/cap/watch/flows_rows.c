@@ -133,7 +133,7 @@ struct weir_flow_row *weir_flow_rows(const struct weir_flows *f, enum weir_by by
 	if (!rows)
 		return NULL;
 	for (size_t i = 0; i < f->size; i++) {
-		int k = f->slots[i].used ? keys_of(f, &f->slots[i], by, keys) : 0;
+		int k = f->slots[i].used && !f->slots[i].hidden ? keys_of(f, &f->slots[i], by, keys) : 0;
 
 		for (int j = 0; j < k; j++) {
 			rows[n] = keys[j];

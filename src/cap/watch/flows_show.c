@@ -14,6 +14,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 #define CELLS_WIDTH 47 /* the columns of numbers */
@@ -98,6 +99,7 @@ static void json_row(const struct weir_watch *w, const struct weir_flow_row *r,
 	const struct weir_flow *x = r->flow;
 	weir_autobuf struct weir_buf text = { 0 };
 	char letters[WEIR_TCP_LETTERS];
+	struct weir_packet_owners owners;
 	struct weir_json j;
 
 	weir_json_init(&j, out);
@@ -117,6 +119,8 @@ static void json_row(const struct weir_watch *w, const struct weir_flow_row *r,
 	if (w->opt.by == WEIR_BY_PORT && r->port)
 		weir_json_uint(&j, "port", r->port);
 	json_sums(&j, r);
+	if (x && weir_flow_owner(w, x, &owners))
+		weir_owner_json(&j, &owners);
 	weir_json_end_object(&j);
 	weir_buf_addc(out, '\n');
 }
@@ -152,6 +156,21 @@ static void add_flags(const struct weir_flow *x, struct weir_buf *out)
 		weir_buf_addf(out, " [%s]", letters);
 }
 
+static void add_owners(const struct weir_watch *w, const struct weir_flow *x, struct weir_buf *out)
+{
+	struct weir_packet_owners o;
+
+	if (!weir_flow_owner(w, x, &o))
+		return;
+	ADD(out, " (");
+	weir_owner_add(out, &o.owner);
+	if (o.peer.pid) {
+		ADD(out, ", peer ");
+		weir_owner_add(out, &o.peer);
+	}
+	ADD(out, ")");
+}
+
 static void add_name(const struct weir_watch *w, const struct weir_flow_row *r,
 		     struct weir_buf *out)
 {
@@ -185,6 +204,7 @@ static void add_name(const struct weir_watch *w, const struct weir_flow_row *r,
 		if (x->key.fragment)
 			weir_buf_adds(out, " fragment");
 		add_flags(x, out);
+		add_owners(w, x, out);
 	}
 	if (!r->bypassed)
 		return;
@@ -279,6 +299,8 @@ static void on_gone(void *arg, const struct weir_flow *x)
 	struct weir_flow_row r = weir_flow_row_of(x);
 
 	if (g->out) {
+		if (x->hidden)
+			return;
 		json_row(g->w, &r, g->out);
 		return;
 	}
