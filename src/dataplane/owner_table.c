@@ -462,12 +462,12 @@ static bool covers(const struct weir_owner_table *t, struct entry *e,
 		return false;
 	if (!e->closed || q->last <= e->closed)
 		return true;
-	/* Behind the end only what the kernel sends and gets on the socket's behalf. */
+	/* Behind the end TCP alone sends and gets on the socket's behalf. */
 	if (q->syn && q->first > e->closed) {
 		e->superseded = true;
 		return false;
 	}
-	if (e->superseded || (e->ends.proto != TCP && !q->out) ||
+	if (e->superseded || e->ends.proto != TCP ||
 	    q->last > e->closed + WEIR_OWNER_GRACE_NS)
 		return false;
 	for (const struct entry *x = *bucket(t, &e->ends); x; x = x->next)

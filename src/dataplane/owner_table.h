@@ -32,7 +32,7 @@ struct weir_owner_query {
 	uint8_t proto;
 	bool here;	      /* local is an address of that namespace: wildcards count */
 	bool syn;	      /* of TCP: a connection begins with it */
-	bool out;	      /* of one packet: that the local end has sent */
+	bool out;	      /* one packet, which the local end has sent */
 	uint64_t first, last; /* monotonic ns */
 };
 
