@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,8 @@ struct weir_owners {
 	struct bpf_link *links[LINKS_MAX], *scan;
 	unsigned int n_links;
 	struct weir_ring *ring;
+	const volatile uint64_t *lost_now; /* the programs' own count, mapped */
+	size_t lost_bytes;
 	struct weir_owner_table *table;
 	struct address *here;
 	size_t n_here;
@@ -94,7 +97,7 @@ static void drain(struct weir_owners *o)
 		n = weir_ring_consume(o->ring);
 	if (n <= 0)
 		o->drained = now;
-	if (o->skel->bss->weir_lost != o->lost)
+	if (*o->lost_now != o->lost)
 		o->blind = true;
 }
 
@@ -126,7 +129,7 @@ static int read_scan(struct weir_owners *o)
 /* All that processes hold, now. Events that were lost before are made up for. */
 static int scan(struct weir_owners *o)
 {
-	uint64_t begin = weir_clock_mono(), lost = o->skel->bss->weir_lost, took;
+	uint64_t begin = weir_clock_mono(), lost = *o->lost_now, took;
 	int ret;
 
 	drain(o);
@@ -270,6 +273,19 @@ static void attach_cgroup(struct weir_owners *o)
 	snprintf(o->no_udp, sizeof(o->no_udp), "%s", err.msg);
 }
 
+static int map_counter(struct weir_owners *o, struct weir_error *err)
+{
+	const struct bpf_map *map = o->skel->maps.bss;
+	void *at;
+
+	o->lost_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	at = mmap(NULL, o->lost_bytes, PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+	if (at == MAP_FAILED)
+		return weir_load_explain(err, -errno, "map the programs' counter");
+	o->lost_now = at;
+	return 0;
+}
+
 static int load(struct weir_owners *o, struct weir_error *err)
 {
 	int ret;
@@ -282,6 +298,8 @@ static int load(struct weir_owners *o, struct weir_error *err)
 	o->skel->rodata->wake_bytes = RING_BYTES / 4;
 	bpf_map__set_max_entries(o->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
 	ret = weir_load(o->skel->obj, NULL, err);
+	if (!ret)
+		ret = map_counter(o, err);
 	if (!ret)
 		ret = weir_ring_open(&o->ring, WEIR_TRANSPORT_RING,
 				     bpf_map__fd(o->skel->maps.weir_rings), RING_BYTES, on_record, o,
@@ -334,6 +352,8 @@ void weir_owners_close(struct weir_owners *o)
 	for (unsigned int i = 0; i < o->n_links; i++)
 		bpf_link__destroy(o->links[i]);
 	bpf_link__destroy(o->scan);
+	if (o->lost_now)
+		munmap((void *)(uintptr_t)o->lost_now, o->lost_bytes);
 	weir_ring_close(o->ring);
 	owners_bpf__destroy(o->skel);
 	weir_owner_table_free(o->table);
@@ -480,5 +500,5 @@ const char *weir_owners_netns(struct weir_owners *o, uint64_t netns)
 
 uint64_t weir_owners_lost(struct weir_owners *o)
 {
-	return o->skel->bss->weir_lost + weir_owner_table_refused(o->table);
+	return *o->lost_now + weir_owner_table_refused(o->table);
 }

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Process:
     """owners.py in a namespace; what it has told is {port: process}."""
 
     def __init__(self, ns, *words, prefix=()):
-        self.out = open(os.memfd_create("told"), "w+b")
+        self.out = tempfile.TemporaryFile("a+b")  # several write
         self.process = subprocess.Popen(
             ns.command(*prefix, sys.executable, PEERS, *words), stdin=subprocess.PIPE,
             stdout=self.out)
