@@ -27,7 +27,7 @@ enum weir_owner_kind {
 struct weir_owner_event {
 	__u64 ts; /* first, for the ring's reader */
 	__u32 kind;
-	__u32 pid; /* of the process (tgid); 0 = not known */
+	__u32 pid;	       /* of the process (tgid); 0 = not known */
 	struct weir_ends ends; /* with its cookie; of a CLOSE nothing else */
 	__u64 cgroup;	       /* of the process, by id; 0 = not known */
 	__u32 netns_inode;     /* beside its cookie, by which it has a name; 0 = not known */

@@ -6,8 +6,8 @@
 
 #include "base/cleanup.h"
 
-#define FIRST_SIZE 1024 /* buckets; a power of two */
-#define SPACES_MAX 4096 /* namespaces whose inodes are remembered */
+#define FIRST_SIZE 1024	 /* buckets; a power of two */
+#define SPACES_MAX 4096	 /* namespaces whose inodes are remembered */
 #define GROUPS_SIZE 4096 /* buckets */
 #define GROUPS_MAX 65536
 #define GROUP_DEPTH_MAX 32
@@ -29,7 +29,7 @@ struct entry {
 	uint64_t told;		/* when it was told of last */
 	uint64_t cgroup;
 	uint32_t pid;
-	uint32_t flags;	  /* WEIR_OWNER_F_*; SOLE: nobody else holds it since it was told */
+	uint32_t flags;	 /* WEIR_OWNER_F_*; SOLE: nobody else holds it since it was told */
 	bool superseded; /* what came after it was closed is another's */
 	char comm[WEIR_OWNER_COMM];
 	/* What the last scan has seen. */
@@ -122,7 +122,8 @@ static void link_entry(struct weir_owner_table *t, struct entry *e)
 
 static int grow(struct weir_owner_table *t, size_t size)
 {
-	struct entry **ends = calloc(size, sizeof(*ends)), **cookies = calloc(size, sizeof(*cookies));
+	struct entry **ends = calloc(size, sizeof(*ends)),
+		     **cookies = calloc(size, sizeof(*cookies));
 	struct entry **old = t->by_ends;
 	size_t old_size = t->size;
 
@@ -164,7 +165,8 @@ static void remove_entry(struct weir_owner_table *t, struct entry *e)
 
 /* Each entry, which may be removed meanwhile. */
 static void each(struct weir_owner_table *t,
-		 void (*fn)(struct weir_owner_table *t, struct entry *e, uint64_t arg), uint64_t arg)
+		 void (*fn)(struct weir_owner_table *t, struct entry *e, uint64_t arg),
+		 uint64_t arg)
 {
 	for (size_t i = 0; i < t->size; i++)
 		for (struct entry *e = t->by_ends[i], *next; e; e = next) {
@@ -380,7 +382,8 @@ static void on_held(struct weir_owner_table *t, const struct weir_owner_event *e
 
 void weir_owner_table_event(struct weir_owner_table *t, const struct weir_owner_event *ev)
 {
-	static void (*const on[])(struct weir_owner_table *t, const struct weir_owner_event *ev) = {
+	static void (*const on[])(struct weir_owner_table * t,
+				  const struct weir_owner_event *ev) = {
 		[WEIR_OWNER_OPEN] = on_open,   [WEIR_OWNER_USE] = on_open,
 		[WEIR_OWNER_CLOSE] = on_close, [WEIR_OWNER_HELD] = on_held,
 		[WEIR_OWNER_FORK] = on_fork,
@@ -467,12 +470,11 @@ static bool covers(const struct weir_owner_table *t, struct entry *e,
 		e->superseded = true;
 		return false;
 	}
-	if (e->superseded || e->ends.proto != TCP ||
-	    q->last > e->closed + WEIR_OWNER_GRACE_NS)
+	if (e->superseded || e->ends.proto != TCP || q->last > e->closed + WEIR_OWNER_GRACE_NS)
 		return false;
 	for (const struct entry *x = *bucket(t, &e->ends); x; x = x->next)
-		if (x != e && x->netns == e->netns && x->since >= e->closed && x->since <= q->last &&
-		    same(&x->ends, &e->ends))
+		if (x != e && x->netns == e->netns && x->since >= e->closed &&
+		    x->since <= q->last && same(&x->ends, &e->ends))
 			return false;
 	return true;
 }

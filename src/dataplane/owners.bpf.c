@@ -22,8 +22,15 @@
 #define ONE_REF_OLD 1 /* of f_count, a plain number */
 #define ONE_REF_NEW 0 /* of f_ref, which counts from 0 */
 
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_TIME_WAIT = 6, TCP_CLOSE,
-       TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 };
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT,
+	TCP_SYN_RECV,
+	TCP_TIME_WAIT = 6,
+	TCP_CLOSE,
+	TCP_LISTEN = 10,
+	TCP_NEW_SYN_RECV = 12
+};
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -164,7 +171,9 @@ struct {
 		});
 } weir_rings SEC(".maps");
 
-__u64 weir_lost; /* events that found no room: user space reads it, and looks anew */
+/* Events that found no room: user space reads it, and looks anew. Nothing else is in .bss,
+ * so that it is the first there. */
+__u64 weir_lost;
 
 const volatile __u64 wake_bytes = 1 << 18; /* so much in a ring wakes its reader */
 
@@ -281,7 +290,7 @@ static __always_inline void read_ends(const struct sock *sk, struct weir_owner_e
 static __always_inline __u32 v6only(const struct sock *sk)
 {
 	return BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_ipv6only) ? WEIR_OWNER_F_V6ONLY :
-									      0;
+									     0;
 }
 
 static __noinline int tell(const struct sock *sk, struct told *t, __u32 kind, __u32 flags)
@@ -414,8 +423,7 @@ int weir_owner_state(unsigned long long *ctx)
 		t = begin(sk);
 		if (t)
 			tell(sk, t, WEIR_OWNER_OPEN,
-			     WEIR_OWNER_F_LISTEN |
-				     (t->pid && is_sole(sk) ? WEIR_OWNER_F_SOLE : 0));
+			     WEIR_OWNER_F_LISTEN | (t->pid && is_sole(sk) ? WEIR_OWNER_F_SOLE : 0));
 	} else if (new == TCP_ESTABLISHED) {
 		t = told_of(sk, true);
 		if (!t || t->lport)

@@ -202,13 +202,15 @@ static void choose(struct owners_bpf *s)
 		const char *name;
 		struct bpf_program *prog;
 	} newer[] = {
-		{ "sock_send_length", s->progs.weir_owner_send },
-		{ "sock_recv_length", s->progs.weir_owner_recv },
+		{ "btf_trace_sock_send_length", s->progs.weir_owner_send },
+		{ "btf_trace_sock_recv_length", s->progs.weir_owner_recv },
 	};
+	struct btf *kernel = btf__load_vmlinux_btf();
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(newer); i++)
-		if (libbpf_find_vmlinux_btf_id(newer[i].name, BPF_TRACE_RAW_TP) < 0)
+		if (!kernel || btf__find_by_name_kind(kernel, newer[i].name, BTF_KIND_TYPEDEF) < 0)
 			bpf_program__set_autoload(newer[i].prog, false);
+	btf__free(kernel);
 }
 
 static int keep_link(struct weir_owners *o, struct bpf_link *link)
@@ -224,8 +226,8 @@ static int attach_tracepoints(struct weir_owners *o, struct weir_error *err)
 	const struct owners_bpf *s = o->skel;
 	/* What fills a socket's record stands before what tells of it. */
 	struct bpf_program *const progs[] = {
-		s->progs.weir_owner_fork,  s->progs.weir_owner_state, s->progs.weir_owner_read,
-		s->progs.weir_owner_send,  s->progs.weir_owner_recv,  s->progs.weir_owner_packet,
+		s->progs.weir_owner_fork, s->progs.weir_owner_state, s->progs.weir_owner_read,
+		s->progs.weir_owner_send, s->progs.weir_owner_recv,  s->progs.weir_owner_packet,
 	};
 	int ret = 0;
 
@@ -302,8 +304,8 @@ static int load(struct weir_owners *o, struct weir_error *err)
 		ret = map_counter(o, err);
 	if (!ret)
 		ret = weir_ring_open(&o->ring, WEIR_TRANSPORT_RING,
-				     bpf_map__fd(o->skel->maps.weir_rings), RING_BYTES, on_record, o,
-				     err);
+				     bpf_map__fd(o->skel->maps.weir_rings), RING_BYTES, on_record,
+				     o, err);
 	return ret;
 }
 
@@ -328,8 +330,9 @@ int weir_owners_open(struct weir_owners **ret, struct weir_error *err)
 	if (!code)
 		code = attach_tracepoints(o, err);
 	if (!code && weir_sys_netns_cookie(&o->netns))
-		code = weir_fail(err, -EOPNOTSUPP,
-				 "this kernel does not number network namespaces: kernel 5.14 does");
+		code = weir_fail(
+			err, -EOPNOTSUPP,
+			"this kernel does not number network namespaces: kernel 5.14 does");
 	if (!code) {
 		attach_cgroup(o);
 		read_addresses(o);
@@ -460,7 +463,8 @@ static void find_name(uint32_t inode, struct name *n)
 
 	n->name[0] = '\0';
 	while (d && !*n->name && (e = readdir(d)))
-		if (*e->d_name != '.' && !fstatat(dirfd(d), e->d_name, &st, 0) && st.st_ino == inode)
+		if (*e->d_name != '.' && !fstatat(dirfd(d), e->d_name, &st, 0) &&
+		    st.st_ino == inode)
 			snprintf(n->name, sizeof(n->name), "%s", e->d_name);
 	if (d)
 		closedir(d);

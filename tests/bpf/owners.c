@@ -47,7 +47,8 @@ static uint32_t owner_of(struct weir_owners *o, const struct sockaddr_in *local,
 
 static int bound(int type, uint16_t port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, type, 0), one = 1;
 

@@ -133,11 +133,12 @@ struct weir_flow_row *weir_flow_rows(const struct weir_flows *f, enum weir_by by
 	if (!rows)
 		return NULL;
 	for (size_t i = 0; i < f->size; i++) {
-		int k = f->slots[i].used && !f->slots[i].hidden ? keys_of(f, &f->slots[i], by, keys) : 0;
+		const struct weir_flow *x = &f->slots[i];
+		int k = x->used && !x->hidden ? keys_of(f, x, by, keys) : 0;
 
 		for (int j = 0; j < k; j++) {
 			rows[n] = keys[j];
-			add_to_row(&rows[n++], &f->slots[i]);
+			add_to_row(&rows[n++], x);
 		}
 	}
 	if (by != WEIR_BY_FLOW)

@@ -102,9 +102,10 @@ void weir_watch_owners_account(const struct weir_watch *w)
 		weir_json_end_object(&j);
 		weir_buf_addc(&out, '\n');
 	} else {
-		weir_buf_addf(&out,
-			      "owners: %llu events of sockets lost: some owners are unknown for it\n",
-			      (unsigned long long)lost);
+		weir_buf_addf(
+			&out,
+			"owners: %llu events of sockets lost: some owners are unknown for it\n",
+			(unsigned long long)lost);
 	}
 	weir_buf_flush(&out, STDERR_FILENO);
 }
@@ -129,8 +130,8 @@ static void add_texts(const struct weir_watch_owners *v, const struct weir_owner
 		      struct weir_packet_owners *ret)
 {
 	uint64_t here = weir_owners_here(v->all);
-	bool other = end[!first].pid && (!end[first].pid || (end[first].netns != here &&
-							     end[!first].netns == here));
+	bool other = end[!first].pid &&
+		     (!end[first].pid || (end[first].netns != here && end[!first].netns == here));
 
 	memset(ret, 0, sizeof(*ret));
 	first ^= other;

@@ -46,7 +46,8 @@ enum option {
 #define VERDICT_XDP 2	     /* first byte of epb_verdict: a Linux XDP action */
 #define FLAG_CSUM_UNDONE (1U << 9)
 #define FLAG_SEGMENTED (1U << 11)
-#define PACKET_TAIL_MAX 80 /* flags, drops, queue, verdict, process, end, length: 68 bytes at most */
+/* flags, drops, queue, verdict, process, end, length: 68 bytes at most */
+#define PACKET_TAIL_MAX 80
 #define OPTION_MAX 65532     /* longest value whose padded length fits 16 bits */
 
 static void add_u16(struct weir_buf *b, uint16_t v)

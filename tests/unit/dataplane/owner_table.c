@@ -31,8 +31,14 @@ static struct weir_owner_event event(uint32_t kind, uint64_t ts, uint64_t cookie
 				     uint8_t proto, uint16_t lport, uint16_t rport)
 {
 	struct weir_owner_event ev = {
-		.ts = ts, .kind = kind, .pid = pid, .cgroup = pid,
-		.ends = { .netns = HERE, .cookie = cookie, .lport = lport, .rport = rport,
+		.ts = ts,
+		.kind = kind,
+		.pid = pid,
+		.cgroup = pid,
+		.ends = { .netns = HERE,
+			  .cookie = cookie,
+			  .lport = lport,
+			  .rport = rport,
 			  .proto = proto },
 	};
 
@@ -50,9 +56,14 @@ static void tell(struct weir_owner_table *t, struct weir_owner_event ev)
 static uint32_t look(struct weir_owner_table *t, uint8_t proto, uint16_t lport, uint16_t rport,
 		     uint64_t ts, bool syn)
 {
-	struct weir_owner_query q = { .netns = HERE, .lport = lport, .rport = rport,
-				      .proto = proto, .here = true, .syn = syn,
-				      .first = ts, .last = ts };
+	struct weir_owner_query q = { .netns = HERE,
+				      .lport = lport,
+				      .rport = rport,
+				      .proto = proto,
+				      .here = true,
+				      .syn = syn,
+				      .first = ts,
+				      .last = ts };
 	struct weir_owner o;
 
 	address(q.local, 1);
@@ -235,9 +246,10 @@ static void cgroups(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(by_time),    cmocka_unit_test(udp),   cmocka_unit_test(shared_by_two),
-		cmocka_unit_test(accepted),   cmocka_unit_test(scans), cmocka_unit_test(namespaces),
-		cmocka_unit_test(full),	      cmocka_unit_test(cgroups),
+		cmocka_unit_test(by_time),	 cmocka_unit_test(udp),
+		cmocka_unit_test(shared_by_two), cmocka_unit_test(accepted),
+		cmocka_unit_test(scans),	 cmocka_unit_test(namespaces),
+		cmocka_unit_test(full),		 cmocka_unit_test(cgroups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
