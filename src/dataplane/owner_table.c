@@ -461,7 +461,7 @@ uint64_t weir_owner_table_refused(const struct weir_owner_table *t)
 static bool covers(const struct weir_owner_table *t, struct entry *e,
 		   const struct weir_owner_query *q)
 {
-	if (q->first < e->since)
+	if (q->first + q->slack < e->since)
 		return false;
 	if (!e->closed || q->last <= e->closed)
 		return true;
@@ -479,21 +479,33 @@ static bool covers(const struct weir_owner_table *t, struct entry *e,
 	return true;
 }
 
-/* The one that had @ends; *@ret_several: more than one process. */
+/* Times that are not exact may be another socket's as well. */
+static bool touches(const struct entry *e, const struct weir_owner_query *q)
+{
+	return q->slack && e->since <= q->last + q->slack && (!e->closed || e->closed >= q->first);
+}
+
+/* The one that had @ends; *@ret_several: sockets of several processes had. */
 static struct entry *find(const struct weir_owner_table *t, const struct ends *ends,
 			  const struct weir_owner_query *q, bool any_space, bool *ret_several)
 {
-	struct entry *found = NULL;
+	struct entry *found = NULL, *other = NULL;
 
 	for (struct entry *e = *bucket(t, ends); e; e = e->next) {
-		if ((e->netns != q->netns && !any_space) || !same(&e->ends, ends) ||
-		    !covers(t, e, q))
+		bool has;
+
+		if ((e->netns != q->netns && !any_space) || !same(&e->ends, ends))
 			continue;
-		if (found && found->pid != e->pid) {
+		has = covers(t, e, q);
+		if (!has && !touches(e, q))
+			continue;
+		if (other && other->pid != e->pid && other->cookie != e->cookie) {
 			*ret_several = true;
 			return NULL;
 		}
-		if (!found)
+		other = e;
+		/* A socket that was handed on is the last one's. */
+		if (has && (!found || e->since > found->since))
 			found = e;
 	}
 	return found;
@@ -558,9 +570,11 @@ bool weir_owner_table_find(struct weir_owner_table *t, const struct weir_owner_q
 		ret->netns = e->netns;
 		t->wants_scan = true;
 	}
+	ret->several = several;
 	if (several || !q->here || (e && !could_be_listeners(e, q)))
 		return false;
 	e = find_bound(t, q, &several);
+	ret->several = several;
 	if (!e)
 		return false;
 	ret->netns = e->netns;

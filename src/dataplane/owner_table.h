@@ -18,6 +18,7 @@
 
 struct weir_owner {
 	uint32_t pid; /* of the process; 0: not known */
+	bool several; /* of none: sockets of several processes had these ends */
 	bool guessed; /* it listens, and nobody else could take the connection */
 	char comm[WEIR_OWNER_COMM];
 	uint64_t cgroup; /* id of the process's cgroup; 0: not known */
@@ -34,6 +35,7 @@ struct weir_owner_query {
 	bool syn;	      /* of TCP: a connection begins with it */
 	bool out;	      /* one packet, which the local end has sent */
 	uint64_t first, last; /* monotonic ns */
+	uint64_t slack;	      /* so much later than told it may have been; 0: exact */
 };
 
 struct weir_owner_table;

@@ -13,6 +13,7 @@
 
 #define TCP 6
 #define UDP 17
+#define COARSE_NS 10000000 /* flows have the times of the kernel's ticks */
 
 struct weir_watch_owners {
 	struct weir_owners *all;
@@ -193,7 +194,8 @@ static void merge(struct weir_flow_owners *to, int i, const struct weir_owner *o
 
 	if (to->mixed[i])
 		return;
-	if (!known->pid || known->cookie == o->cookie || known->pid == o->pid || known->guessed) {
+	if (o->pid && (!known->pid || known->cookie == o->cookie || known->pid == o->pid ||
+		       known->guessed)) {
 		*known = *o;
 		return;
 	}
@@ -211,6 +213,7 @@ static void look_up(struct weir_watch *w, struct weir_flow *x, uint64_t first, u
 		.proto = k->proto,
 		.first = first - (uint64_t)w->clock_offset,
 		.last = last - (uint64_t)w->clock_offset,
+		.slack = COARSE_NS,
 	};
 	struct weir_owner o;
 
@@ -219,7 +222,7 @@ static void look_up(struct weir_watch *w, struct weir_flow *x, uint64_t first, u
 		memcpy(q.remote, b ? k->addr_a : k->addr_b, sizeof(q.remote));
 		q.lport = b ? k->port_b : k->port_a;
 		q.rport = b ? k->port_a : k->port_b;
-		if (!weir_owners_find(w->owners->all, &q, &o))
+		if (!weir_owners_find(w->owners->all, &q, &o) && !o.several)
 			continue;
 		if (!x->owners)
 			x->owners = calloc(1, sizeof(*x->owners));
