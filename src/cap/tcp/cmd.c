@@ -13,6 +13,8 @@
 #include "base/live.h"
 #include "cap/tcp/show.h"
 #include "cap/tcp/tune.h"
+#include "dataplane/cgroup.h"
+#include "dataplane/netns.h"
 #include "match/conn.h"
 
 #define EVERY_MIN_NS (100 * 1000 * 1000ULL)
@@ -94,18 +96,6 @@ static int parse_events(const char *list, uint32_t *ret, struct weir_error *err)
 		list += n + (list[n] == ',');
 	}
 	return *ret ? 0 : weir_fail(err, -EINVAL, "--events: names no event: say all");
-}
-
-/* NAME of `ip netns`, a path, or a process. */
-static const char *netns_path(const char *word, char buf[PATH_ROOM])
-{
-	if (!word || strchr(word, '/'))
-		return word;
-	if (word[0] && !word[strspn(word, "0123456789")])
-		snprintf(buf, PATH_ROOM, "/proc/%s/ns/net", word);
-	else
-		snprintf(buf, PATH_ROOM, "/run/netns/%s", word);
-	return buf;
 }
 
 #define FIRST_OF_ROWS 2 /* below, what is about rows */
@@ -259,7 +249,7 @@ static int run_open(struct run *r, const struct weir_match *match, uint32_t even
 	char path[PATH_ROOM];
 	const struct weir_tcp_want want = {
 		.match = match,
-		.netns_path = netns_path(o->netns, path),
+		.netns_path = o->netns ? weir_netns_path(o->netns, path, sizeof(path)) : NULL,
 		.cgroup = o->cgroup,
 		.events = events,
 		.watch = (!o->once && !o->prometheus) || o->for_ns,
@@ -285,6 +275,11 @@ static int prepare(struct run *r, const struct weir_strv *words, struct weir_buf
 {
 	int ret = check(&r->opt, err);
 
+	if (!ret && r->opt.cgroup) {
+		weir_autoclose int fd = weir_cgroup_open(r->opt.cgroup, NULL, err);
+
+		ret = fd < 0 ? fd : 0;
+	}
 	*events = 1U << WEIR_TCP_CLOSE;
 	if (!ret && r->opt.events) {
 		*events = 0;

@@ -10,11 +10,9 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -24,7 +22,7 @@
 #include "cap/watch/session.h"
 #include "cap/watch/watch.h"
 #include "cap/watch/programs.h"
-#include "dataplane/gate.h"
+#include "cap/watch/stage.h"
 #include "dataplane/load.h"
 #include "dataplane/ring.h"
 #include "dataplane/sys.h"
@@ -33,9 +31,7 @@
 #define DRAIN_BATCH 4096
 
 struct port { /* what one interface holds */
-	struct weir_programs *programs; /* XDP: one each; else only the first's */
-	struct weir_gate gate;
-	int guest;
+	struct weir_stage stage; /* its programs: XDP: one each; else only the first's */
 	int link[2];
 	int sock;
 };
@@ -76,10 +72,11 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 
 		/* First on the way in, last on the way out: next to the wire. */
 		for (int out = 0; out < 2; out++) {
-			if (!wanted[out] || (out && w->ifaces[i].in_only))
+			if (!wanted[out] ||
+			    (out ? w->ifaces[i].in_only : w->ifaces[i].out_only))
 				continue;
 			p->link[out] = weir_sys_tcx_link(
-				weir_programs_fd(st->port[0].programs,
+				weir_programs_fd(st->port[0].stage.programs,
 						 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
 				w->ifaces[i].ifindex, out, !out);
 			if (p->link[out] == -EINVAL)
@@ -97,7 +94,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 static int attach_tap(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int prog = weir_programs_fd(st->port[0].programs, WEIR_PROGRAM_TAP), ret;
+	int prog = weir_programs_fd(st->port[0].stage.programs, WEIR_PROGRAM_TAP), ret;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
@@ -122,45 +119,11 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
-static void tell_offloads(const char *ifname, const struct weir_gate_offloads *before)
-{
-	struct weir_gate_offloads after;
-	char text[256];
-
-	if (weir_gate_offloads(ifname, &after))
-		return;
-	weir_gate_offloads_diff(before, &after, text, sizeof(text));
-	if (text[0])
-		fprintf(stderr, "weir watch: native XDP on %s turned off: %s (back when it ends)\n",
-			ifname, text);
-}
-
-/* The gate and the stage; it sees packets only once it has entered its slot. */
-static int prepare_xdp(struct weir_watch *w, unsigned int i, struct weir_error *err)
-{
-	struct bpf_state *st = state_of(w);
-	struct port *p = &st->port[i];
-	struct weir_gate_offloads before;
-	bool known = !weir_gate_offloads(w->ifaces[i].name, &before);
-	int ret = weir_gate_open(&p->gate, w->ifaces[i].name, (enum weir_xdp_mode)w->opt.xdp_mode,
-				 err);
-
-	if (ret)
-		return ret;
-	if (known && !p->gate.joined && p->gate.mode == WEIR_XDP_NATIVE)
-		tell_offloads(w->ifaces[i].name, &before);
-	p->guest = weir_gate_claim_guest(&p->gate, err);
-	if (p->guest < 0)
-		return p->guest;
-	return weir_programs_load(w, &p->gate, p->guest, i ? st->port[0].programs : NULL,
-				  &p->programs, err);
-}
-
 /* Two maps, so that one can be read while the other counts. */
 static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].programs;
+	const struct weir_programs *p = st->port[0].stage.programs;
 	uint32_t zero = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -179,7 +142,7 @@ static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 static int open_transport(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].programs;
+	const struct weir_programs *p = st->port[0].stage.programs;
 
 	if (w->mode == WEIR_WATCH_FLOWS)
 		return create_flow_maps(w, err);
@@ -199,12 +162,8 @@ static int attach_xdp(struct weir_watch *w, struct weir_error *err)
 	struct bpf_state *st = state_of(w);
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++) {
-		struct port *p = &st->port[i];
-
-		ret = weir_gate_enter_guest(&p->gate, p->guest,
-					    weir_programs_fd(p->programs, WEIR_PROGRAM_XDP), err);
-	}
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
+		ret = weir_stage_enter(&st->port[i].stage, WEIR_PROGRAM_XDP, err);
 	return ret;
 }
 
@@ -214,9 +173,10 @@ static int prepare(struct weir_watch *w, struct weir_error *err)
 	int ret = 0;
 
 	if (w->hook != WEIR_HOOK_XDP)
-		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].programs, err);
+		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].stage.programs, err);
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
-		ret = prepare_xdp(w, i, err);
+		ret = weir_stage_prepare(w, i, i ? st->port[0].stage.programs : NULL,
+					 &st->port[i].stage, err);
 	return ret;
 }
 
@@ -238,8 +198,7 @@ static int bpf_engine_open(struct weir_watch *w, struct weir_error *err)
 	st->flow_fd[0] = st->flow_fd[1] = -1;
 	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++) {
 		st->port[i].sock = st->port[i].link[0] = st->port[i].link[1] = -1;
-		st->port[i].guest = -1;
-		weir_gate_init(&st->port[i].gate);
+		weir_stage_init(&st->port[i].stage);
 	}
 	weir_load_setup();
 	ret = prepare(w, err);
@@ -265,13 +224,6 @@ static int bpf_engine_poll(struct weir_watch *w, struct weir_error *err)
 	return ret;
 }
 
-/* Wait until no CPU can still be inside a program that was just detached. */
-static void wait_for_programs(void)
-{
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		usleep(20 * 1000);
-}
-
 static void bpf_engine_detach(struct weir_watch *w)
 {
 	struct bpf_state *st = state_of(w);
@@ -286,12 +238,9 @@ static void bpf_engine_detach(struct weir_watch *w)
 				close(WEIR_TAKE_FD(p->link[out]));
 		if (p->sock >= 0)
 			close(WEIR_TAKE_FD(p->sock));
-		if (p->guest >= 0)
-			weir_gate_leave_guest(&p->gate, p->guest);
-		p->guest = -1;
-		weir_gate_close(&p->gate);
+		weir_stage_leave(&p->stage);
 	}
-	wait_for_programs();
+	weir_stage_wait();
 }
 
 static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
@@ -300,8 +249,8 @@ static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
 	struct bpf_state *st = state_of(w);
 
 	memset(ret, 0, sizeof(*ret));
-	if (st && st->port[0].programs)
-		weir_programs_counters(st->port[0].programs, slot, ret);
+	if (st && st->port[0].stage.programs)
+		weir_programs_counters(st->port[0].stage.programs, slot, ret);
 }
 
 static void bpf_engine_close(struct weir_watch *w)
@@ -315,17 +264,18 @@ static void bpf_engine_close(struct weir_watch *w)
 		if (st->flow_fd[i] >= 0)
 			close(st->flow_fd[i]);
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_programs_free(st->port[i].programs);
+		weir_stage_free(&st->port[i].stage);
 	free(st);
 }
 
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int flows = weir_programs_map(st->port[0].programs, WEIR_MAP_FLOWS);
+	int flows = weir_programs_map(st->port[0].stage.programs, WEIR_MAP_FLOWS);
 	int old = st->flow_fd[st->flow_active];
 	weir_autofree struct weir_flow_part *parts = calloc(DRAIN_BATCH, sizeof(*parts));
-	weir_autofree struct weir_flow_val *vals = calloc(DRAIN_BATCH, sizeof(*vals));
+	size_t size = w->wants_sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
+	weir_autofree uint8_t *vals = calloc(DRAIN_BATCH, size);
 	uint32_t zero = 0, token = 0, n;
 	bool first = true;
 	int ret;
@@ -344,11 +294,14 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 		if (ret && errno != ENOENT)
 			return weir_load_explain(err, -errno, "read the flow table");
 		for (uint32_t i = 0; i < n; i++) {
-			if (!vals[i].first)
+			struct weir_flow_val *v = (struct weir_flow_val *)(vals + i * size);
+
+			if (!v->first)
 				continue;
-			vals[i].first += (uint64_t)w->clock_offset;
-			vals[i].last += (uint64_t)w->clock_offset;
-			weir_flows_merge(w, &parts[i].key, &vals[i]);
+			v->first += (uint64_t)w->clock_offset;
+			v->last += (uint64_t)w->clock_offset;
+			weir_flows_merge(w, &parts[i].key, v,
+					 w->wants_sides ? (struct weir_flow_sides *)(v + 1) : NULL);
 		}
 		first = false;
 	} while (!ret);

@@ -12,7 +12,7 @@
 #define CATCH_UP_TICKS 8
 
 static const struct weir_observer *const observers[] = {
-	NULL,
+	&weir_observer_ipfix,
 };
 
 struct weir_observers {
@@ -33,7 +33,7 @@ struct weir_observers {
 bool weir_observers_wanted(const struct weir_watch_options *o)
 {
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(observers); i++)
-		if (observers[i] && observers[i]->wanted(o))
+		if (observers[i]->wanted(o))
 			return true;
 	return false;
 }
@@ -48,7 +48,7 @@ int weir_observers_open(struct weir_watch *w, struct weir_error *err)
 	if (!w->observers)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; !ret && i < WEIR_ARRAY_SIZE(observers); i++) {
-		if (!observers[i] || !observers[i]->wanted(&w->opt))
+		if (!observers[i]->wanted(&w->opt))
 			continue;
 		ret = observers[i]->open(w, &w->observers->state[i], err);
 		w->observers->open[i] = !ret || w->observers->state[i];
@@ -70,11 +70,12 @@ void weir_observers_ready(struct weir_watch *w, unsigned int i)
 	observers[i]->ready(w->observers->state[i]);
 }
 
-void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d)
+void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d,
+			 const struct weir_flow_sides *sides)
 {
 	EACH_OPEN(w->observers, o, i)
 	if (o->flow)
-		o->flow(w->observers->state[i], f, d);
+		o->flow(w->observers->state[i], f, d, sides);
 }
 
 static void tick(struct weir_watch *w, uint64_t now)

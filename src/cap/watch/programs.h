@@ -12,11 +12,23 @@
 
 struct weir_programs;
 
-enum weir_program { WEIR_PROGRAM_IN, WEIR_PROGRAM_OUT, WEIR_PROGRAM_TAP, WEIR_PROGRAM_XDP };
-enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS };
+enum weir_program {
+	WEIR_PROGRAM_IN,
+	WEIR_PROGRAM_OUT,
+	WEIR_PROGRAM_TAP,
+	WEIR_PROGRAM_XDP,
+	WEIR_PROGRAM_TAKE,
+};
+enum weir_program_map {
+	WEIR_MAP_RINGS,
+	WEIR_MAP_PERF,
+	WEIR_MAP_FLOWS,
+	WEIR_MAP_COUNTERS,
+	WEIR_MAP_XSKS,
+};
 
-/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP
- * only, else NULL): the gate and the slot of it that the stage will take.
+/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP and
+ * AF_XDP only, else NULL): the gate and the slot of it that the stage will take.
  * @first: share this one's maps, or NULL. */
 int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		       const struct weir_programs *first, struct weir_programs **ret,

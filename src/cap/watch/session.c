@@ -6,11 +6,13 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -24,6 +26,7 @@
 #include "base/term.h"
 #include "base/verb.h"
 #include "dataplane/caps.h"
+#include "dataplane/netns.h"
 #include "dataplane/rules.h"
 
 #include "cap/watch/observe.h"
@@ -34,6 +37,8 @@
 #define LINGER_MS 20
 /* Perf buffers and several libpcap sources wake nobody for a few events. */
 #define POLLED_MS 20
+/* A DPDK port's ring has to last for this long. */
+#define SPIN_MS 1
 /* A detached engine is read out for at most this long. */
 #define DRAIN_NS (5 * WEIR_NSEC_PER_SEC)
 #define TICK_NS WEIR_NSEC_PER_SEC
@@ -92,8 +97,14 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 		[WEIR_HOOK_TAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
+		[WEIR_HOOK_DPDK] = 0, /* the port's driver knows */
+		[WEIR_HOOK_XSK] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_NET_RAW |
+				  WEIR_CAP_PERFMON,
 	};
-	uint64_t caps = needs[w->hook] | (w->opt.promisc ? WEIR_CAP_NET_RAW : 0);
+	uint64_t caps = needs[w->hook];
+
+	if (w->opt.promisc && w->hook != WEIR_HOOK_DPDK)
+		caps |= WEIR_CAP_NET_RAW;
 
 	return w->opt.read_file ? 0 : weir_caps_need(caps, "capture", err);
 }
@@ -221,6 +232,9 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
+	if (w->netns)
+		weir_json_uint(&j, "netns", w->netns);
 	weir_json_end_object(&j);
 }
 
@@ -232,6 +246,8 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_TAP] = "af_packet (socket filter)",
 		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
 		[WEIR_HOOK_PCAP] = "pcap",
+		[WEIR_HOOK_DPDK] = "dpdk",
+		[WEIR_HOOK_XSK] = "af_xdp (copy mode: what matches is taken off the interface)",
 	};
 
 	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";
@@ -240,13 +256,21 @@ static void announce(const struct weir_watch *w)
 	if (w->opt.read_file)
 		return;
 	weir_buf_adds(&where, "listening on ");
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+	if (w->any)
+		weir_buf_addf(&where, "any (%u interfaces, each packet at %s)", w->n_ifaces,
+			      weir_watch_one_point(w) ? "one point" : "all points");
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
+	if (w->netns && w->opt.stats != 1)
+		weir_buf_addf(&where, " of network namespace %s", w->opt.netns);
 	if (w->opt.stats == 1)
 		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else
-		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s", where.data,
-			      hooks[w->hook], direction);
+		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s%s", where.data,
+			      hooks[w->hook], direction,
+			      !w->opt.strict_pcap ? "" :
+			      w->user_stage	  ? ", strict match in user space" :
+						    ", strict match in the kernel");
 	if (w->opt.stats == 1)
 		weir_buf_addc(&out, '\n');
 	else if (w->mode == WEIR_WATCH_FLOWS || w->mode == WEIR_WATCH_COUNT)
@@ -278,7 +302,7 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 
 static void close_loop(struct weir_watch *w, struct loop *l)
 {
-	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd};
 	struct signalfd_siginfo late;
 
 	weir_keys_close(&l->keys);
@@ -299,13 +323,13 @@ static void close_loop(struct weir_watch *w, struct loop *l)
  * a look, an interface that was deleted would be watched for ever. */
 static int check_interfaces(struct weir_watch *w, struct weir_error *err)
 {
-	char name[IF_NAMESIZE];
 	unsigned int left = 0;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct weir_watch_iface *x = &w->ifaces[i];
+		struct ifreq ifr = {.ifr_ifindex = (int)x->ifindex};
 
-		if (!x->gone && !if_indextoname(x->ifindex, name) && errno == ENXIO) {
+		if (!x->gone && ioctl(w->look_fd, SIOCGIFNAME, &ifr) && errno == ENODEV) {
 			x->gone = true;
 			if (w->n_ifaces > 1)
 				fprintf(stderr, "weir watch: %s is gone\n", x->name);
@@ -328,9 +352,11 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 	w->clock_offset = weir_clock_offset();
 	if (l->deadline && weir_clock_mono() >= l->deadline)
 		weir_watch_stop(w);
-	if (!w->opt.read_file)
+	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK)
 		ret = check_interfaces(w, err);
 	weir_watch_owners_tick(w);
+	if (!ret && w->any)
+		weir_any_tick(w);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
 	if (!ret && w->opt.flows && weir_flows_show(w, false))
@@ -374,6 +400,8 @@ static int patience(struct weir_watch *w, const struct loop *l, int read_last)
 		return read_last > 0 || w->engine->fd(w) < 0 ? 0 : POLLED_MS;
 	if (w->mode == WEIR_WATCH_PERF || (w->hook == WEIR_HOOK_PCAP && w->n_ifaces > 1))
 		ms = POLLED_MS;
+	if (w->hook == WEIR_HOOK_DPDK)
+		return read_last > 0 ? 0 : SPIN_MS;
 	if (l->deadline) {
 		now = weir_clock_mono();
 		int left = now >= l->deadline ? 0 : (int)((l->deadline - now) / 1000000) + 1;
@@ -523,6 +551,28 @@ static void open_rules(struct weir_watch *w, struct weir_rules *store)
 		w->rules = store;
 }
 
+/* With --netns: to where the command was given, or back. The sockets that observers open, also
+ * later on, are of that place, and so is what they start; packets are looked at in the other. */
+static int move(const struct weir_watch *w, int fd, struct weir_error *err)
+{
+	return fd < 0 || !setns(fd, CLONE_NEWNET) ?
+		       0 :
+		       weir_netns_explain(err, -errno, fd == w->home_fd ? "/proc/self/ns/net" :
+									  w->opt.netns);
+}
+
+/* Their options are words of the command line as all others. */
+static int open_observers(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = move(w, w->home_fd, err);
+
+	if (!ret)
+		ret = weir_observers_open(w, err);
+	if (ret == -EINVAL)
+		w->status = WEIR_EXIT_USAGE;
+	return ret ? ret : move(w, w->netns_fd, err);
+}
+
 int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 {
 	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
@@ -532,6 +582,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 
 	memset(l.promisc, -1, sizeof(l.promisc));
 	w->stop_fd = -1;
+	w->look_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	w->clock_offset = weir_clock_offset();
 	w->started = weir_clock_real();
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
@@ -541,7 +592,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	if (!ret && w->keeps_flows)
 		ret = weir_flows_new(w, err);
 	if (!ret)
-		ret = weir_observers_open(w, err);
+		ret = open_observers(w, err);
 	if (!ret)
 		ret = weir_watch_owners_open(w, err);
 	if (!ret)
@@ -550,13 +601,15 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		ret = open_loop(w, &l, err);
 	if (!ret)
 		ret = open_sinks(w, err);
-	if (!ret && w->opt.promisc && w->hook != WEIR_HOOK_PCAP)
+	if (!ret && w->opt.promisc && !weir_hook_is_library(w->hook))
 		ret = open_promisc(w, &l, err);
 	if (!ret) {
 		open_rules(w, &store);
 		open_screen(w);
 		ret = w->engine->open(w, err);
 	}
+	if (!ret)
+		ret = move(w, w->home_fd, err);
 	if (!ret)
 		ret = capture(w, &l, err);
 	if (w->running) {

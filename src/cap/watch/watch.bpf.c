@@ -5,7 +5,8 @@
  *
  * Three ways in lead to one road: a guest stage of the XDP gate, which finds
  * the packet parsed already; the tcx programs; and a socket filter on
- * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
+ * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate, but for
+ * weir_watch_take, which takes it off the interface.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -20,6 +21,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "bpf/strict.bpf.h"
 #include "cap/watch/watch.h"
 
 #define VLAN_TAG_LEN 4
@@ -55,7 +57,7 @@ struct {
 		__uint(type, BPF_MAP_TYPE_HASH);
 		__uint(max_entries, 1);
 		__type(key, struct weir_flow_part);
-		__type(value, struct weir_flow_val);
+		__type(value, struct weir_flow_val); /* weir_flow_full with cfg.sides */
 	});
 } weir_flows SEC(".maps");
 
@@ -66,6 +68,22 @@ struct {
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
 
+/* The slot of an interface, where there are more than a few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEIR_WATCH_IFACES);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_slots SEC(".maps");
+
+/* The AF_XDP sockets, by receive queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1); /* set to the number of queues before load */
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_xsks SEC(".maps");
+
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
  * by one on the way in. */
@@ -74,7 +92,7 @@ struct work {
 	struct weir_watch_event ev; /* with perf and `displaced`, head follows it */
 	__u8 head[WEIR_PKT_HDR_MAX];
 	struct weir_flow_part part;
-	struct weir_flow_val flow;
+	struct weir_flow_full flow;
 	__u64 last_wake;
 	__u64 pending;
 	__u64 tick, tick_ns;
@@ -112,18 +130,29 @@ struct seen {
 
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
 {
+	const __u32 *found;
 	__u32 slot = 0;
 
 	/* The usual single interface costs no comparison at all. */
-	if (cfg.ifaces > 1) {
-		for (slot = 0; slot < WEIR_WATCH_IFACES; slot++)
+	if (cfg.ifaces > WEIR_WATCH_IFACES_FEW) {
+		found = bpf_map_lookup_elem(&weir_slots, &ifindex);
+		if (!found)
+			return NULL;
+		slot = *found & (WEIR_WATCH_IFACES - 1);
+	} else if (cfg.ifaces > 1) {
+		for (slot = 0; slot < WEIR_WATCH_IFACES_FEW; slot++)
 			if (cfg.ifindex[slot] == ifindex)
 				break;
-		if (slot == WEIR_WATCH_IFACES)
+		if (slot == WEIR_WATCH_IFACES_FEW)
 			return NULL;
 	}
 	*ret_slot = slot;
 	return bpf_map_lookup_elem(&weir_counters, &slot);
+}
+
+static __always_inline __u32 flags_of(const struct seen *s)
+{
+	return cfg.flags[s->slot & (WEIR_WATCH_IFACES - 1)];
 }
 
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
@@ -330,7 +359,7 @@ static __always_inline void add_flow(const struct seen *s)
 		lose(s, WEIR_WATCH_LOST_MAP_FULL);
 		return;
 	}
-	weir_flow_key_of(s->pkt, s->ifindex, src_a, &part->key);
+	weir_flow_key_of(s->pkt, cfg.one_point ? 0 : s->ifindex, src_a, &part->key);
 	part->cpu = bpf_get_smp_processor_id();
 	v = bpf_map_lookup_elem(flows, part);
 	if (!v) {
@@ -344,7 +373,16 @@ static __always_inline void add_flow(const struct seen *s)
 	}
 	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->bytes,
 		      s->gso_size, now);
+	if (cfg.sides)
+		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
+				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
+}
+
+static __always_inline void count_seen(const struct seen *s)
+{
+	s->count->seen++;
+	s->count->seen_bytes += s->bytes;
 }
 
 /* The road, first half: seen, matched, sampled. Needs count, pkt, bytes and
@@ -353,8 +391,7 @@ static __always_inline bool wanted(const struct seen *s)
 {
 	struct weir_watch_counters *c = s->count;
 
-	c->seen++;
-	c->seen_bytes += s->bytes;
+	count_seen(s);
 	if (!weir_match(s->pkt, cfg.match_kind) ||
 	    (cfg.verdicts != ~0U && !(cfg.verdicts & 1U << s->verdict))) {
 		c->unmatched++;
@@ -366,6 +403,7 @@ static __always_inline bool wanted(const struct seen *s)
 	}
 	c->matched++;
 	c->matched_bytes += s->bytes;
+	c->dropped += s->verdict == WEIR_WATCH_DROP;
 	return true;
 }
 
@@ -380,6 +418,50 @@ static __always_inline void deliver(const struct seen *s)
 		add_flow(s);
 	else
 		s->count->sent++;
+}
+
+/* Seen and matched, but it could not be read. */
+static __always_inline void lose_unread(const struct seen *s)
+{
+	count_seen(s);
+	s->count->matched++;
+	s->count->matched_bytes += s->bytes;
+	lose(s, WEIR_WATCH_LOST_COPY);
+}
+
+/* libpcap's filter, with --strict-pcap: it needs no parsed packet, only the frame as
+ * user space and files have it, a stripped tag included. False: the packet ends here. */
+static __always_inline bool strict_wanted(const struct seen *s)
+{
+	struct weir_strict_at at = {
+		.ctx = s->ctx,
+		.from = s->xdp ? WEIR_STRICT_XDP :
+			s->displaced ? WEIR_STRICT_SKB_MAC : WEIR_STRICT_SKB,
+		.caplen = s->len < s->reach ? s->len : s->reach,
+	};
+	__u32 len = s->len;
+	int answer;
+
+	if (!cfg.strict_head)
+		return true;
+	if (at.caplen > WEIR_WATCH_SNAPLEN)
+		at.caplen = WEIR_WATCH_SNAPLEN;
+	if (s->flags & WEIR_WATCH_VLAN_META && !(s->flags & WEIR_WATCH_NO_L2) &&
+	    at.caplen >= WEIR_STRICT_TAG_AT) {
+		at.tag = s->vlan_meta;
+		at.caplen += VLAN_TAG_LEN;
+		len += VLAN_TAG_LEN;
+	}
+	answer = weir_strict(&at, s->dir == WEIR_WATCH_OUT, len, cfg.strict_head);
+	if (answer > 0)
+		return true;
+	if (answer < 0) {
+		lose_unread(s);
+	} else {
+		count_seen(s);
+		s->count->unmatched++;
+	}
+	return false;
 }
 
 /* Where the frame begins. Generic XDP on some kernels hands on a copy that has
@@ -418,13 +500,15 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
 			 .ifindex = skb->ifindex, .dir = dir};
+	__u32 not_here = dir == WEIR_WATCH_IN ? WEIR_WATCH_IFACE_OUT_ONLY :
+						WEIR_WATCH_IFACE_IN_ONLY;
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.work || !s.count)
+	if (!s.work || !s.count || flags_of(&s) & not_here)
 		return false;
-	if (cfg.no_l2 >> s.slot & 1) {
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
 	} else if (pointers) {
@@ -441,16 +525,14 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 		s.queue--; /* at receive the stack stores the queue plus one */
 		s.flags |= WEIR_WATCH_QUEUE;
 	}
+	if (!strict_wanted(&s))
+		return false;
 	n = s.len < s.reach ? s.len : s.reach;
 	if (n > WEIR_PKT_HDR_MAX)
 		n = WEIR_PKT_HDR_MAX;
 	last = weir_last(n);
 	if (last >= WEIR_PKT_HDR_MAX || copy_bytes(&s, s.work->head, weir_size(last))) {
-		s.count->seen++;
-		s.count->seen_bytes += s.bytes;
-		s.count->matched++;
-		s.count->matched_bytes += s.bytes;
-		lose(&s, WEIR_WATCH_LOST_COPY);
+		lose_unread(&s);
 		return false;
 	}
 	s.pkt = &s.work->pkt;
@@ -489,25 +571,34 @@ int weir_watch_tap(struct __sk_buff *skb)
 	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
 }
 
-static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+/* The packet that the gate has parsed; false: of no interface of ours. */
+static __always_inline bool look_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch,
+				     struct seen *s)
 {
-	struct seen s = {
+	*s = (struct seen){
 		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
 		.pkt = &scratch->pkt,
 		.ifindex = ctx->ingress_ifindex,
 	};
-	__u32 zero = 0;
+	s->count = counters_of(s->ifindex, &s->slot);
+	if (!s->count)
+		return false;
+	s->len = s->bytes = scratch->pkt.len;
+	s->verdict = scratch->verdict == XDP_PASS     ? WEIR_WATCH_PASS :
+		     scratch->verdict == XDP_DROP     ? WEIR_WATCH_DROP :
+		     scratch->verdict == XDP_REDIRECT ? WEIR_WATCH_TAKEN :
+							WEIR_WATCH_TX;
+	return strict_wanted(s) && wanted(s);
+}
 
-	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.count)
-		return;
-	s.len = s.bytes = scratch->pkt.len;
-	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
-		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
-						   WEIR_WATCH_TX;
-	if (!wanted(&s))
+static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+{
+	__u32 zero = 0;
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
 		return;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	if (!s.work) {
@@ -517,7 +608,7 @@ static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_sc
 	s.rule = scratch->rule;
 	s.queue = ctx->rx_queue_index;
 	s.flags = WEIR_WATCH_QUEUE;
-	if (cfg.no_l2 >> s.slot & 1)
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2)
 		s.flags |= WEIR_WATCH_NO_L2;
 	deliver(&s);
 }
@@ -532,6 +623,56 @@ int weir_watch_xdp(struct xdp_md *ctx)
 	/* The gates of a namespace share their guests; each looks at its own. */
 	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
 		observe_xdp(ctx, scratch);
+	return weir_gate_next_guest(ctx, scratch);
+}
+
+/* AF_XDP has no times: the frame carries its own. */
+static __always_inline void write_note(struct xdp_md *ctx)
+{
+	struct weir_watch_note *note;
+
+	/* Metadata of another would come to lie between. */
+	if (ctx->data_meta != ctx->data || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
+		return;
+	note = (void *)(long)ctx->data_meta;
+	if ((void *)(note + 1) > (void *)(long)ctx->data)
+		return;
+	note->ts = bpf_ktime_get_ns();
+	note->magic = WEIR_WATCH_NOTE_MAGIC;
+	note->pad = 0;
+}
+
+static __always_inline void take(struct xdp_md *ctx, struct weir_scratch *scratch)
+{
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
+		return;
+	/* What the socket would refuse stays with the host. */
+	if (s.len > cfg.take_max ||
+	    (cfg.take_max <= WEIR_WATCH_XSK_PIECE && s.end - s.data < s.len)) {
+		lose(&s, WEIR_WATCH_LOST_TOO_BIG);
+		return;
+	}
+	if (bpf_redirect_map(&weir_xsks, ctx->rx_queue_index, XDP_PASS) != XDP_REDIRECT) {
+		lose(&s, WEIR_WATCH_LOST_NO_QUEUE);
+		return;
+	}
+	write_note(ctx);
+	scratch->verdict = XDP_REDIRECT;
+	s.count->sent++;
+}
+
+/* A guest that decides: those behind it see that the packet was taken. */
+SEC("xdp.frags")
+int weir_watch_take(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
+
+	if (!scratch)
+		return XDP_PASS;
+	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
+		take(ctx, scratch);
 	return weir_gate_next_guest(ctx, scratch);
 }
 
