@@ -17,6 +17,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
@@ -81,6 +82,14 @@ static const struct weir_opt options[] = {
 	  .help = "keep one flow in N, whole flows" },
 	{ "verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
 	  .help = "at XDP: only packets that pass, or that a filter drops (default: all)" },
+
+	{ "owners", 0, WEIR_OPT_FLAG, AT(owners), .group = "Whose",
+	  .help = "tell the process, cgroup and network namespace of local sockets" },
+	{ "pid", 0, WEIR_OPT_U64, AT(pid), "N", .min = 1, .max = INT32_MAX,
+	  .help = "only what this process sends or gets" },
+	{ "comm", 0, WEIR_OPT_STR, AT(comm), "NAME", .help = "only of processes of this name" },
+	{ "cgroup", 0, WEIR_OPT_STR, AT(cgroup), "PATH",
+	  .help = "only of processes in this cgroup and below", .complete = "file" },
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
@@ -360,6 +369,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap and -r match in user space: leave --filter-at out" },
+		{ o->read_file && weir_watch_owners_wanted(o),
+		  "a file's packets have no processes here: leave --owners, --pid, --comm and "
+		  "--cgroup out" },
+		{ o->owners && o->count_only && !weir_watch_owners_match(o),
+		  "--count shows no owners: leave --owners out, or say whose with --pid, --comm or "
+		  "--cgroup" },
 #ifdef WEIR_DPDK
 		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
 		  "DPDK tells no directions: leave -Q out" },

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cap/watch/l7.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 /* The table in user space may hold this many times --flows-max. */
@@ -103,7 +104,10 @@ void weir_flows_free(struct weir_flows *f)
 	if (!f)
 		return;
 	WEIR_FLOWS_EACH(f, x)
+	{
 		weir_flow_names_free(x->names);
+		free(x->owners);
+	}
 	free(f->slots);
 	free(f);
 }
@@ -163,6 +167,7 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 	} else {
 		weir_flow_val_merge(&slot->val, v);
 	}
+	weir_watch_owners_flow(w, slot, v);
 	if (slot->period != f->period) {
 		slot->recent[1] = weir_flow_recent(f, slot);
 		slot->recent[0] = 0;
@@ -255,6 +260,7 @@ static void remove_slot(struct weir_flows *f, size_t i)
 	size_t mask = f->size - 1;
 
 	weir_flow_names_free(f->slots[i].names);
+	free(f->slots[i].owners);
 	f->slots[i].used = false;
 	f->used--;
 	for (size_t j = (i + 1) & mask; f->slots[j].used; j = (j + 1) & mask) {

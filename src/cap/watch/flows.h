@@ -21,6 +21,7 @@
 #include "cap/watch/packet.h"
 
 struct weir_watch;
+struct weir_flow_owners;
 
 struct weir_flow {
 	struct weir_flow_key key;
@@ -33,6 +34,8 @@ struct weir_flow {
 	struct weir_flow_names *names; /* l7.h; NULL: none */
 	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */
 	bool used;
+	bool hidden; /* --pid, --comm, --cgroup want others */
+	struct weir_flow_owners *owners; /* NULL: not known, or not asked for (owners.h) */
 	bool beyond; /* in no table, for there was no room: told of once */
 };
 

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "cap/watch/format_impl.h"
 #include "cap/watch/l7.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
@@ -104,6 +105,21 @@ static void add_end(struct weir_watch *w, const struct weir_flow *x, int side, s
 		weir_buf_addu(out, port);
 }
 
+static void add_owners(struct weir_watch *w, const struct weir_flow *x, struct weir_buf *out)
+{
+	struct weir_packet_owners o;
+
+	if (!weir_flow_owner(w, x, &o))
+		return;
+	ADD(out, " (");
+	weir_owner_add(out, &o.owner);
+	if (o.peer.pid) {
+		ADD(out, ", peer ");
+		weir_owner_add(out, &o.peer);
+	}
+	ADD(out, ")");
+}
+
 static void flow_title(struct weir_watch *w, const struct weir_flow_row *r,
 		       struct weir_buf *out)
 {
@@ -119,6 +135,7 @@ static void flow_title(struct weir_watch *w, const struct weir_flow_row *r,
 		weir_buf_adds(out, " fragment");
 	add_flags(x, out);
 	weir_flow_names_text(x, weir_flow_end_name(w, x, !b), out);
+	add_owners(w, x, out);
 }
 
 static void host_title(struct weir_watch *w, const struct weir_flow_row *r,
@@ -214,6 +231,7 @@ static void json_ends(struct weir_watch *w, struct weir_json *j, const struct we
 static void flow_json(struct weir_watch *w, const struct weir_flow_row *r,
 		      struct weir_json *j)
 {
+	struct weir_packet_owners owners;
 	char letters[WEIR_TCP_LETTERS];
 
 	json_protocol(j, r->flow->key.proto, r->flow->key.eth_type);
@@ -221,6 +239,8 @@ static void flow_json(struct weir_watch *w, const struct weir_flow_row *r,
 	if (flags_of(r->flow, letters))
 		weir_json_str(j, "tcp_flags", letters);
 	weir_flow_names_json(r->flow, j);
+	if (weir_flow_owner(w, r->flow, &owners))
+		weir_owner_json(j, &owners);
 }
 
 static void host_json(struct weir_watch *w, const struct weir_flow_row *r,

@@ -14,6 +14,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 #define CELLS_WIDTH 47 /* the columns of numbers */
@@ -107,7 +108,7 @@ static void text_row(struct weir_watch *w, const struct weir_flow_row *r, double
 	size_t start = out->len;
 
 	weir_row_name(w, (enum weir_by)w->opt.by, r, out);
-	if (w->l7)
+	if (w->l7 || w->owners)
 		cut_to(out, start, width);
 	pad_to(out, start, width);
 	text_cells(r, seconds, out);
@@ -158,7 +159,8 @@ static void on_gone(void *arg, const struct weir_flow *x)
 	struct weir_flow_row r = weir_flow_row_of(g->w->flows, x);
 
 	if (g->out) {
-		json_row(g->w, WEIR_BY_FLOW, &r, g->out);
+		if (!x->hidden)
+			json_row(g->w, WEIR_BY_FLOW, &r, g->out);
 		return;
 	}
 	weir_flow_val_merge(&g->w->flows->other, &x->val);

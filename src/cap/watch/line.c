@@ -619,5 +619,8 @@ void weir_format_line(const struct weir_formatter *f, const struct weir_packet *
 		ADD(out, "  ");
 		weir_format_verdict(f, p, out);
 	}
+	if (p->owner)
+		ADD(out, "  ");
+	weir_format_owners(f, p, out);
 	weir_buf_addc(out, '\n');
 }

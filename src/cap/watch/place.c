@@ -6,8 +6,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 #include "match/cbpf.h"
+
+/* Whose packets they are, the kernel's programs do not know. */
+static bool counts_there(const struct weir_watch *w)
+{
+	return w->opt.count_only && !w->user_stage && !weir_watch_owners_match(&w->opt);
+}
 
 /* The match must see in user space what it would see in the kernel. */
 void weir_place_settle(struct weir_watch *w)
@@ -17,7 +24,7 @@ void weir_place_settle(struct weir_watch *w)
 	w->snaplen = w->out_snaplen;
 	if (w->user_stage && o->strict_pcap)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
+	else if ((w->user_stage || weir_watch_owners_wanted(o)) && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
 	/* A library cannot tell which packets are worth more bytes. */
 	if (weir_hook_is_library(w->hook) && o->names)
@@ -29,7 +36,7 @@ void weir_place_settle(struct weir_watch *w)
 		  weir_hook_is_library(w->hook)				? WEIR_WATCH_RING :
 		  w->hook == WEIR_HOOK_XSK				? WEIR_WATCH_XSK :
 		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage			? WEIR_WATCH_COUNT :
+		  counts_there(w)					? WEIR_WATCH_COUNT :
 		  o->transport == 1					? WEIR_WATCH_PERF :
 									  WEIR_WATCH_RING;
 }

@@ -448,6 +448,7 @@ void weir_format_proto(const struct weir_formatter *f, const struct weir_packet 
 		       struct weir_buf *out)
 {
 	const struct weir_proto c = { .f = f, .p = p, .out = out };
+	weir_autobuf struct weir_buf owners = { 0 };
 
 	frame(&c);
 	if (p->hdr.flags & WEIR_PKT_ETHER) {
@@ -466,5 +467,8 @@ void weir_format_proto(const struct weir_formatter *f, const struct weir_packet 
 		weir_proto_note(&c, "truncated: a header runs past the bytes at hand");
 	if (p->hdr.flags & WEIR_PKT_MALFORMED)
 		weir_proto_note(&c, "malformed: a header contradicts itself");
+	weir_format_owners(f, p, &owners);
+	if (owners.len)
+		weir_proto_note(&c, owners.data);
 	weir_buf_addc(out, '\n');
 }

@@ -9,6 +9,7 @@
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
+ *   owners.c    whose packets and flows they are (owners.h)
  *   strict.c    --strict-pcap: libpcap's side of it
  *   place.c     where the match runs: in the kernel or in user space
  *   ifaces.c    --netns, -i
@@ -82,6 +83,9 @@ struct weir_watch_options {
 	bool count_only;
 	bool show_self;
 	bool names;
+	bool owners;
+	uint64_t pid;
+	const char *comm, *cgroup; /* of the process */
 	bool flows;
 	uint64_t flows_max;
 	int by; /* enum weir_by */
@@ -220,6 +224,7 @@ struct weir_watch {
 	struct weir_flows *flows; /* NULL: none are kept */
 	struct weir_observers *observers; /* NULL: none */
 	struct weir_l7 *l7;	  /* --names; NULL: not asked for */
+	struct weir_watch_owners *owners; /* NULL: not asked for */
 	struct weir_watch_bypass *bypass; /* NULL: not looked at */
 	struct weir_bar *bar;
 	struct weir_self self;

@@ -10,6 +10,7 @@
 #include "bpf/parse.bpf.h"
 #include "cap/watch/pcapng.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 #define SINK_FLUSH_BYTES (256u << 10)
@@ -86,7 +87,7 @@ static bool reads_header(const struct weir_sink *s)
 	const struct weir_watch *w = s->w;
 
 	return (w->user_stage && !w->strict) || w->opt.sample > 1 || s->talkers || w->self.known ||
-	       w->flows || w->l7 || !(w->opt.write_file || w->opt.count_only);
+	       w->flows || w->l7 || w->owners || !(w->opt.write_file || w->opt.count_only);
 }
 
 /* The part of the road that is in user space with --filter-at user, with
@@ -172,6 +173,7 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 {
 	struct weir_watch *w = s->w;
 	struct weir_sink_counts *c = &s->counts[ev->slot];
+	struct weir_packet_owners owners;
 	struct weir_packet p = {.ev = *ev, .data = data, .iface = w->ifaces[ev->slot].name};
 	char rule[64];
 	bool self;
@@ -183,6 +185,10 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 		weir_sink_parse(&p);
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
+	if (w->owners && !weir_watch_owners_packet(w, &p, &owners)) {
+		c->unmatched++;
+		return 0;
+	}
 	if (p.ev.rule)
 		p.rule = weir_watch_rule_name(w, p.ev.rule, rule, sizeof(rule));
 	self = is_self(&w->self, &p.hdr);
