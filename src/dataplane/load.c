@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "bpf/match_stub.h"
 #include "bpf/policy_stub.h"
+#include "bpf/strict.h"
 #include "dataplane/caps.h"
 #include "dataplane/sys.h"
 
@@ -32,13 +33,16 @@
 /* Before the section's usual name, where a tracing program contains the match stub. */
 #define MATCH_PREFIX "match."
 
+/* Which stub the code is for. */
+enum place { PLACE_MATCH, PLACE_POLICY, PLACE_STRICT };
+
 /* What is being loaded; libbpf's callbacks carry no pointer of ours. Loading
  * happens on one thread at a time (load_lock). */
 static struct {
 	const struct bpf_insn *code;
 	size_t len;
 	enum weir_match_kind kind;
-	bool policy; /* the code is a policy, not a match */
+	enum place place;
 } current;
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -138,6 +142,29 @@ static bool write_stubs(struct bpf_insn *copy, size_t n)
 	return found;
 }
 
+/* Write @current.code into the place of a translated filter; the call behind it says where
+ * weir_strict_load() is. */
+static bool write_strict(struct bpf_insn *start, size_t n)
+{
+	const size_t call = WEIR_MATCH_STUB_INSNS; /* from the stub's beginning */
+
+	for (struct bpf_insn *at = start; at + call < start + n; at++) {
+		const int32_t target = at[call].imm;
+
+		if (at->code != (BPF_ALU64 | BPF_MOV | BPF_K) || at->imm != WEIR_STRICT_STUB_MAGIC)
+			continue;
+		write_stub(at, current.code, current.len, false);
+		for (size_t i = 0; i < current.len; i++) {
+			struct bpf_insn *to = &at[STUB_PROLOGUE + i];
+
+			if (to->code == (BPF_JMP | BPF_CALL) && to->src_reg == BPF_PSEUDO_CALL)
+				to->imm = (int32_t)(call - STUB_PROLOGUE - i) + target;
+		}
+		return true;
+	}
+	return false;
+}
+
 static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
 {
 	size_t n = bpf_program__insn_cnt(prog);
@@ -152,8 +179,10 @@ static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, insns, n * sizeof(*copy));
-	if (!current.policy)
+	if (current.place == PLACE_MATCH)
 		return write_stubs(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
+	if (current.place == PLACE_STRICT)
+		return write_strict(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
 	place = find_policy(copy, n);
 	if (!place)
 		return 0;
@@ -258,9 +287,9 @@ static int set_targets(struct bpf_object *obj, struct weir_error *err)
 	return 0;
 }
 
-/* Load with the code of @kind in the stubs; @policy: in the policy's place. */
+/* Load with the code in @place; @kind: of a match. */
 static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t len,
-		     enum weir_match_kind kind, bool policy, struct weir_error *err)
+		     enum place place, enum weir_match_kind kind, struct weir_error *err)
 {
 	int ret;
 
@@ -268,7 +297,7 @@ static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t
 	current.code = code;
 	current.len = len;
 	current.kind = kind;
-	current.policy = policy;
+	current.place = place;
 	last_line[0] = '\0';
 	ret = bpf_object__load(obj);
 	memset(&current, 0, sizeof(current));
@@ -301,7 +330,7 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	/* "Everything" is written too: the stub itself is 4096 instructions. */
 	if (!ret)
 		ret = load_with(obj, code ? code : all, code ? len : WEIR_ARRAY_SIZE(all),
-				weir_load_match_kind(match), false, err);
+				PLACE_MATCH, weir_load_match_kind(match), err);
 	if (ret == -E2BIG && match)
 		weir_fail(err, ret, "the match is too large for the kernel: shorten it, or use "
 				    "--filter-at user");
@@ -333,7 +362,7 @@ int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, s
 	if (!ret)
 		ret = weir_match_codegen_first(m, n, fds, &code, &len, err);
 	if (!ret)
-		ret = load_with(obj, code, len, WEIR_MATCH_CALL, false, err);
+		ret = load_with(obj, code, len, PLACE_MATCH, WEIR_MATCH_CALL, err);
 	close_sets(fds, open_sets); /* the loaded programs hold the maps */
 	return ret;
 }
@@ -343,7 +372,7 @@ int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t 
 {
 	int ret = n > WEIR_MATCH_INSNS_MAX ?
 			  -E2BIG :
-			  load_with(obj, insns, n, WEIR_MATCH_INLINE, false, err);
+			  load_with(obj, insns, n, PLACE_MATCH, WEIR_MATCH_INLINE, err);
 
 	if (ret == -E2BIG || ret == -EFAULT)
 		return weir_fail(err, ret, "the rules are too large for the kernel: have fewer of "
@@ -355,13 +384,20 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 		     struct weir_error *err)
 {
 	int ret = n > WEIR_POLICY_INSNS_MAX ? -E2BIG :
-					      load_with(obj, insns, n, WEIR_MATCH_ALL, true, err);
+					      load_with(obj, insns, n, PLACE_POLICY, WEIR_MATCH_ALL,
+							err);
 
 	/* So do the verifier's bounds: on what it looks at, and, by another code, on branches. */
 	if (ret == -E2BIG || ret == -EFAULT)
 		return weir_fail(err, ret, "the policy is too large for the kernel: put addresses "
 					   "into sets, ports into lists");
 	return ret;
+}
+
+int weir_load_strict(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		     struct weir_error *err)
+{
+	return load_with(obj, insns, n, PLACE_STRICT, WEIR_MATCH_ALL, err);
 }
 
 int weir_load_explain(struct weir_error *err, int code, const char *what)

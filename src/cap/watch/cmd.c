@@ -6,13 +6,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -30,20 +26,23 @@
 #define DEFAULT_BUFFER (8ULL << 20)
 #define DEFAULT_FLOWS 65536
 #define LINE_SNAPLEN 320 /* headers with room to spare */
-#define ROUTE_UP 0x1
-#define ROUTE_REJECT 0x200
 #define TCPDUMP_MB 1000000ULL /* the unit of -C without a suffix */
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
+static const char *const points[] = {"one", "all", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
-static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
+static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
+				       "af_xdp",
+#ifdef WEIR_DPDK
+				       "dpdk",
+#endif
+				       NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
 static const char *const verdicts[] = {"all", "pass", "drop", NULL};
 static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
 static const char *const sockets[] = {"raw", "dgram", NULL};
 static const char *const transports[] = {"ring", "perf", "mmap", NULL};
 static const char *const formats[] = {"line", "hex", "text", "proto", "json", NULL};
-static const char *const bys[] = {"flow", "host", "port", "protocol", NULL};
 static const char *const stats[] = {"text", "json", NULL};
 static const char *const colours[] = {"auto", "always", "never", NULL};
 
@@ -51,8 +50,12 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 
 static const struct weir_opt options[] = {
 	{ "interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
-	  .help = "capture here; repeatable (default: the default route's interface)",
+	  .help = "capture here; repeatable; any: all (default: the default route's interface)",
 	  .complete = "iface" },
+	{ "points", 0, WEIR_OPT_CHOICE, AT(points), "WHICH", points,
+	  .help = "with -i any: look at each packet in one place, or in all (default: one)" },
+	{ "netns", 0, WEIR_OPT_STR, AT(netns), "NAME|PATH|PID",
+	  .help = "in this network namespace: a name of `ip netns`, a path, or a process" },
 	{ "direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
 	  .help = "packets coming in, going out, or both (default: inout; in on lo)" },
 	{ "promisc", 0, WEIR_OPT_FLAG, AT(promisc),
@@ -71,7 +74,7 @@ static const struct weir_opt options[] = {
 	{ NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
 	  .help = "read the expression from a file", .complete = "file" },
 	{ "strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
-	  .help = "give the expression libpcap's own meaning; runs in user space" },
+	  .help = "give the expression libpcap's own meaning" },
 	{ "filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
 	  .help = "where the match runs (default: kernel)" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
@@ -81,6 +84,12 @@ static const struct weir_opt options[] = {
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+	{ "take", 0, WEIR_OPT_FLAG, AT(take),
+	  .help = "af_xdp: take packets off an interface that this host itself uses" },
+#ifdef WEIR_DPDK
+	{ "dpdk-args", 0, WEIR_OPT_STR, AT(dpdk_args), "WORDS",
+	  .help = "--capture dpdk: words for DPDK's EAL (\"--no-huge -m 64\"); -i is a port" },
+#endif
 	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
 	  .help = "how to attach at XDP (default: auto)" },
 	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
@@ -128,7 +137,7 @@ static const struct weir_opt options[] = {
 	  .help = "add up flows in the kernel instead of showing packets" },
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
-	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
 	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
 	  .help = "export flows as IPFIX over udp (default) or tcp" },
@@ -234,97 +243,6 @@ static int read_expression(struct weir_watch_options *o, const struct weir_strv 
 	return 0;
 }
 
-/* The interface of the default route with the lowest metric. */
-static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
-{
-	weir_autofclose FILE *f = fopen(path, "re");
-	unsigned int dest, mask = 0, flags, metric, best = ~0U;
-	char line[256], name[IF_NAMESIZE];
-	bool found;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (ipv6)
-			found = sscanf(line, "%*32s %x %*32s %*x %*32s %x %*x %*x %x %15s", &dest,
-				       &metric, &flags, name) == 4 && !dest &&
-				!strncmp(line, "00000000000000000000000000000000 00 ", 36);
-		else
-			found = sscanf(line, "%15s %x %*x %x %*d %*d %u %x", name, &dest, &flags,
-				       &metric, &mask) == 5 && !dest && !mask;
-		if (found && flags & ROUTE_UP && !(flags & ROUTE_REJECT) && metric < best) {
-			best = metric;
-			snprintf(buf, size, "%s", name);
-		}
-	}
-}
-
-static int default_interface(char *buf, size_t size, struct weir_error *err)
-{
-	buf[0] = '\0';
-	scan_routes("/proc/net/route", false, buf, size);
-	if (!buf[0])
-		scan_routes("/proc/net/ipv6_route", true, buf, size);
-	return buf[0] ? 0 : weir_fail(err, -ENODEV, "there is no default route: say where with -i");
-}
-
-static int add_interface(struct weir_watch *w, const char *name, struct weir_error *err)
-{
-	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
-	struct ifreq ifr = {0};
-	weir_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (w->n_ifaces == WEIR_WATCH_IFACES)
-		return weir_fail(err, -E2BIG, "too many interfaces: at most %d in one run",
-				 WEIR_WATCH_IFACES);
-	i->ifindex = if_nametoindex(name);
-	if (!i->ifindex || strlen(name) >= IF_NAMESIZE)
-		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
-	for (unsigned int j = 0; j < w->n_ifaces; j++) /* by number: it may have two names */
-		if (w->ifaces[j].ifindex == i->ifindex)
-			return weir_fail(err, -EINVAL,
-					 "%s is given twice: name each interface once", name);
-	snprintf(i->name, sizeof(i->name), "%s", name);
-	memcpy(ifr.ifr_name, name, strlen(name) + 1);
-	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
-		int type = ifr.ifr_hwaddr.sa_family;
-
-		i->loopback = type == ARPHRD_LOOPBACK;
-		i->no_l2 = type == ARPHRD_NONE || type == ARPHRD_RAWIP || type == ARPHRD_PPP ||
-			   type == ARPHRD_TUNNEL || type == ARPHRD_TUNNEL6 || type == ARPHRD_SIT;
-		if (!i->no_l2 && !i->loopback && type != ARPHRD_ETHER)
-			return weir_fail(err, -EINVAL,
-					 "%s has link type %d: weir reads Ethernet and "
-					 "raw IP, try tcpdump",
-					 name, type);
-	}
-	w->n_ifaces++;
-	return 0;
-}
-
-static int find_interfaces(struct weir_watch *w, struct weir_error *err)
-{
-	struct weir_watch_options *o = &w->opt;
-	char name[IF_NAMESIZE];
-	const char *base;
-	int ret = 0;
-
-	if (o->read_file) {
-		if (o->interfaces.n)
-			return bad(err, "-r reads a file, not an interface: leave -i out");
-		base = strrchr(o->read_file, '/');
-		snprintf(w->ifaces[0].name, sizeof(w->ifaces[0].name), "%s",
-			 base && base[1] ? base + 1 : o->read_file);
-		w->n_ifaces = 1;
-		return 0;
-	}
-	if (!o->interfaces.n) {
-		ret = default_interface(name, sizeof(name), err);
-		return ret ? ret : add_interface(w, name, err);
-	}
-	for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
-		ret = add_interface(w, o->interfaces.v[i], err);
-	return ret;
-}
-
 /* Where the try itself was not permitted, the missing capability is the news. */
 static bool has_tcx(void)
 {
@@ -346,10 +264,21 @@ static void choose_output(struct weir_watch *w)
 			   (!observed || o->write_file || o->format >= 0);
 }
 
+static const struct weir_engine *const engines[] = {
+	[WEIR_HOOK_TCX] = &weir_engine_bpf,   [WEIR_HOOK_XDP] = &weir_engine_bpf,
+	[WEIR_HOOK_TAP] = &weir_engine_bpf,   [WEIR_HOOK_MMAP] = &weir_engine_mmap,
+	[WEIR_HOOK_PCAP] = &weir_engine_pcap, [WEIR_HOOK_XSK] = &weir_engine_xsk,
+#ifdef WEIR_DPDK
+	[WEIR_HOOK_DPDK] = &weir_engine_dpdk,
+#endif
+};
+
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
-	bool mmap = (o->transport == -1 || o->transport == 2) && w->shows_packets &&
+	/* Of all interfaces, each gets a ring and a thread only if that is asked for. */
+	bool rings = weir_ifaces_any(o) ? o->fanout != 0 : o->transport == -1;
+	bool mmap = (rings || o->transport == 2) && w->shows_packets &&
 		    !w->keeps_flows; /* its threads share no table */
 
 	if (o->read_file) {
@@ -377,10 +306,15 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
 		break;
+	case WEIR_CAPTURE_AF_XDP:
+		w->hook = WEIR_HOOK_XSK;
+		break;
+	case WEIR_CAPTURE_DPDK:
+		w->hook = WEIR_HOOK_DPDK;
+		break;
 	}
-	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
-		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
-	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
+	w->engine = engines[w->hook];
+	w->user_stage = o->filter_at == 1 || weir_hook_is_library(w->hook);
 	return 0;
 }
 
@@ -392,12 +326,26 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		bool wrong;
 		const char *message;
 	} checks[] = {
-		{ w->hook == WEIR_HOOK_XDP && o->direction > 0,
+		{ weir_watch_at_xdp(w) && o->direction > 0,
 		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
+		{ weir_ifaces_any(o) && o->interfaces.n > 1,
+		  "-i any is all interfaces: leave the other -i out" },
+		{ weir_ifaces_any(o) && weir_watch_at_xdp(w),
+		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use "
+		  "--capture tc" },
+		{ !weir_ifaces_any(o) && o->points >= 0,
+		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
 		  "--verdict without --capture xdp: only there is a verdict known, add it" },
-		{ w->hook != WEIR_HOOK_XDP && o->xdp_mode,
+		{ !weir_watch_at_xdp(w) && o->xdp_mode,
 		  "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out" },
+		{ w->hook != WEIR_HOOK_XSK && o->take,
+		  "--take without --capture af_xdp: nothing else takes packets, leave it out" },
+		{ w->hook == WEIR_HOOK_XSK && (w->user_stage || o->strict_pcap),
+		  "AF_XDP takes what matches, so that is decided in the kernel: leave --filter-at "
+		  "user and --strict-pcap out" },
+		{ w->hook == WEIR_HOOK_XSK && o->transport >= 0,
+		  "AF_XDP has its own rings: leave --transport out" },
 		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
 		  "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
 		  "af_packet, without --transport, --flows and --count" },
@@ -411,7 +359,15 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ !w->shows_packets && !w->user_stage && o->transport >= 0,
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
-		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		  "--capture pcap and -r match in user space: leave --filter-at out" },
+#ifdef WEIR_DPDK
+		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
+		  "DPDK tells no directions: leave -Q out" },
+		{ w->hook == WEIR_HOOK_DPDK && o->transport >= 0,
+		  "DPDK has its own transport: leave --transport out" },
+		{ w->hook != WEIR_HOOK_DPDK && o->dpdk_args,
+		  "--dpdk-args without --capture dpdk: add it, or leave --dpdk-args out" },
+#endif
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -451,11 +407,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 
 static void choose_direction(struct weir_watch *w)
 {
+	bool only_lo = !w->any && w->n_ifaces == 1 && w->ifaces[0].loopback;
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		d = weir_watch_at_xdp(w) || w->hook == WEIR_HOOK_DPDK || only_lo ? 0 : 2;
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
 	w->want_out = d != 0;
@@ -483,23 +440,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	/* The match must see in user space what it would see in the kernel. */
-	w->snaplen = w->out_snaplen;
-	if (w->user_stage && o->strict_pcap)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = WEIR_PKT_HDR_MAX;
-	/* libpcap cannot tell which packets are worth more bytes. */
-	if (w->hook == WEIR_HOOK_PCAP && o->names)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
-							     WEIR_PKT_HDR_MAX;
-	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
-		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
-		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
+	weir_place_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -544,10 +485,11 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 	if (w->opt.spec.expression)
 		weir_buf_adds(&w->match_text, w->opt.spec.expression);
 	/* libpcap needs the link type, which a file tells only once it is open. */
-	if (!ret && w->hook != WEIR_HOOK_PCAP)
-		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
-				      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret;
+	if (ret || w->hook == WEIR_HOOK_PCAP)
+		return ret;
+	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
+			      w->ifaces[0].no_l2 || w->opt.socket, err);
+	return ret || w->user_stage ? ret : weir_place_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -558,8 +500,13 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	weir_autofree int *fds = calloc(sets + 1, sizeof(*fds));
 	int ret;
 
-	if (w->opt.strict_pcap)
-		return bad(err, "-d shows weir's own code: use tcpdump -d with --strict-pcap");
+	if (w->opt.strict_pcap && !w->strict_insns)
+		return bad(err, "-d shows what the kernel runs, which is nothing here: use tcpdump "
+				"-d");
+	if (w->strict_insns) {
+		weir_match_disasm(w->strict_insns, w->n_strict_insns, &out);
+		return weir_buf_flush(&out, STDOUT_FILENO);
+	}
 	if (!fds)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	ret = weir_match_codegen(w->match, fds, &code, &n, err);
@@ -580,21 +527,26 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
 	if (!ret)
+		ret = weir_ifaces_enter(w, err);
+	if (!ret)
 		ret = choose_hook(w, err);
 	if (!ret)
 		ret = check_engine_options(w, err);
 	if (ret)
 		return ret;
 	settle(w);
-	ret = find_interfaces(w, err);
+	ret = weir_ifaces_find(w, err);
+	if (!ret && w->hook == WEIR_HOOK_XSK && !w->opt.take)
+		ret = weir_take_check(w, err);
 	choose_direction(w);
 	return ret ? ret : parse_match(w, err);
 }
 
 static int run(int argc, char **argv)
 {
-	struct weir_watch w = {.opt = {.direction = -1, .filter_at = -1, .transport = -1,
-				       .format = -1, .buffer = DEFAULT_BUFFER}};
+	struct weir_watch w = {.home_fd = -1, .netns_fd = -1,
+			       .opt = {.points = -1, .direction = -1, .filter_at = -1,
+				       .transport = -1, .format = -1, .buffer = DEFAULT_BUFFER}};
 	weir_autobuf struct weir_buf text = {0};
 	struct weir_strv words = {0};
 	struct weir_error err = {""};
@@ -606,13 +558,19 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
+		weir_strict_free(w.strict);
+		free(w.strict_insns);
+		weir_any_free(w.any);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
-				      ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
+				      ret == -ENOMEM || ret == -EPERM ? WEIR_EXIT_FAILED :
+									WEIR_EXIT_USAGE);
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
+	free(w.strict_insns);
+	weir_any_free(w.any);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

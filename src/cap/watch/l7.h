@@ -90,8 +90,8 @@ void weir_l7_name_flow(struct weir_watch *w, const struct weir_flow_key *k,
 void weir_l7_flow_begins(struct weir_watch *w, struct weir_flow *x);
 void weir_flow_names_free(struct weir_flow_names *n);
 /* What DNS calls side A (0) or B (1), when it began or now; NULL: not known, or -n. */
-const char *weir_flow_end_name(struct weir_watch *w, const struct weir_flow *x, int side);
-const char *weir_l7_addr_name(struct weir_watch *w, const uint8_t addr[16], uint64_t now);
+const char *weir_flow_end_name(const struct weir_watch *w, const struct weir_flow *x, int side);
+const char *weir_l7_addr_name(const struct weir_watch *w, const uint8_t addr[16], uint64_t now);
 /* Flow mode: a packet that the kernel has shipped for its names alone. */
 void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev,
 		       const uint8_t *data);
@@ -114,5 +114,5 @@ void weir_flow_names_json(const struct weir_flow *x, struct weir_json *j);
 /* " SNI example.com" behind a flow; nothing that @shown says already. */
 void weir_flow_names_text(const struct weir_flow *x, const char *shown, struct weir_buf *out);
 /* The end of the account: one line, or one object. */
-void weir_l7_account_text(const struct weir_watch *w, struct weir_buf *out);
-void weir_l7_account_json(const struct weir_watch *w, struct weir_buf *out);
+void weir_l7_account_text(struct weir_watch *w, struct weir_buf *out);
+void weir_l7_account_json(struct weir_watch *w, struct weir_buf *out);

@@ -154,27 +154,28 @@ void weir_l7_flow_begins(struct weir_watch *w, struct weir_flow *x)
 	name_end(w, x, 1, x->key.addr_b);
 }
 
-const char *weir_flow_end_name(struct weir_watch *w, const struct weir_flow *x, int side)
+const char *weir_flow_end_name(const struct weir_watch *w, const struct weir_flow *x, int side)
 {
 	if (x->names && x->names->end[side])
 		return x->names->end[side];
 	return weir_l7_addr_name(w, side ? x->key.addr_b : x->key.addr_a, x->val.last);
 }
 
-const char *weir_l7_addr_name(struct weir_watch *w, const uint8_t addr[16], uint64_t now)
+const char *weir_l7_addr_name(const struct weir_watch *w, const uint8_t addr[16], uint64_t now)
 {
 	return w->l7 ? weir_l7_host(w->l7, addr, now) : NULL;
 }
 
 void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev, const uint8_t *data)
 {
-	struct weir_packet p = { .ev = *ev, .data = data, .iface = w->ifaces[ev->slot].name };
 	struct weir_l7_seen *seen = &w->sinks[0].seen;
 	struct weir_flow_key k = { 0 };
 	const uint32_t isn = ev->rule; /* of these events, see watch.h */
+	struct weir_packet p;
 
-	weir_sink_parse(&p);
+	weir_sink_unpack(&w->sinks[0], ev, data, &p);
 	weir_l7_packet(w->l7, &p, ev->flags & WEIR_WATCH_ISN ? &isn : NULL, seen);
-	weir_flow_key_of(&p.hdr, ev->ifindex, weir_flow_src_is_a(&p.hdr), &k);
+	weir_flow_key_of(&p.hdr, weir_watch_one_point(w) ? 0 : ev->ifindex,
+			 weir_flow_src_is_a(&p.hdr), &k);
 	weir_l7_name_flow(w, &k, seen);
 }

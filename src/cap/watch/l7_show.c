@@ -385,19 +385,19 @@ void weir_flow_names_text(const struct weir_flow *x, const char *shown, struct w
 /* ---- The account */
 
 /* What the kernel shipped for names beside the flows that it counted. */
-static void shipped(const struct weir_watch *w, uint64_t *sent, uint64_t *lost)
+static void shipped(struct weir_watch *w, uint64_t *sent, uint64_t *lost)
 {
-	struct weir_watch_counters k;
+	struct weir_watch_counters k = { 0 };
 
-	*sent = *lost = 0;
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		w->engine->counters((struct weir_watch *)w, i, &k);
-		*sent += k.names_sent;
-		*lost += k.names_lost;
-	}
+	if (w->mode == WEIR_WATCH_FLOWS)
+		weir_bpf_name_counters(w, &k);
+	*sent = k.sent;
+	*lost = 0;
+	for (int i = 0; i < WEIR_WATCH_LOST_MAX; i++)
+		*lost += k.lost[i];
 }
 
-void weir_l7_account_text(const struct weir_watch *w, struct weir_buf *out)
+void weir_l7_account_text(struct weir_watch *w, struct weir_buf *out)
 {
 	struct weir_l7_account a;
 	uint64_t sent, lost;
@@ -427,7 +427,7 @@ void weir_l7_account_text(const struct weir_watch *w, struct weir_buf *out)
 	}
 }
 
-void weir_l7_account_json(const struct weir_watch *w, struct weir_buf *out)
+void weir_l7_account_json(struct weir_watch *w, struct weir_buf *out)
 {
 	struct weir_l7_account a;
 	uint64_t sent, lost;

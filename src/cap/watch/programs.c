@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/xsk.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -21,6 +22,8 @@
 /* A wake-up costs a microsecond, an event some tens of nanoseconds. */
 #define WAKE_EVENTS 1024
 #define WAKE_NS (5 * 1000 * 1000ULL)
+
+#define LOG_STATS 4 /* of the verifier's log: figures only */
 
 struct weir_programs {
 	struct watch_bpf *skel;
@@ -35,6 +38,9 @@ static bool ship_names(const struct weir_watch *w)
 
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
+	/* Only what would pass is there to be taken. */
+	bool passes = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK;
+
 	*cfg = (struct weir_watch_config){
 		.mode = w->mode,
 		.ifaces = w->n_ifaces,
@@ -45,20 +51,28 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
-		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
+		.strict_head = w->strict_insns ? w->strict_head : 0,
+		.take_max = w->take_max,
+		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.one_point = weir_watch_one_point(w),
+		.follow = w->full_screen && w->mode == WEIR_WATCH_FLOWS,
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		cfg->ifindex[i] = w->ifaces[i].ifindex;
-		cfg->no_l2 |= (uint32_t)w->ifaces[i].no_l2 << i;
+		const struct weir_watch_iface *x = &w->ifaces[i];
+		/* A datagram socket shows the filter what it will show the reader. */
+		bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
+
+		if (i < WEIR_WATCH_IFACES_FEW)
+			cfg->ifindex[i] = x->ifindex;
+		cfg->flags[i] = (uint8_t)((no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
+					  (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
+					  (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0));
 	}
-	/* A datagram socket shows the filter what it will show the reader. */
-	if (w->hook == WEIR_HOOK_MMAP && w->opt.socket)
-		cfg->no_l2 = ~0U;
 }
 
 /* Only what this run uses is created and loaded. */
@@ -72,6 +86,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		{s->progs.weir_watch_out, w->hook == WEIR_HOOK_TCX && w->want_out},
 		{s->progs.weir_watch_tap, w->hook == WEIR_HOOK_TAP || w->hook == WEIR_HOOK_MMAP},
 		{s->progs.weir_watch_xdp, w->hook == WEIR_HOOK_XDP},
+		{s->progs.weir_watch_take, w->hook == WEIR_HOOK_XSK},
 	};
 	struct bpf_map *map;
 
@@ -79,11 +94,20 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
 	bpf_map__set_autocreate(s->maps.weir_rings,
 				w->mode == WEIR_WATCH_RING ||
-					(w->mode == WEIR_WATCH_FLOWS && w->opt.names));
+					(w->mode == WEIR_WATCH_FLOWS && w->full_screen));
 	bpf_map__set_autocreate(s->maps.weir_begins, ship_names(w));
+	bpf_map__set_autocreate(s->maps.weir_name_rings,
+				ship_names(w) && w->mode == WEIR_WATCH_FLOWS);
+	bpf_map__set_autocreate(s->maps.weir_name_counters,
+				ship_names(w) && w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
-	if (w->hook == WEIR_HOOK_XDP)
+	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
+	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
+	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
+	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
+	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
+	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
 		const char *name = bpf_map__name(map);
@@ -104,6 +128,11 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
 		{s->maps.weir_begins, first->maps.weir_begins},
+		{s->maps.weir_name_rings, first->maps.weir_name_rings},
+		{s->maps.weir_name_counters, first->maps.weir_name_counters},
+		{s->maps.weir_slots, first->maps.weir_slots},
+		{s->maps.weir_followed, first->maps.weir_followed},
+		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -115,17 +144,35 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 	return 0;
 }
 
-int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
-		       const struct weir_programs *first, struct weir_programs **ret,
-		       struct weir_error *err)
+static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
+		      struct weir_error *err)
 {
-	struct weir_programs *p = calloc(1, sizeof(*p));
+	for (uint32_t i = 0; w->n_ifaces > WEIR_WATCH_IFACES_FEW && i < w->n_ifaces; i++)
+		if (bpf_map_update_elem(bpf_map__fd(s->maps.weir_slots), &w->ifaces[i].ifindex, &i,
+					BPF_ANY))
+			return weir_load_explain(err, -errno, "number the interfaces");
+	return 0;
+}
+
+/* A refusal is expected: libbpf need not load again, and again, to have it explained. */
+static void hush_verifier(struct bpf_object *obj)
+{
+	static char log[4096];
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, obj) {
+		bpf_program__set_log_buf(prog, log, sizeof(log));
+		bpf_program__set_log_level(prog, LOG_STATS);
+	}
+}
+
+static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
+		      const struct weir_programs *first, struct weir_programs *p,
+		      struct weir_error *err)
+{
 	struct weir_watch_config cfg;
 	int code = 0;
 
-	if (!p)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	*ret = p;
 	p->skel = watch_bpf__open();
 	if (!p->skel)
 		return weir_load_explain(err, -errno, "open the programs");
@@ -133,6 +180,7 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	memcpy((void *)&p->skel->rodata->cfg, &cfg, sizeof(cfg));
 	select_parts(w, p->skel);
 	bpf_map__set_max_entries(p->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
+	bpf_map__set_max_entries(p->skel->maps.weir_name_rings, (uint32_t)weir_sys_cpus());
 	if (w->wants_sides)
 		bpf_map__set_value_size(bpf_map__inner_map(p->skel->maps.weir_flows),
 					sizeof(struct weir_flow_full));
@@ -142,7 +190,39 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
-	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	if (w->strict_insns && !weir_log_enabled())
+		hush_verifier(p->skel->obj);
+	code = w->strict_insns ? weir_load_strict(p->skel->obj, w->strict_insns,
+						  w->n_strict_insns, err) :
+				 weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	return code ? code : fill_slots(w, p->skel, err);
+}
+
+/* What a verifier says to code that is right, but too much or too deep for it. */
+static bool is_refusal(int code)
+{
+	return code == -E2BIG || code == -EACCES || code == -EINVAL || code == -EFAULT ||
+	       code == -ENOSPC;
+}
+
+int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
+		       const struct weir_programs *first, struct weir_programs **ret,
+		       struct weir_error *err)
+{
+	struct weir_programs *p = calloc(1, sizeof(*p));
+	int code;
+
+	if (!p)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	*ret = p;
+	code = load_parts(w, gate, guest, first, p, err);
+	if (!w->strict_insns || !is_refusal(code))
+		return code;
+	code = weir_place_retreat(w, "its verifier refuses it", err);
+	if (code)
+		return code;
+	watch_bpf__destroy(p->skel);
+	return load_parts(w, gate, guest, first, p, err);
 }
 
 void weir_programs_free(struct weir_programs *p)
@@ -164,6 +244,8 @@ int weir_programs_fd(const struct weir_programs *p, enum weir_program which)
 		return bpf_program__fd(p->skel->progs.weir_watch_tap);
 	case WEIR_PROGRAM_XDP:
 		return bpf_program__fd(p->skel->progs.weir_watch_xdp);
+	case WEIR_PROGRAM_TAKE:
+		return bpf_program__fd(p->skel->progs.weir_watch_take);
 	}
 	return -EINVAL;
 }
@@ -179,6 +261,12 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_XSKS:
+		return bpf_map__fd(p->skel->maps.weir_xsks);
+	case WEIR_MAP_NAME_RINGS:
+		return bpf_map__fd(p->skel->maps.weir_name_rings);
+	case WEIR_MAP_FOLLOWED:
+		return bpf_map__fd(p->skel->maps.weir_followed);
 	}
 	return -EINVAL;
 }
@@ -205,18 +293,37 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
-void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
-			    struct weir_watch_counters *ret)
+static void sum_counters(int map, unsigned int slot, struct weir_watch_counters *ret)
 {
 	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
 	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
 
 	memset(ret, 0, sizeof(*ret));
-	if (!v || bpf_map_lookup_elem(weir_programs_map(p, WEIR_MAP_COUNTERS), &slot, v))
+	if (!v || bpf_map_lookup_elem(map, &slot, v))
 		return;
 	for (size_t cpu = 0; cpu < cpus; cpu++)
 		for (size_t i = 0; i < words; i++)
 			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+}
+
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret)
+{
+	sum_counters(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, ret);
+}
+
+void weir_programs_name_counters(const struct weir_programs *p, struct weir_watch_counters *ret)
+{
+	int fd = bpf_map__fd(p->skel->maps.weir_name_counters);
+
+	memset(ret, 0, sizeof(*ret));
+	if (fd >= 0)
+		sum_counters(fd, 0, ret);
+}
+
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret)
+{
+	sum_counters(bpf_map__fd(p->skel->maps.weir_follow_counters), 0, ret);
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

@@ -12,11 +12,25 @@
 
 struct weir_programs;
 
-enum weir_program { WEIR_PROGRAM_IN, WEIR_PROGRAM_OUT, WEIR_PROGRAM_TAP, WEIR_PROGRAM_XDP };
-enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS };
+enum weir_program {
+	WEIR_PROGRAM_IN,
+	WEIR_PROGRAM_OUT,
+	WEIR_PROGRAM_TAP,
+	WEIR_PROGRAM_XDP,
+	WEIR_PROGRAM_TAKE,
+};
+enum weir_program_map {
+	WEIR_MAP_RINGS,
+	WEIR_MAP_PERF,
+	WEIR_MAP_FLOWS,
+	WEIR_MAP_COUNTERS,
+	WEIR_MAP_XSKS,
+	WEIR_MAP_FOLLOWED,
+	WEIR_MAP_NAME_RINGS,
+};
 
-/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP
- * only, else NULL): the gate and the slot of it that the stage will take.
+/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP and
+ * AF_XDP only, else NULL): the gate and the slot of it that the stage will take.
  * @first: share this one's maps, or NULL. */
 int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		       const struct weir_programs *first, struct weir_programs **ret,
@@ -29,6 +43,10 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret);
+
+/* The same of the packets of the followed flow. */
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret);
+void weir_programs_name_counters(const struct weir_programs *p, struct weir_watch_counters *ret);
 
 /* Make @prog_fd the filter of packet socket @fd. */
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);

@@ -9,7 +9,10 @@
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
- *   strict.c    --strict-pcap
+ *   strict.c    --strict-pcap: libpcap's side of it
+ *   place.c     where the match runs: in the kernel or in user space
+ *   ifaces.c    --netns, -i
+ *   any.c       -i any: where each packet is looked at
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
  */
@@ -37,10 +40,14 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_PACKET,
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
+	WEIR_CAPTURE_AF_XDP,
+	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
+	const char *netns; /* where the run takes place, NULL = here */
+	int points; /* 0 one, 1 all, -1 = not given */
 	int direction; /* index of in|out|inout, -1 = not given */
 	struct weir_match_spec spec;
 	bool strict_pcap;
@@ -48,6 +55,8 @@ struct weir_watch_options {
 	const char *sample_text;
 	uint32_t sample;
 	int capture; /* enum weir_capture */
+	const char *dpdk_args;
+	bool take; /* off an interface that this host uses */
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -92,7 +101,7 @@ struct weir_watch_iface {
 	bool no_l2;
 	bool loopback;
 	bool gone; /* deleted while we watched */
-	bool in_only; /* lo: what goes out comes in again */
+	bool in_only, out_only; /* what is left out is seen elsewhere: lo, -i any */
 };
 
 struct weir_watch;
@@ -122,9 +131,25 @@ struct weir_engine {
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
+extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
+extern const struct weir_engine weir_engine_xsk;
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
-enum weir_hook { WEIR_HOOK_TCX, WEIR_HOOK_XDP, WEIR_HOOK_TAP, WEIR_HOOK_MMAP, WEIR_HOOK_PCAP };
+enum weir_hook {
+	WEIR_HOOK_TCX,
+	WEIR_HOOK_XDP,
+	WEIR_HOOK_TAP,
+	WEIR_HOOK_MMAP,
+	WEIR_HOOK_PCAP,
+	WEIR_HOOK_XSK, /* AF_XDP */
+	WEIR_HOOK_DPDK,
+};
+
+/* A library reads the packets: nothing of ours is in the kernel. */
+static inline bool weir_hook_is_library(enum weir_hook hook)
+{
+	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
+}
 
 /* What user space did with the packets of one interface. */
 struct weir_sink_counts {
@@ -165,18 +190,27 @@ struct weir_watch {
 	struct weir_watch_options opt;
 	struct weir_watch_iface ifaces[WEIR_WATCH_IFACES];
 	unsigned int n_ifaces;
+	struct weir_any *any; /* NULL: the interfaces were named */
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
+	uint64_t netns; /* cookie of --netns; 0 = not given */
+	int look_fd; /* a socket of the namespace of the interfaces, to ask for them */
+	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool full_screen;   /* the view of top.c is on */
 	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
+	uint32_t take_max; /* the longest frame that AF_XDP takes */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
+	struct bpf_insn *strict_insns; /* for the kernel; NULL: not there */
+	size_t n_strict_insns;
+	uint32_t strict_head; /* bytes of the frame's head that they read */
 	bool user_stage; /* match and sample in user space */
 	const struct weir_engine *engine;
 	void *engine_state;
@@ -202,6 +236,12 @@ struct weir_watch {
 	int status; /* exit status so far */
 };
 
+/* Does it sit in the XDP gate? */
+static inline bool weir_watch_at_xdp(const struct weir_watch *w)
+{
+	return w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_XSK;
+}
+
 /* session.c */
 int weir_watch_run(struct weir_watch *w, struct weir_error *err);
 void weir_watch_stop(struct weir_watch *w);
@@ -216,10 +256,38 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
 void weir_sink_free(struct weir_sink *s);
 /* One packet. @ev->ts is in ns since the epoch. 0, or WEIR_STOP when -c is reached. */
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
-/* Fill @p->hdr from its bytes. */
-void weir_sink_parse(struct weir_packet *p);
+/* The packet of @ev in @ret, its VLAN tag back in place; valid until the next one. */
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
+
+/* ifaces.c */
+/* Into the namespace of --netns, before anything is opened or looked for. Files and directories
+ * stay those of the caller. */
+int weir_ifaces_enter(struct weir_watch *w, struct weir_error *err);
+/* Is one of the words of -i that for all interfaces? */
+bool weir_ifaces_any(const struct weir_watch_options *o);
+/* The interfaces of -i, or that of the default route, into w->ifaces. */
+int weir_ifaces_find(struct weir_watch *w, struct weir_error *err);
+
+/* any.c */
+struct weir_any;
+/* All interfaces that are up, with the points at which they are looked at, into w->ifaces.
+ * w->hook and the options are settled. */
+int weir_any_find(struct weir_watch *w, struct weir_error *err);
+/* Say which interfaces have come up since; called each second. */
+void weir_any_tick(struct weir_watch *w);
+void weir_any_free(struct weir_any *a);
+/* Is each packet looked at in one place only, so that flows are not of an interface? */
+static inline bool weir_watch_one_point(const struct weir_watch *w)
+{
+	return w->any && w->opt.points != 1;
+}
+
+/* take.c: packets are not taken off an interface by which this host reaches others or is
+ * reached, unless --take says so. */
+int weir_take_check(const struct weir_watch *w, struct weir_error *err);
 
 /* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
  * define the same names. @no_l2: for raw IP instead of Ethernet. */
@@ -227,7 +295,18 @@ struct weir_strict;
 int weir_strict_new(struct weir_strict **ret, const char *expression, bool no_l2,
 		    struct weir_error *err);
 bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p);
+/* The filter as classic instructions; returns their number. */
+struct sock_filter;
+size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
+
+/* place.c: where the match runs, and what follows from that. */
+/* Work out the snap length and the mode: the options and user_stage are set. */
+void weir_place_settle(struct weir_watch *w);
+/* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
+int weir_place_strict(struct weir_watch *w, struct weir_error *err);
+/* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
+int weir_place_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */
@@ -251,6 +330,15 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+
+/* Ship the packets of the flow @k beside its sums, from now on; NULL: of none. */
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k);
+/* Those that have come since, to @fn, with times and headers as everywhere. Returns how
+ * many there was no room for in all. */
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg);
+/* Of the packets that were shipped for names beside flows. */
+void weir_bpf_name_counters(struct weir_watch *w, struct weir_watch_counters *ret);
 
 /* account.c */
 struct weir_watch_account {

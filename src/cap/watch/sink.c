@@ -66,7 +66,7 @@ static void restore_vlan(struct weir_sink *s, struct weir_packet *p)
 	p->ev.flags &= (uint8_t)~WEIR_WATCH_VLAN_META;
 }
 
-void weir_sink_parse(struct weir_packet *p)
+static void parse(struct weir_packet *p)
 {
 	uint32_t n = p->ev.caplen < WEIR_PKT_HDR_MAX ? p->ev.caplen : WEIR_PKT_HDR_MAX;
 	bool no_l2 = p->ev.flags & WEIR_WATCH_NO_L2;
@@ -158,6 +158,16 @@ static void put_out(struct weir_sink *s, struct weir_packet *p)
 	s->pending[p->ev.slot]++;
 }
 
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret)
+{
+	*ret = (struct weir_packet){ .ev = *ev, .data = data,
+				     .iface = s->w->ifaces[ev->slot].name };
+	if ((ev->flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
+		restore_vlan(s, ret);
+	parse(ret);
+}
+
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data)
 {
 	struct weir_watch *w = s->w;
@@ -170,7 +180,7 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	if ((p.ev.flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
 		restore_vlan(s, &p);
 	if (reads_header(s))
-		weir_sink_parse(&p);
+		parse(&p);
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
 	if (p.ev.rule)

@@ -5,7 +5,8 @@
  *
  * Three ways in lead to one road: a guest stage of the XDP gate, which finds
  * the packet parsed already; the tcx programs; and a socket filter on
- * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
+ * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate, but for
+ * weir_watch_take, which takes it off the interface.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -23,6 +24,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "bpf/strict.bpf.h"
 #include "cap/watch/watch.h"
 
 #define VLAN_TAG_LEN 4
@@ -69,25 +71,54 @@ struct {
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
 
-/* TCP connections that have begun, for names: found by hash, one in each place, so that
- * looking is cheap. A connection that takes another one's place takes its name, too; it
- * needs it for one round trip only. */
-#define BEGINS 65536
-#define BEGIN_BYTES 65537U /* of the initiator's that may tell a name */
-#define BEGIN_SET (1U << 31)
-#define BEGIN_SIDE (1U << 30)
-
-struct begin {
-	__u32 tag; /* BEGIN_SET, the initiator's side, the rest of the hash; 0 = empty */
-	__u32 isn;
-};
+/* With WEIR_WATCH_FLOWS a packet counts by its flow. What is shipped for its name alone has
+ * rings and counters of its own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1); /* set to the number of CPUs before load */
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_RINGBUF);
+		__uint(max_entries, 4096);
+	});
+} weir_name_rings SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, BEGINS);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct begin);
-} weir_begins SEC(".maps");
+	__type(value, struct weir_watch_counters);
+} weir_name_counters SEC(".maps");
+
+/* The slot of an interface, where there are more than a few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEIR_WATCH_IFACES);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_slots SEC(".maps");
+
+/* The AF_XDP sockets, by receive queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1); /* set to the number of queues before load */
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_xsks SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_followed);
+} weir_followed SEC(".maps");
+
+/* Of the packets of the followed flow: sent, and lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_counters);
+} weir_follow_counters SEC(".maps");
 
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
@@ -134,20 +165,33 @@ struct seen {
 	bool displaced;	/* the frame begins before skb->data: see find_frame() */
 };
 
+#include "cap/watch/tells.bpf.h"
+
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
 {
+	const __u32 *found;
 	__u32 slot = 0;
 
 	/* The usual single interface costs no comparison at all. */
-	if (cfg.ifaces > 1) {
-		for (slot = 0; slot < WEIR_WATCH_IFACES; slot++)
+	if (cfg.ifaces > WEIR_WATCH_IFACES_FEW) {
+		found = bpf_map_lookup_elem(&weir_slots, &ifindex);
+		if (!found)
+			return NULL;
+		slot = *found & (WEIR_WATCH_IFACES - 1);
+	} else if (cfg.ifaces > 1) {
+		for (slot = 0; slot < WEIR_WATCH_IFACES_FEW; slot++)
 			if (cfg.ifindex[slot] == ifindex)
 				break;
-		if (slot == WEIR_WATCH_IFACES)
+		if (slot == WEIR_WATCH_IFACES_FEW)
 			return NULL;
 	}
 	*ret_slot = slot;
 	return bpf_map_lookup_elem(&weir_counters, &slot);
+}
+
+static __always_inline __u32 flags_of(const struct seen *s)
+{
+	return cfg.flags[s->slot & (WEIR_WATCH_IFACES - 1)];
 }
 
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
@@ -193,24 +237,6 @@ static __always_inline __u32 caplen_of(const struct seen *s)
 	if (cfg.names)
 		return n < s->snap ? n : s->snap;
 	return n < cfg.snaplen ? n : cfg.snaplen;
-}
-
-/* With WEIR_WATCH_FLOWS the packet counts by its flow: what is shipped or lost of it is
- * about its name only. */
-static __always_inline void lose_event(const struct seen *s, enum weir_watch_lost why)
-{
-	if (cfg.mode == WEIR_WATCH_FLOWS)
-		s->count->names_lost++;
-	else
-		lose(s, why);
-}
-
-static __always_inline void sent_event(const struct seen *s)
-{
-	if (cfg.mode == WEIR_WATCH_FLOWS)
-		s->count->names_sent++;
-	else
-		s->count->sent++;
 }
 
 /* Packets of SMALL_MIN..SMALL_MAX bytes are copied by the word, from the linear
@@ -267,43 +293,43 @@ static __always_inline __u64 wake_flags(struct work *w, __u64 now)
 		struct weir_watch_event *ev_ =                                      \
 			bpf_ringbuf_reserve(ring, sizeof(*ev_) + (room), 0);        \
 		if (!ev_) {                                                         \
-			lose_event(s, WEIR_WATCH_LOST_RING_FULL);                   \
+			lose(s, WEIR_WATCH_LOST_RING_FULL);                         \
 			return;                                                     \
 		}                                                                   \
 		if (copy_bytes(s, ev_ + 1, weir_size(last))) {                      \
 			bpf_ringbuf_discard(ev_, BPF_RB_NO_WAKEUP);                 \
-			lose_event(s, WEIR_WATCH_LOST_COPY);                        \
+			lose(s, WEIR_WATCH_LOST_COPY);                              \
 			return;                                                     \
 		}                                                                   \
 		fill_event(s, ev_, now, caplen);                                    \
 		bpf_ringbuf_submit(ev_, wake_flags(s->work, now));                  \
-		sent_event(s);                                                      \
+		s->count->sent++;                                                   \
 		return;                                                             \
 	} while (0)
 
-static __always_inline void ship_ring(const struct seen *s)
+static __always_inline void ship_ring(const struct seen *s, void *rings)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u64 now = bpf_ktime_get_ns();
 	__u32 caplen = caplen_of(s);
 	__u32 last = weir_last(caplen);
-	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu);
+	void *ring = bpf_map_lookup_elem(rings, &cpu);
 	struct weir_watch_event *ev;
 
 	if (!ring) {
-		lose_event(s, WEIR_WATCH_LOST_RING_FULL);
+		lose(s, WEIR_WATCH_LOST_RING_FULL);
 		return;
 	}
 	if (s->data && caplen >= SMALL_MIN && caplen <= SMALL_MAX) {
 		ev = bpf_ringbuf_reserve(ring, sizeof(*ev) + SMALL_ROOM, 0);
 		if (!ev) {
-			lose_event(s, WEIR_WATCH_LOST_RING_FULL);
+			lose(s, WEIR_WATCH_LOST_RING_FULL);
 			return;
 		}
 		if (copy_small((__u8 *)(ev + 1), s->data, s->end, caplen - SMALL_MIN)) {
 			fill_event(s, ev, now, caplen);
 			bpf_ringbuf_submit(ev, wake_flags(s->work, now));
-			sent_event(s);
+			s->count->sent++;
 			return;
 		}
 		bpf_ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
@@ -324,7 +350,7 @@ static __always_inline void ship_ring(const struct seen *s)
 		SHIP(65624);
 	if (last < WEIR_WATCH_SNAPLEN)
 		SHIP(WEIR_WATCH_SNAPLEN);
-	lose_event(s, WEIR_WATCH_LOST_TOO_BIG);
+	lose(s, WEIR_WATCH_LOST_TOO_BIG);
 }
 
 static __always_inline void ship_perf(const struct seen *s)
@@ -361,6 +387,32 @@ static __always_inline __u64 coarse_now(struct work *w)
 	return w->tick_ns;
 }
 
+static __always_inline bool same_flow(const struct weir_flow_key *a, const struct weir_flow_key *b)
+{
+	const __u32 *x = (const __u32 *)a, *y = (const __u32 *)b;
+
+	for (unsigned int i = 0; i < sizeof(*a) / sizeof(*x); i++)
+		if (x[i] != y[i])
+			return false;
+	return true;
+}
+
+/* A reader that meets a change half way sees a packet of neither flow, or of the old one:
+ * user space looks again. */
+static __always_inline void follow(const struct seen *s, const struct weir_flow_key *key)
+{
+	__u32 zero = 0;
+	struct weir_watch_followed *f = bpf_map_lookup_elem(&weir_followed, &zero);
+	struct seen copy;
+
+	if (!f || !f->on || !same_flow(&f->key, key))
+		return;
+	copy = *s;
+	copy.count = bpf_map_lookup_elem(&weir_follow_counters, &zero);
+	if (copy.count)
+		ship_ring(&copy, &weir_rings);
+}
+
 static __always_inline void add_flow(const struct seen *s)
 {
 	struct weir_flow_part *part = &s->work->part;
@@ -374,7 +426,7 @@ static __always_inline void add_flow(const struct seen *s)
 		lose(s, WEIR_WATCH_LOST_MAP_FULL);
 		return;
 	}
-	weir_flow_key_of(s->pkt, s->ifindex, src_a, &part->key);
+	weir_flow_key_of(s->pkt, cfg.one_point ? 0 : s->ifindex, src_a, &part->key);
 	part->cpu = bpf_get_smp_processor_id();
 	v = bpf_map_lookup_elem(flows, part);
 	if (!v) {
@@ -392,6 +444,14 @@ static __always_inline void add_flow(const struct seen *s)
 		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
 				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
+	if (cfg.follow)
+		follow(s, &part->key);
+}
+
+static __always_inline void count_seen(const struct seen *s)
+{
+	s->count->seen++;
+	s->count->seen_bytes += s->bytes;
 }
 
 /* The road, first half: seen, matched, sampled. Needs count, pkt, bytes and
@@ -400,8 +460,7 @@ static __always_inline bool wanted(const struct seen *s)
 {
 	struct weir_watch_counters *c = s->count;
 
-	c->seen++;
-	c->seen_bytes += s->bytes;
+	count_seen(s);
 	if (!weir_match(s->pkt, cfg.match_kind) ||
 	    (cfg.verdicts != ~0U && !(cfg.verdicts & 1U << s->verdict))) {
 		c->unmatched++;
@@ -417,90 +476,14 @@ static __always_inline bool wanted(const struct seen *s)
 	return true;
 }
 
-static __always_inline bool is_dns_port(__u16 port)
+/* Beside its flow. The last thing that is done with @s. */
+static __always_inline void ship_name(struct seen *s)
 {
-	return port == 53 || port == 5353 || port == 5355;
-}
+	__u32 zero = 0;
 
-static __always_inline bool load_seq(const struct seen *s, __u32 *ret)
-{
-	__u32 off = s->pkt->l4_off + offsetof(struct tcphdr, seq);
-	__be32 seq;
-	long err;
-
-	if (s->xdp)
-		err = bpf_xdp_load_bytes(s->ctx, off, &seq, sizeof(seq));
-	else if (s->displaced)
-		err = bpf_skb_load_bytes_relative(s->ctx, off, &seq, sizeof(seq),
-						  BPF_HDR_START_MAC);
-	else
-		err = bpf_skb_load_bytes(s->ctx, off, &seq, sizeof(seq));
-	*ret = bpf_ntohl(seq);
-	return !err;
-}
-
-/* The same for both directions, and cheaper than weir_pkt_hash(): two connections that
- * meet cost a name at most. */
-static __always_inline __u32 begin_hash(const struct weir_pkt *p)
-{
-	__u64 src, dst, h;
-
-	__builtin_memcpy(&src, p->src + 8, sizeof(src));
-	__builtin_memcpy(&dst, p->dst + 8, sizeof(dst));
-	h = (src + dst) * WEIR_HASH_K0 ^ ((__u64)p->sport + p->dport + cfg.seed) * WEIR_HASH_K1;
-	return (h ^ h >> 32) * WEIR_HASH_K2 >> 32;
-}
-
-/* May a TCP segment tell a name? It does where it is of the first bytes of who began, as
- * long as the other side has said nothing. */
-static __always_inline bool tcp_tells(struct seen *s, bool payload)
-{
-	const struct weir_pkt *p = s->pkt;
-	__u32 hash = begin_hash(p), at = hash % BEGINS, seq;
-	__u32 tag = BEGIN_SET | hash / BEGINS;
-	bool syn = p->tcp_flags & WEIR_TCP_SYN;
-	struct begin *b = bpf_map_lookup_elem(&weir_begins, &at);
-
-	if (weir_flow_src_is_a(p))
-		tag |= BEGIN_SIDE;
-	if (!b || (!syn && b->tag != tag)) {
-		if (b && payload && b->tag == (tag ^ BEGIN_SIDE))
-			b->tag = 0;
-		return false;
-	}
-	if (!load_seq(s, &seq))
-		return false;
-	if (syn) {
-		b->isn = seq;
-		b->tag = tag;
-	} else if (seq - b->isn - 1 >= BEGIN_BYTES) {
-		b->tag = 0;
-		return false;
-	}
-	if (cfg.mode == WEIR_WATCH_FLOWS) {
-		s->rule = b->isn;
-		s->flags |= WEIR_WATCH_ISN;
-	}
-	return true;
-}
-
-/* May the packet tell a name? */
-static __always_inline bool tells(struct seen *s)
-{
-	const struct weir_pkt *p = s->pkt;
-	bool payload = weir_wire_payload(p), syn = p->tcp_flags & WEIR_TCP_SYN;
-
-	if (p->flags & WEIR_PKT_FRAGMENT || !(p->flags & WEIR_PKT_PORTS))
-		return false;
-	if (p->proto == IPPROTO_UDP)
-		return is_dns_port(p->sport) || is_dns_port(p->dport);
-	if (!(p->flags & WEIR_PKT_TCP))
-		return false;
-	if (p->sport == 53 || p->dport == 53)
-		return payload || syn;
-	if (!payload && !(syn && !(p->tcp_flags & WEIR_TCP_ACK)))
-		return false;
-	return tcp_tells(s, payload) && payload;
+	s->count = bpf_map_lookup_elem(&weir_name_counters, &zero);
+	if (s->count)
+		ship_ring(s, &weir_name_rings);
 }
 
 /* Second half: shipped, added up, or only counted. */
@@ -512,14 +495,61 @@ static __always_inline void deliver(struct seen *s)
 		whole = tells(s);
 		s->snap = whole ? WEIR_WATCH_SNAPLEN : cfg.snaplen;
 	}
-	if (cfg.mode == WEIR_WATCH_FLOWS)
+	if (cfg.mode == WEIR_WATCH_FLOWS) {
 		add_flow(s);
-	if (cfg.mode == WEIR_WATCH_RING || (cfg.mode == WEIR_WATCH_FLOWS && whole))
-		ship_ring(s);
-	else if (cfg.mode == WEIR_WATCH_PERF)
+		if (whole)
+			ship_name(s);
+	} else if (cfg.mode == WEIR_WATCH_RING) {
+		ship_ring(s, &weir_rings);
+	} else if (cfg.mode == WEIR_WATCH_PERF) {
 		ship_perf(s);
-	else if (cfg.mode != WEIR_WATCH_FLOWS)
+	} else {
 		s->count->sent++;
+	}
+}
+
+/* Seen and matched, but it could not be read. */
+static __always_inline void lose_unread(const struct seen *s)
+{
+	count_seen(s);
+	s->count->matched++;
+	s->count->matched_bytes += s->bytes;
+	lose(s, WEIR_WATCH_LOST_COPY);
+}
+
+/* libpcap's filter, with --strict-pcap: it needs no parsed packet, only the frame as
+ * user space and files have it, a stripped tag included. False: the packet ends here. */
+static __always_inline bool strict_wanted(const struct seen *s)
+{
+	struct weir_strict_at at = {
+		.ctx = s->ctx,
+		.from = s->xdp ? WEIR_STRICT_XDP :
+			s->displaced ? WEIR_STRICT_SKB_MAC : WEIR_STRICT_SKB,
+		.caplen = s->len < s->reach ? s->len : s->reach,
+	};
+	__u32 len = s->len;
+	int answer;
+
+	if (!cfg.strict_head)
+		return true;
+	if (at.caplen > WEIR_WATCH_SNAPLEN)
+		at.caplen = WEIR_WATCH_SNAPLEN;
+	if (s->flags & WEIR_WATCH_VLAN_META && !(s->flags & WEIR_WATCH_NO_L2) &&
+	    at.caplen >= WEIR_STRICT_TAG_AT) {
+		at.tag = s->vlan_meta;
+		at.caplen += VLAN_TAG_LEN;
+		len += VLAN_TAG_LEN;
+	}
+	answer = weir_strict(&at, s->dir == WEIR_WATCH_OUT, len, cfg.strict_head);
+	if (answer > 0)
+		return true;
+	if (answer < 0) {
+		lose_unread(s);
+	} else {
+		count_seen(s);
+		s->count->unmatched++;
+	}
+	return false;
 }
 
 /* Where the frame begins. Generic XDP on some kernels hands on a copy that has
@@ -559,13 +589,15 @@ static __always_inline __u32 observe_skb(struct __sk_buff *skb, __u8 dir, bool p
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
 			 .ifindex = skb->ifindex, .dir = dir};
+	__u32 not_here = dir == WEIR_WATCH_IN ? WEIR_WATCH_IFACE_OUT_ONLY :
+						WEIR_WATCH_IFACE_IN_ONLY;
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.work || !s.count)
+	if (!s.work || !s.count || flags_of(&s) & not_here)
 		return 0;
-	if (cfg.no_l2 >> s.slot & 1) {
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
 	} else if (pointers) {
@@ -582,16 +614,14 @@ static __always_inline __u32 observe_skb(struct __sk_buff *skb, __u8 dir, bool p
 		s.queue--; /* at receive the stack stores the queue plus one */
 		s.flags |= WEIR_WATCH_QUEUE;
 	}
+	if (!strict_wanted(&s))
+		return false;
 	n = s.len < s.reach ? s.len : s.reach;
 	if (n > WEIR_PKT_HDR_MAX)
 		n = WEIR_PKT_HDR_MAX;
 	last = weir_last(n);
 	if (last >= WEIR_PKT_HDR_MAX || copy_bytes(&s, s.work->head, weir_size(last))) {
-		s.count->seen++;
-		s.count->seen_bytes += s.bytes;
-		s.count->matched++;
-		s.count->matched_bytes += s.bytes;
-		lose(&s, WEIR_WATCH_LOST_COPY);
+		lose_unread(&s);
 		return 0;
 	}
 	s.pkt = &s.work->pkt;
@@ -630,25 +660,34 @@ int weir_watch_tap(struct __sk_buff *skb)
 	return cfg.mode == WEIR_WATCH_MMAP ? n : 0;
 }
 
-static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+/* The packet that the gate has parsed; false: of no interface of ours. */
+static __always_inline bool look_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch,
+				     struct seen *s)
 {
-	struct seen s = {
+	*s = (struct seen){
 		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
 		.pkt = &scratch->pkt,
 		.ifindex = ctx->ingress_ifindex,
 	};
-	__u32 zero = 0;
+	s->count = counters_of(s->ifindex, &s->slot);
+	if (!s->count)
+		return false;
+	s->len = s->bytes = scratch->pkt.len;
+	s->verdict = scratch->verdict == XDP_PASS     ? WEIR_WATCH_PASS :
+		     scratch->verdict == XDP_DROP     ? WEIR_WATCH_DROP :
+		     scratch->verdict == XDP_REDIRECT ? WEIR_WATCH_TAKEN :
+							WEIR_WATCH_TX;
+	return strict_wanted(s) && wanted(s);
+}
 
-	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.count)
-		return;
-	s.len = s.bytes = scratch->pkt.len;
-	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
-		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
-						   WEIR_WATCH_TX;
-	if (!wanted(&s))
+static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+{
+	__u32 zero = 0;
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
 		return;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	if (!s.work) {
@@ -658,7 +697,7 @@ static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_sc
 	s.rule = scratch->rule;
 	s.queue = ctx->rx_queue_index;
 	s.flags = WEIR_WATCH_QUEUE;
-	if (cfg.no_l2 >> s.slot & 1)
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2)
 		s.flags |= WEIR_WATCH_NO_L2;
 	deliver(&s);
 }
@@ -673,6 +712,56 @@ int weir_watch_xdp(struct xdp_md *ctx)
 	/* The gates of a namespace share their guests; each looks at its own. */
 	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
 		observe_xdp(ctx, scratch);
+	return weir_gate_next_guest(ctx, scratch);
+}
+
+/* AF_XDP has no times: the frame carries its own. */
+static __always_inline void write_note(struct xdp_md *ctx)
+{
+	struct weir_watch_note *note;
+
+	/* Metadata of another would come to lie between. */
+	if (ctx->data_meta != ctx->data || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
+		return;
+	note = (void *)(long)ctx->data_meta;
+	if ((void *)(note + 1) > (void *)(long)ctx->data)
+		return;
+	note->ts = bpf_ktime_get_ns();
+	note->magic = WEIR_WATCH_NOTE_MAGIC;
+	note->pad = 0;
+}
+
+static __always_inline void take(struct xdp_md *ctx, struct weir_scratch *scratch)
+{
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
+		return;
+	/* What the socket would refuse stays with the host. */
+	if (s.len > cfg.take_max ||
+	    (cfg.take_max <= WEIR_WATCH_XSK_PIECE && s.end - s.data < s.len)) {
+		lose(&s, WEIR_WATCH_LOST_TOO_BIG);
+		return;
+	}
+	if (bpf_redirect_map(&weir_xsks, ctx->rx_queue_index, XDP_PASS) != XDP_REDIRECT) {
+		lose(&s, WEIR_WATCH_LOST_NO_QUEUE);
+		return;
+	}
+	write_note(ctx);
+	scratch->verdict = XDP_REDIRECT;
+	s.count->sent++;
+}
+
+/* A guest that decides: those behind it see that the packet was taken. */
+SEC("xdp.frags")
+int weir_watch_take(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
+
+	if (!scratch)
+		return XDP_PASS;
+	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
+		take(ctx, scratch);
 	return weir_gate_next_guest(ctx, scratch);
 }
 
