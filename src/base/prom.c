@@ -67,7 +67,7 @@ void weir_prom_histogram_end(const struct weir_prom *p, const char *name, double
 			     uint64_t count)
 {
 	weir_buf_addf(p->out,
-		      "weir_%s_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nweir_%s_%s_sum %g\n"
+		      "weir_%s_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nweir_%s_%s_sum %.15g\n"
 		      "weir_%s_%s_count %" PRIu64 "\n",
 		      p->verb, name, count, p->verb, name, sum, p->verb, name, count);
 }

@@ -355,6 +355,14 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
+void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum)
+{
+	struct bpf_state *st = state_of(w);
+
+	if (st && st->port[0].programs)
+		weir_programs_stats(st->port[0].programs, sum);
+}
+
 const struct weir_engine weir_engine_bpf = {
 	.name = "bpf",
 	.open = bpf_engine_open,

@@ -12,7 +12,8 @@
 #define CATCH_UP_TICKS 8
 
 static const struct weir_observer *const observers[] = {
-	NULL,
+	&weir_observer_summary,
+	&weir_observer_metrics,
 };
 
 struct weir_observers {
@@ -33,7 +34,7 @@ struct weir_observers {
 bool weir_observers_wanted(const struct weir_watch_options *o)
 {
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(observers); i++)
-		if (observers[i] && observers[i]->wanted(o))
+		if (observers[i]->wanted(o))
 			return true;
 	return false;
 }
@@ -48,7 +49,7 @@ int weir_observers_open(struct weir_watch *w, struct weir_error *err)
 	if (!w->observers)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; !ret && i < WEIR_ARRAY_SIZE(observers); i++) {
-		if (!observers[i] || !observers[i]->wanted(&w->opt))
+		if (!observers[i]->wanted(&w->opt))
 			continue;
 		ret = observers[i]->open(w, &w->observers->state[i], err);
 		w->observers->open[i] = !ret || w->observers->state[i];

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/stats.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -42,6 +43,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 						  ~0U,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
+		.stats = weir_stats_in_kernel(w),
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		cfg->ifindex[i] = w->ifaces[i].ifindex;
@@ -71,6 +73,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
+	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
 	if (w->hook == WEIR_HOOK_XDP)
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -91,6 +94,7 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_perf, first->maps.weir_perf},
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
+		{s->maps.weir_stats, first->maps.weir_stats},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -163,6 +167,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_STATS:
+		return bpf_map__fd(p->skel->maps.weir_stats);
 	}
 	return -EINVAL;
 }
@@ -186,18 +192,30 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Entry @key of a per-CPU array whose values are @words numbers: add up the CPUs. */
+static void add_cpus(int map, uint32_t key, uint64_t *sum, size_t words)
+{
+	size_t cpus = (size_t)weir_sys_cpus();
+	weir_autofree uint64_t *v = calloc(cpus, words * sizeof(*v));
+
+	if (!v || bpf_map_lookup_elem(map, &key, v))
+		return;
+	for (size_t i = 0; i < cpus * words; i++)
+		sum[i % words] += v[i];
+}
+
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret)
 {
-	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
-	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
-
 	memset(ret, 0, sizeof(*ret));
-	if (!v || bpf_map_lookup_elem(weir_programs_map(p, WEIR_MAP_COUNTERS), &slot, v))
-		return;
-	for (size_t cpu = 0; cpu < cpus; cpu++)
-		for (size_t i = 0; i < words; i++)
-			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+	add_cpus(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, (uint64_t *)ret,
+		 sizeof(*ret) / sizeof(uint64_t));
+}
+
+void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum)
+{
+	add_cpus(weir_programs_map(p, WEIR_MAP_STATS), 0, (uint64_t *)sum,
+		 sizeof(*sum) / sizeof(uint64_t));
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

@@ -13,7 +13,8 @@
 struct weir_programs;
 
 enum weir_program { WEIR_PROGRAM_IN, WEIR_PROGRAM_OUT, WEIR_PROGRAM_TAP, WEIR_PROGRAM_XDP };
-enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS };
+enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS,
+			WEIR_MAP_STATS };
 
 /* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP
  * only, else NULL): the gate and the slot of it that the stage will take.
@@ -29,6 +30,8 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret);
+/* Add the kernel's statistics, summed over CPUs, to @sum. */
+void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum);
 
 /* Make @prog_fd the filter of packet socket @fd. */
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);

@@ -9,6 +9,8 @@
  *   writer.c    where the bytes go: standard output or rotated files
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
+ *   summary*.c  --summary, an observer
+ *   metrics.c   --metrics, an observer
  *   strict.c    --strict-pcap
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
@@ -37,6 +39,8 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
 };
+
+#define WEIR_METRICS_TOP_MAX 50
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
@@ -79,6 +83,9 @@ struct weir_watch_options {
 	uint64_t for_ns;
 	bool once;
 	int colour; /* auto, always, never */
+	uint64_t summary_ns; /* 0: none */
+	const char *metrics;
+	uint64_t metrics_top;
 };
 
 struct weir_watch_iface {
@@ -226,6 +233,8 @@ int weir_writer_new(struct weir_watch *w, struct weir_error *err);
 int weir_writer_open(struct weir_watch *w, struct weir_error *err);
 /* Thread-safe. Writes @b whole and resets it. 0 or a negative errno. */
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b);
+/* The same to standard output, also where packets go to a file of -w. */
+int weir_writer_tell(struct weir_watch *w, struct weir_buf *b);
 /* Would @n more bytes reach the size limit of the present file? */
 bool weir_writer_full(const struct weir_watch *w, size_t n);
 /* The status bar's new text: under the same lock as the lines above it. */
@@ -241,6 +250,8 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+/* Add the kernel's statistics (stats.h) to @sum. */
+void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum);
 
 /* account.c */
 struct weir_watch_account {
@@ -254,6 +265,8 @@ void weir_account_get(struct weir_watch *w, unsigned int slot, struct weir_watch
 /* To standard error, in the form of --stats. */
 void weir_account_print(struct weir_watch *w);
 uint64_t weir_account_lost(struct weir_watch *w);
+/* What JSON and Prometheus call a reason, enum weir_watch_lost. */
+const char *weir_account_reason(int why);
 
 /* bar.c */
 int weir_bar_new(struct weir_watch *w);

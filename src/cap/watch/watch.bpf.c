@@ -20,6 +20,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "cap/watch/stats.bpf.h"
 #include "cap/watch/watch.h"
 
 #define VLAN_TAG_LEN 4
@@ -65,6 +66,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_stats);
+} weir_stats SEC(".maps");
 
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
@@ -317,6 +325,15 @@ static __always_inline __u64 coarse_now(struct work *w)
 	return w->tick_ns;
 }
 
+static __always_inline void add_stats(const struct seen *s)
+{
+	__u32 zero = 0;
+	struct weir_watch_stats *stats = bpf_map_lookup_elem(&weir_stats, &zero);
+
+	if (stats)
+		weir_watch_stats_add(stats, s->pkt, s->bytes, s->gso_size);
+}
+
 static __always_inline void add_flow(const struct seen *s)
 {
 	struct weir_flow_part *part = &s->work->part;
@@ -344,6 +361,8 @@ static __always_inline void add_flow(const struct seen *s)
 	}
 	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->bytes,
 		      s->gso_size, now);
+	if (cfg.stats)
+		add_stats(s);
 	s->count->sent++;
 }
 
