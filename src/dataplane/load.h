@@ -27,6 +27,11 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 int weir_load(struct bpf_object *obj, const struct weir_match *match,
 	      struct weir_error *err);
 
+/* The same, and weir_match_mask() of the programs has bit i set where @m[i] matches; @m[i]
+ * NULL: never. At most WEIR_MATCH_MASK_MAX. */
+int weir_load_masked(struct bpf_object *obj, const struct weir_match *match,
+		     const struct weir_match *const *m, size_t n, struct weir_error *err);
+
 /* The same with several: weir_match_call() of the programs returns 1 + the index of the
  * first of @m that matches, or 0. */
 int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,

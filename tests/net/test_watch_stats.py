@@ -2,7 +2,6 @@
 """`weir watch --summary` and `--metrics`: each figure against the packets that were sent,
 live in the kernel and in user space, and from files."""
 
-import datetime
 import json
 import random
 import shutil
@@ -61,12 +60,6 @@ def check_sums(told, account):
     assert lost == account["lost"]
 
 
-def nanoseconds(ts):
-    whole, fraction = ts.rstrip("Z").split(".")
-    at = datetime.datetime.fromisoformat(whole + "+00:00")
-    return int(at.timestamp()) * S + int(fraction)
-
-
 def test_file_by_its_own_clock(tmp_path):
     packets = mix(1, 3000, S // 100)  # 30 s
     path = traffic.write(tmp_path / "x.pcap", packets)
@@ -75,7 +68,7 @@ def test_file_by_its_own_clock(tmp_path):
     told = summaries(done.stdout)
     assert len(told) == 3
     for i, one in enumerate(told):
-        assert nanoseconds(one["ts"]) == BEGIN + i * 10 * S
+        assert traffic.nanoseconds(one["ts"]) == BEGIN + i * 10 * S
         traffic.check(one, packets[i * 1000:(i + 1) * 1000])
     assert [one["interval_ns"] for one in told] == [10 * S, 10 * S, 10 * S - S // 100]
     check_sums(told, json.loads(done.stderr))

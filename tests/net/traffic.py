@@ -2,6 +2,7 @@
 """Packets whose every figure is known, and what --summary has to say of them."""
 
 import collections
+import datetime
 import ipaddress
 import struct
 
@@ -11,6 +12,12 @@ SIZES = (64, 127, 255, 511, 1023, 1518, 9018, 65535)
 FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ae")
 MAC_A, MAC_B = bytes.fromhex("02005e100001"), bytes.fromhex("02005e100002")
 Packet = collections.namedtuple("Packet", "ts frame protocol flags src dst sport dport")
+
+
+def nanoseconds(ts):
+    whole, fraction = ts.rstrip("Z").split(".")
+    at = datetime.datetime.fromisoformat(whole + "+00:00")
+    return int(at.timestamp()) * 10**9 + int(fraction)
 
 
 def ether(kind, body):

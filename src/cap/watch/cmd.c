@@ -20,6 +20,7 @@
 #include "base/engines.h"
 #include "base/term.h"
 #include "base/units.h"
+#include "cap/watch/alert.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/session.h"
 #include "dataplane/gate.h"
@@ -141,6 +142,17 @@ static const struct weir_opt options[] = {
 	  .help = "form of the account on standard error (default: text)" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit with status 3 if a packet was lost" },
+
+	{ "alert", 0, WEIR_OPT_LIST, AT(alert), "RULE", .group = "Alerts",
+	  .help = "NAME: [EXPRESSION] QUANTITY > VALUE [over T] [for T] [clear V] [cooldown T]; "
+		  "repeatable" },
+	{ "alert-file", 0, WEIR_OPT_STR, AT(alert_file), "FILE", .help = "such rules, one a line",
+	  .complete = "file" },
+	{ "alert-log", 0, WEIR_OPT_STR, AT(alert_log), "FILE",
+	  .help = "tell events there as JSON (syslog: the system log), not on standard output",
+	  .complete = "file" },
+	{ "exec", 0, WEIR_OPT_STR, AT(exec), "COMMAND",
+	  .help = "run this for each event: no shell; its facts are in WEIR_ALERT_*, and its input" },
 
 	{ NULL, 'c', WEIR_OPT_U64, AT(count), "N", .min = 1, .group = "End",
 	  .help = "stop after N packets" },
@@ -432,6 +444,14 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->metrics && o->count_only, "--count shows only a number: leave --metrics out" },
 		{ o->metrics_top && !o->metrics,
 		  "--metrics-top without --metrics: say where with --metrics" },
+		{ weir_alerts_wanted(o) && o->count_only,
+		  "--count shows only a number: leave --alert out" },
+		{ weir_alerts_wanted(o) && !o->alert_log &&
+			  (o->flows || o->summary_ns || w->shows_packets) &&
+			  (!o->write_file || !strcmp(o->write_file, "-")),
+		  "something else has standard output: tell alerts elsewhere with --alert-log" },
+		{ (o->alert_log || o->exec) && !weir_alerts_wanted(o),
+		  "--alert-log and --exec without an alert: add --alert or --alert-file" },
 		{ o->flows_max && !w->keeps_flows, "--flows-max without --flows: add --flows" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
@@ -488,7 +508,7 @@ static void settle(struct weir_watch *w)
 	w->snaplen = w->out_snaplen;
 	if (w->user_stage && o->strict_pcap)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if (w->user_stage && w->snaplen < WEIR_PKT_HDR_MAX)
+	else if ((w->user_stage || w->keeps_flows) && w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
 	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
@@ -578,6 +598,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
 	if (!ret)
+		ret = weir_alerts_parse(w, err);
+	if (!ret)
 		ret = choose_hook(w, err);
 	if (!ret)
 		ret = check_engine_options(w, err);
@@ -604,6 +626,7 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
+		weir_alert_rules_free(&w.alerts);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -611,6 +634,7 @@ static int run(int argc, char **argv)
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
+	weir_alert_rules_free(&w.alerts);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

@@ -363,6 +363,11 @@ void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum)
 		weir_programs_stats(st->port[0].programs, sum);
 }
 
+void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret)
+{
+	weir_programs_alerts(state_of(w)->port[0].programs, ret);
+}
+
 const struct weir_engine weir_engine_bpf = {
 	.name = "bpf",
 	.open = bpf_engine_open,

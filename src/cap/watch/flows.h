@@ -27,6 +27,7 @@ struct weir_flow {
 	uint64_t bypassed;	  /* bytes that no packet carried (weir bypass) */
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
+	uint32_t alerted; /* rules of --alert that have counted it, as bits */
 	bool used;
 	bool beyond; /* in no table, for there was no room: told of once */
 };

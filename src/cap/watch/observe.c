@@ -14,6 +14,7 @@
 static const struct weir_observer *const observers[] = {
 	&weir_observer_summary,
 	&weir_observer_metrics,
+	&weir_observer_alerts,
 };
 
 struct weir_observers {

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/alert.h"
 #include "cap/watch/stats.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
@@ -44,6 +45,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 		.stats = weir_stats_in_kernel(w),
+		.alerts = weir_alerts_in_kernel(w) ? (uint32_t)w->alerts.n : 0,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		cfg->ifindex[i] = w->ifaces[i].ifindex;
@@ -74,6 +76,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
+	bpf_map__set_autocreate(s->maps.weir_alerts, weir_alerts_in_kernel(w));
 	if (w->hook == WEIR_HOOK_XDP)
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -95,6 +98,7 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
 		{s->maps.weir_stats, first->maps.weir_stats},
+		{s->maps.weir_alerts, first->maps.weir_alerts},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -104,6 +108,17 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 			return -errno;
 	}
 	return 0;
+}
+
+static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_error *err)
+{
+	const struct weir_match *rules[WEIR_WATCH_ALERTS];
+
+	if (!weir_alerts_in_kernel(w))
+		return weir_load(obj, w->user_stage ? NULL : w->match, err);
+	for (size_t i = 0; i < w->alerts.n; i++)
+		rules[i] = w->alerts.v[i].match;
+	return weir_load_masked(obj, w->match, rules, w->alerts.n, err);
 }
 
 int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
@@ -130,7 +145,7 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
-	return weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	return load(w, p->skel->obj, err);
 }
 
 void weir_programs_free(struct weir_programs *p)
@@ -167,6 +182,8 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_ALERTS:
+		return bpf_map__fd(p->skel->maps.weir_alerts);
 	case WEIR_MAP_STATS:
 		return bpf_map__fd(p->skel->maps.weir_stats);
 	}
@@ -216,6 +233,13 @@ void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats 
 {
 	add_cpus(weir_programs_map(p, WEIR_MAP_STATS), 0, (uint64_t *)sum,
 		 sizeof(*sum) / sizeof(uint64_t));
+}
+
+void weir_programs_alerts(const struct weir_programs *p, struct weir_watch_alerts *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	add_cpus(weir_programs_map(p, WEIR_MAP_ALERTS), 0, (uint64_t *)ret,
+		 sizeof(*ret) / sizeof(uint64_t));
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

@@ -11,6 +11,7 @@
  *   observe.c   who else is told of what is seen (observe.h)
  *   summary*.c  --summary, an observer
  *   metrics.c   --metrics, an observer
+ *   alert*.c    --alert, an observer (alert.h)
  *   strict.c    --strict-pcap
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
@@ -25,6 +26,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/opt.h"
+#include "cap/watch/alert_rule.h"
 #include "cap/watch/flows.h"
 #include "cap/watch/format.h"
 #include "cap/watch/packet.h"
@@ -86,6 +88,8 @@ struct weir_watch_options {
 	uint64_t summary_ns; /* 0: none */
 	const char *metrics;
 	uint64_t metrics_top;
+	struct weir_strv alert;
+	const char *alert_file, *alert_log, *exec;
 };
 
 struct weir_watch_iface {
@@ -175,6 +179,7 @@ struct weir_watch {
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
+	struct weir_alert_rules alerts;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
 	bool user_stage; /* match and sample in user space */
@@ -252,6 +257,8 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
 /* Add the kernel's statistics (stats.h) to @sum. */
 void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum);
+/* What the kernel has counted for the rules of --alert. */
+void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret);
 
 /* account.c */
 struct weir_watch_account {

@@ -78,7 +78,7 @@ struct weir_watch_config {
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
 	__u32 stats;		/* 1: keep struct weir_watch_stats, too */
-	__u32 pad;
+	__u32 alerts;		/* rules of --alert: struct weir_watch_alerts */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -158,4 +158,14 @@ struct weir_watch_stats {
 	struct weir_watch_sum protocol[WEIR_WATCH_PROTOCOL_MAX];
 	struct weir_watch_sum size[WEIR_WATCH_SIZE_MAX];
 	__u64 tcp_flags[WEIR_WATCH_TCP_FLAGS]; /* packets with the bit set */
+};
+
+/* What matched each rule of --alert, also packets that the flow table had no room for. Per
+ * CPU. Which flows had such packets is told by bits of struct weir_flow_val.flags. */
+#define WEIR_WATCH_ALERTS 16
+
+struct weir_watch_alerts {
+	struct {
+		__u64 packets, bytes;
+	} rule[WEIR_WATCH_ALERTS];
 };
