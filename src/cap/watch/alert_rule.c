@@ -171,7 +171,7 @@ static int parse_option(struct weir_alert_rule *ret, bool rate, const char *word
 
 static int check_rule(const struct weir_alert_rule *r, struct weir_error *err)
 {
-	bool above = r->op == WEIR_ALERT_GT || r->op == WEIR_ALERT_GE;
+	bool above = weir_alert_is_above(r);
 
 	/* Who connects to nothing has no name. */
 	if (r->quantity == WEIR_ALERT_PORTS_PER_HOST && !above)

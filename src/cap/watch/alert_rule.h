@@ -55,6 +55,11 @@ struct weir_alert_rule {
 	uint32_t cooldown;
 };
 
+static inline bool weir_alert_is_above(const struct weir_alert_rule *r)
+{
+	return r->op == WEIR_ALERT_GT || r->op == WEIR_ALERT_GE;
+}
+
 struct weir_alert_rules {
 	struct weir_alert_rule v[WEIR_WATCH_ALERTS];
 	size_t n;

@@ -22,11 +22,6 @@ void weir_alert_state_free(struct weir_alert_state *s)
 	s->ring = NULL;
 }
 
-static bool is_above(const struct weir_alert_rule *r)
-{
-	return r->op == WEIR_ALERT_GT || r->op == WEIR_ALERT_GE;
-}
-
 static bool compare(enum weir_alert_op op, double a, double b)
 {
 	switch (op) {
@@ -68,13 +63,13 @@ static bool is_over(const struct weir_alert_state *s, const struct weir_alert_ru
 {
 	if (!r->has_clear)
 		return !compare(r->op, s->value, r->value);
-	return is_above(r) ? s->value <= r->clear : s->value >= r->clear;
+	return weir_alert_is_above(r) ? s->value <= r->clear : s->value >= r->clear;
 }
 
 static enum weir_alert_event while_raised(struct weir_alert_state *s,
 					  const struct weir_alert_rule *r)
 {
-	if (is_above(r) ? s->value > s->peak : s->value < s->peak)
+	if (weir_alert_is_above(r) ? s->value > s->peak : s->value < s->peak)
 		s->peak = s->value;
 	if (!is_over(s, r))
 		return WEIR_ALERT_NOTHING;
@@ -114,9 +109,9 @@ enum weir_alert_event weir_alert_state_tick(struct weir_alert_state *s,
 	s->since++;
 	take_value(s, r);
 	/* What is too little is known only once a whole window has been seen. */
-	if (!is_above(r) && (partial || s->tick < r->over))
+	if (!weir_alert_is_above(r) && (partial || s->tick < r->over))
 		return WEIR_ALERT_NOTHING;
-	if (is_above(r) && partial && s->raised)
+	if (weir_alert_is_above(r) && partial && s->raised)
 		return WEIR_ALERT_NOTHING;
 	s->held = compare(r->op, s->value, r->value) ? s->held + 1 : 0;
 	event = s->raised ? while_raised(s, r) : while_down(s, r);

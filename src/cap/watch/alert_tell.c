@@ -81,7 +81,7 @@ void weir_alert_line(const struct weir_alert_fact *f, struct weir_buf *out)
 	if (!f->raised) {
 		weir_buf_adds(out, " after ");
 		weir_buf_add_duration(out, f->ts - f->raised_ts);
-		weir_buf_adds(out, ", at most ");
+		weir_buf_adds(out, weir_alert_is_above(f->rule) ? ", at most " : ", at least ");
 		weir_buf_add_si(out, f->peak);
 	}
 	weir_buf_addf(out, " (%s)\n", f->rule->text);
