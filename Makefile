@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer demo demo-svg test-kernels lint fmt clean help
+.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer bench-path demo demo-svg test-kernels test-dpdk lint fmt clean help
 .DEFAULT_GOAL := build
 
 help:		## this list
@@ -51,6 +51,11 @@ bench-steer:	## weir steer and its peers: look-ups and connections, as JSON
 	@tools/build build all bench-programs
 	@$(SUDO) bench/steer $(ARGS)
 
+bench-path:	## what weir path and weir drops cost, and their peers, as JSON
+	@tools/setup build test bench
+	@tools/build build all bench-programs
+	@$(SUDO) bench/path $(ARGS)
+
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test
 	@tools/build build all bench-programs
@@ -64,6 +69,10 @@ demo-svg:	## the README's picture, made from a run of the demo
 test-kernels:	## Debian's 6.1 and 6.12 kernels under QEMU
 	@tools/setup build test kernels
 	@tests/run kernels
+
+test-dpdk:	## a build with -Ddpdk=enabled (build/dpdk) and its test
+	@tools/setup build test dpdk
+	@tests/run dpdk
 
 lint:		## clang-tidy over everything
 	@tools/setup build test

@@ -2,6 +2,7 @@
 #include "base/prom.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -34,20 +35,33 @@ static void add_escaped(struct weir_buf *out, const char *s)
 	}
 }
 
+/* The name up to the figure; @le: one label more, or NULL. */
+static void add_series(const struct weir_prom *p, const char *name, const char *suffix,
+		       const struct weir_prom_label *labels, const char *le)
+{
+	struct weir_buf *out = p->out;
+	char mark = '{';
+
+	weir_buf_addf(out, "weir_%s_%s%s", p->verb, name, suffix);
+	for (const struct weir_prom_label *l = labels; l && l->key; l++) {
+		weir_buf_addf(out, "%c%s=\"", mark, l->key);
+		add_escaped(out, l->val);
+		weir_buf_addc(out, '"');
+		mark = ',';
+	}
+	if (le) {
+		weir_buf_addf(out, "%cle=\"%s\"", mark, le);
+		mark = ',';
+	}
+	weir_buf_adds(out, mark == ',' ? "} " : " ");
+}
+
 void weir_prom_value(const struct weir_prom *p, const char *name,
 		     const struct weir_prom_label *labels, uint64_t value)
 {
-	struct weir_buf *out = p->out;
-
-	weir_buf_addf(out, "weir_%s_%s", p->verb, name);
-	for (const struct weir_prom_label *l = labels; l && l->key; l++) {
-		weir_buf_addf(out, "%c%s=\"", l == labels ? '{' : ',', l->key);
-		add_escaped(out, l->val);
-		weir_buf_addc(out, '"');
-	}
-	weir_buf_adds(out, labels && labels->key ? "} " : " ");
-	weir_buf_addu(out, value);
-	weir_buf_addc(out, '\n');
+	add_series(p, name, "", labels, NULL);
+	weir_buf_addu(p->out, value);
+	weir_buf_addc(p->out, '\n');
 }
 
 void weir_prom_one(const struct weir_prom *p, const char *name, const char *type, const char *help,
@@ -57,17 +71,34 @@ void weir_prom_one(const struct weir_prom *p, const char *name, const char *type
 	weir_prom_value(p, name, NULL, value);
 }
 
+void weir_prom_bucket_of(const struct weir_prom *p, const char *name,
+			 const struct weir_prom_label *labels, double bound, uint64_t below)
+{
+	char le[32];
+
+	snprintf(le, sizeof(le), "%g", bound);
+	add_series(p, name, "_bucket", labels, le);
+	weir_buf_addf(p->out, "%" PRIu64 "\n", below);
+}
+
+void weir_prom_histogram_end_of(const struct weir_prom *p, const char *name,
+				const struct weir_prom_label *labels, double sum, uint64_t count)
+{
+	add_series(p, name, "_bucket", labels, "+Inf");
+	weir_buf_addf(p->out, "%" PRIu64 "\n", count);
+	add_series(p, name, "_sum", labels, NULL);
+	weir_buf_addf(p->out, "%.15g\n", sum);
+	add_series(p, name, "_count", labels, NULL);
+	weir_buf_addf(p->out, "%" PRIu64 "\n", count);
+}
+
 void weir_prom_bucket(const struct weir_prom *p, const char *name, double bound, uint64_t below)
 {
-	weir_buf_addf(p->out, "weir_%s_%s_bucket{le=\"%g\"} %" PRIu64 "\n", p->verb, name, bound,
-		      below);
+	weir_prom_bucket_of(p, name, NULL, bound, below);
 }
 
 void weir_prom_histogram_end(const struct weir_prom *p, const char *name, double sum,
 			     uint64_t count)
 {
-	weir_buf_addf(p->out,
-		      "weir_%s_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nweir_%s_%s_sum %.15g\n"
-		      "weir_%s_%s_count %" PRIu64 "\n",
-		      p->verb, name, count, p->verb, name, sum, p->verb, name, count);
+	weir_prom_histogram_end_of(p, name, NULL, sum, count);
 }

@@ -29,8 +29,14 @@ void weir_prom_one(const struct weir_prom *p, const char *name, const char *type
 
 /*
  * A histogram, behind its head: buckets from the smallest to the largest, each with all
- * values up to its bound, then what they are together.
+ * values up to its bound, then what they are together. @labels may be NULL; one histogram
+ * for each set of them.
  */
+void weir_prom_bucket_of(const struct weir_prom *p, const char *name,
+			 const struct weir_prom_label *labels, double bound, uint64_t below);
+void weir_prom_histogram_end_of(const struct weir_prom *p, const char *name,
+				const struct weir_prom_label *labels, double sum, uint64_t count);
+/* The same without labels. */
 void weir_prom_bucket(const struct weir_prom *p, const char *name, double bound, uint64_t below);
 void weir_prom_histogram_end(const struct weir_prom *p, const char *name, double sum,
 			     uint64_t count);

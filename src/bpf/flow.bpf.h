@@ -44,9 +44,29 @@ struct weir_flow_val {
 	__u32 flags;		/* WEIR_FLOW_* */
 };
 
+/* Who sent what, for those who must know (IPFIX): behind the value in the same record. As
+ * the IP layer has it, segmentation offload unfolded. */
+#define WEIR_FLOW_A 0
+#define WEIR_FLOW_B 1
+
+struct weir_flow_sum {
+	__u64 packets; /* on the wire */
+	__u64 octets;  /* of their IP headers and payload */
+};
+
+struct weir_flow_sides {
+	struct weir_flow_sum by[2][2]; /* [WEIR_FLOW_A, _B][WEIR_FLOW_IN, _OUT] */
+};
+
+struct weir_flow_full {
+	struct weir_flow_val val;
+	struct weir_flow_sides sides;
+};
+
 _Static_assert(sizeof(struct weir_flow_key) == 44, "ABI: struct weir_flow_key");
 _Static_assert(sizeof(struct weir_flow_part) == 48, "ABI: struct weir_flow_part");
 _Static_assert(sizeof(struct weir_flow_val) == 72, "ABI: struct weir_flow_val");
+_Static_assert(sizeof(struct weir_flow_full) == 136, "ABI: struct weir_flow_full");
 
 /* Is the source side A? Any total order does as long as both directions agree:
  * compare the addresses as the CPU reads them, then the ports. */
@@ -92,4 +112,24 @@ static inline void weir_flow_add(struct weir_flow_val *v, const struct weir_pkt 
 	if (p->tcp_flags & WEIR_TCP_SYN)
 		v->flags |= !(p->tcp_flags & WEIR_TCP_ACK) == !!src_a ? WEIR_FLOW_SYN_A :
 									WEIR_FLOW_SYN_B;
+}
+
+/* Of an IP packet only; of others nothing is added. */
+static inline void weir_flow_add_sides(struct weir_flow_sides *s, const struct weir_pkt *p,
+				       int src_a, __u32 dir, __u32 gso_size)
+{
+	struct weir_flow_sum *sum = &s->by[src_a ? WEIR_FLOW_A : WEIR_FLOW_B][dir];
+	__u32 there = p->len - p->l3_off, n;
+
+	if (!(p->flags & (WEIR_PKT_IP4 | WEIR_PKT_IP6)))
+		return;
+	/* Padding of short frames is no part of the packet; a length that was not yet set
+	 * for large ones, or that goes beyond the frame, says nothing. */
+	if (!gso_size && p->l3_len && p->l3_len < there)
+		there = p->l3_len;
+	n = weir_wire_packets(p, gso_size);
+	sum->packets += n;
+	sum->octets += there;
+	if (p->payload_off > p->l3_off)
+		sum->octets += (__u64)(n - 1) * (__u32)(p->payload_off - p->l3_off);
 }

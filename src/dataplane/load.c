@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "bpf/match_stub.h"
 #include "bpf/policy_stub.h"
+#include "bpf/strict.h"
 #include "dataplane/caps.h"
 #include "dataplane/sys.h"
 
@@ -32,13 +33,16 @@
 /* Before the section's usual name, where a tracing program contains the match stub. */
 #define MATCH_PREFIX "match."
 
+/* Which stub the code is for. */
+enum place { PLACE_MATCH, PLACE_POLICY, PLACE_STRICT };
+
 /* What is being loaded; libbpf's callbacks carry no pointer of ours. Loading
  * happens on one thread at a time (load_lock). */
 static struct stubs {
 	const struct bpf_insn *code;
 	size_t len;
 	enum weir_match_kind kind;
-	bool policy;		     /* the code is a policy, not a match */
+	enum place place;
 	const struct bpf_insn *mask; /* of weir_match_mask(), or NULL */
 	size_t mask_len;
 } current;
@@ -130,9 +134,6 @@ static bool write_stubs(struct bpf_insn *copy, size_t n)
 	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++) {
 		bool in_line = copy[i].imm == WEIR_MATCH_INLINE_MAGIC;
 
-		if (copy[i].code == (BPF_ALU64 | BPF_MOV | BPF_K) &&
-		    copy[i].imm == WEIR_MATCH_MASK_MAGIC && current.mask)
-			write_stub(copy + i, current.mask, current.mask_len, false);
 		if (copy[i].code != (BPF_ALU64 | BPF_MOV | BPF_K) ||
 		    (!in_line && copy[i].imm != WEIR_MATCH_STUB_MAGIC))
 			continue;
@@ -141,6 +142,37 @@ static bool write_stubs(struct bpf_insn *copy, size_t n)
 		found = true;
 	}
 	return found;
+}
+
+static void write_mask(struct bpf_insn *copy, size_t n)
+{
+	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++)
+		if (copy[i].code == (BPF_ALU64 | BPF_MOV | BPF_K) &&
+		    copy[i].imm == WEIR_MATCH_MASK_MAGIC)
+			write_stub(copy + i, current.mask, current.mask_len, false);
+}
+
+/* Write @current.code into the place of a translated filter; the call behind it says where
+ * weir_strict_load() is. */
+static bool write_strict(struct bpf_insn *start, size_t n)
+{
+	const size_t call = WEIR_MATCH_STUB_INSNS; /* from the stub's beginning */
+
+	for (struct bpf_insn *at = start; at + call < start + n; at++) {
+		const int32_t target = at[call].imm;
+
+		if (at->code != (BPF_ALU64 | BPF_MOV | BPF_K) || at->imm != WEIR_STRICT_STUB_MAGIC)
+			continue;
+		write_stub(at, current.code, current.len, false);
+		for (size_t i = 0; i < current.len; i++) {
+			struct bpf_insn *to = &at[STUB_PROLOGUE + i];
+
+			if (to->code == (BPF_JMP | BPF_CALL) && to->src_reg == BPF_PSEUDO_CALL)
+				to->imm = (int32_t)(call - STUB_PROLOGUE - i) + target;
+		}
+		return true;
+	}
+	return false;
 }
 
 static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *opts, long cookie)
@@ -157,8 +189,12 @@ static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, insns, n * sizeof(*copy));
-	if (!current.policy)
+	if (current.mask)
+		write_mask(copy, n);
+	if (current.place == PLACE_MATCH)
 		return write_stubs(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
+	if (current.place == PLACE_STRICT)
+		return write_strict(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
 	place = find_policy(copy, n);
 	if (!place)
 		return 0;
@@ -340,17 +376,26 @@ int weir_load(struct bpf_object *obj, const struct weir_match *match, struct wei
 	return load_match(obj, match, &(struct stubs){ 0 }, err);
 }
 
+/* The code of the mask into @what, @ret_code to be freed. */
+static int make_mask(const struct weir_match *const *m, size_t n, struct sets *sets,
+		     struct bpf_insn **ret_code, struct stubs *what, struct weir_error *err)
+{
+	int ret = n ? fill_sets(m, n, sets, err) : 0;
+
+	if (n && !ret)
+		ret = weir_match_codegen_mask(m, n, sets->fds, ret_code, &what->mask_len, err);
+	what->mask = *ret_code;
+	return ret;
+}
+
 int weir_load_masked(struct bpf_object *obj, const struct weir_match *match,
 		     const struct weir_match *const *m, size_t n, struct weir_error *err)
 {
 	weir_cleanup(close_sets) struct sets sets = { 0 };
 	weir_autofree struct bpf_insn *mask = NULL;
 	struct stubs what = { 0 };
-	int ret = fill_sets(m, n, &sets, err);
+	int ret = make_mask(m, n, &sets, &mask, &what, err);
 
-	if (!ret)
-		ret = weir_match_codegen_mask(m, n, sets.fds, &mask, &what.mask_len, err);
-	what.mask = mask;
 	return ret ? ret : load_match(obj, match, &what, err);
 }
 
@@ -391,7 +436,8 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 	int ret = n > WEIR_POLICY_INSNS_MAX ?
 			  -E2BIG :
 			  load_with(obj,
-				    &(struct stubs){ .code = insns, .len = n, .policy = true },
+				    &(struct stubs){
+					    .code = insns, .len = n, .place = PLACE_POLICY },
 				    err);
 
 	/* So do the verifier's bounds: on what it looks at, and, by another code, on branches. */
@@ -399,6 +445,17 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 		return weir_fail(err, ret, "the policy is too large for the kernel: put addresses "
 					   "into sets, ports into lists");
 	return ret;
+}
+
+int weir_load_strict(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		     const struct weir_match *const *m, size_t n_m, struct weir_error *err)
+{
+	struct stubs what = { .code = insns, .len = n, .place = PLACE_STRICT };
+	weir_cleanup(close_sets) struct sets sets = { 0 };
+	weir_autofree struct bpf_insn *mask = NULL;
+	int ret = make_mask(m, n_m, &sets, &mask, &what, err);
+
+	return ret ? ret : load_with(obj, &what, err);
 }
 
 int weir_load_explain(struct weir_error *err, int code, const char *what)

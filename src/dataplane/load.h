@@ -49,6 +49,12 @@ int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t 
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err);
 
+/* The same for an object whose programs run a translated classic filter
+ * (bpf/strict.bpf.h, match/cbpf.h), at most WEIR_MATCH_INSNS_MAX instructions; @m: as of
+ * weir_load_masked(), @n_m may be 0. */
+int weir_load_strict(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
+		     const struct weir_match *const *m, size_t n_m, struct weir_error *err);
+
 /* A hash of an object file's bytes, which tells one build's from another's. */
 uint64_t weir_load_hash(const void *elf, size_t n);
 /* bpf_prog_info.tag, a hash of the instructions; 0 where it can't be found out. */

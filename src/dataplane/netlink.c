@@ -151,13 +151,30 @@ static const struct nlattr *find(const void *attrs, size_t len, uint16_t type)
 	return NULL;
 }
 
-const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min)
+static const void *payload(const struct nlattr *a, size_t min)
+{
+	return a && (size_t)a->nla_len - NLA_HDRLEN >= min ? (const char *)a + NLA_HDRLEN : NULL;
+}
+
+static const struct nlattr *find_first(const struct nlmsghdr *h, size_t size, uint16_t type)
 {
 	size_t before = NLMSG_SPACE(size);
-	const struct nlattr *a;
 
-	if (h->nlmsg_len < before)
-		return NULL;
-	a = find((const unsigned char *)h + before, h->nlmsg_len - before, type);
-	return a && (size_t)a->nla_len - NLA_HDRLEN >= min ? (const char *)a + NLA_HDRLEN : NULL;
+	return h->nlmsg_len < before ?
+		       NULL :
+		       find((const unsigned char *)h + before, h->nlmsg_len - before, type);
+}
+
+const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min)
+{
+	return payload(find_first(h, size, type), min);
+}
+
+const void *weir_nl_find_in(const struct nlmsghdr *h, size_t size, uint16_t outer, uint16_t type,
+			    size_t min)
+{
+	const struct nlattr *a = find_first(h, size, outer);
+
+	return a ? payload(find((const char *)a + NLA_HDRLEN, a->nla_len - NLA_HDRLEN, type), min) :
+		   NULL;
 }

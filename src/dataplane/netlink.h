@@ -31,3 +31,6 @@ int weir_nl_ask(int protocol, struct weir_nl_msg *m, int (*fn)(void *arg, const 
 const void *weir_nl_payload(const struct nlmsghdr *h, size_t size);
 /* The attribute @type behind a payload of @size bytes, of at least @min bytes, or NULL. */
 const void *weir_nl_find(const struct nlmsghdr *h, size_t size, uint16_t type, size_t min);
+/* The same of an attribute within the attribute @outer. */
+const void *weir_nl_find_in(const struct nlmsghdr *h, size_t size, uint16_t outer, uint16_t type,
+			    size_t min);

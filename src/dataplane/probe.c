@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "dataplane/cgroup.h"
 #include "dataplane/pin.h"
+#include "dataplane/probe_impl.h"
 #include "dataplane/sys.h"
 
 /* Newer than Debian 12's linux/bpf.h. */
@@ -560,6 +561,21 @@ static const struct {
 		{ .name = "iter_tcp", .needed_by = "tcp, tcp tune",
 		  .requires = "CAP_BPF, CAP_PERFMON" },
 		try_iter_tcp,
+	},
+	[WEIR_FEATURE_TAKE_SOCKET] = {
+		{ .name = "take_socket", .needed_by = "fault --truncate",
+		  .requires = "CAP_SYS_PTRACE", .optional = true },
+		weir_probe_take_socket,
+	},
+	[WEIR_FEATURE_SOCK_DESTROY] = {
+		{ .name = "sock_destroy", .needed_by = "fault --reset",
+		  .requires = "CAP_NET_ADMIN, CONFIG_INET_DIAG_DESTROY", .optional = true },
+		weir_probe_sock_destroy,
+	},
+	[WEIR_FEATURE_FQ] = {
+		{ .name = "fq", .needed_by = "fault --delay", .fallback = "fault --rate",
+		  .requires = "CONFIG_NET_SCH_FQ; CAP_SYS_ADMIN to try it", .optional = true },
+		weir_probe_fq,
 	},
 };
 

@@ -29,6 +29,9 @@ enum weir_feature { /* rows of the table in probe.c; one struct weir_probe each 
 	WEIR_FEATURE_SOCKMAP,
 	WEIR_FEATURE_SOCKOPS,
 	WEIR_FEATURE_ITER_TCP,
+	WEIR_FEATURE_TAKE_SOCKET, /* pidfd_getfd of other processes */
+	WEIR_FEATURE_SOCK_DESTROY,
+	WEIR_FEATURE_FQ,
 	WEIR_FEATURE_MAX,
 };
 

@@ -447,9 +447,9 @@ int weir_rules_keep(struct weir_rules *r, const char *owner,
 	n = read_all(r, &all);
 	ret = n < 0 ? n : 0;
 	for (int i = 0; !ret && i < n; i++) {
-		if (strcmp(all[i].owner, owner) != 0 || keep(arg, &all[i]))
+		if ((owner && strcmp(all[i].owner, owner) != 0) || keep(arg, &all[i]))
 			continue;
-		make_key(&key, owner, all[i].name);
+		make_key(&key, all[i].owner, all[i].name);
 		if (bpf_map_delete_elem(r->rules_fd, &all[i].id) ||
 		    (bpf_map_delete_elem(r->names_fd, &key) && errno != ENOENT))
 			ret = -errno;

@@ -33,7 +33,7 @@ int weir_rules_put_all(struct weir_rules *r, struct weir_rule *rules, size_t n,
 /* -ENOENT: no such name of this owner; another owner's rule is -EPERM. */
 int weir_rules_del(struct weir_rules *r, const char *owner, const char *name,
 		   struct weir_error *err);
-/* Remove those of @owner's rules that @keep does not want. */
+/* Remove those of @owner's rules (NULL: of all rules) that @keep does not want. */
 int weir_rules_keep(struct weir_rules *r, const char *owner,
 		    bool (*keep)(void *arg, const struct weir_rule *rule), void *arg,
 		    struct weir_error *err);

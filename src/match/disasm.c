@@ -25,12 +25,15 @@ static const struct {
 
 static const char *const alu_ops[16] = {
 	[BPF_ADD >> 4] = "+=", [BPF_SUB >> 4] = "-=", [BPF_AND >> 4] = "&=",
-	[BPF_OR >> 4] = "|=",  [BPF_MOV >> 4] = "=",
+	[BPF_OR >> 4] = "|=",  [BPF_MOV >> 4] = "=",  [BPF_MUL >> 4] = "*=",
+	[BPF_DIV >> 4] = "/=", [BPF_MOD >> 4] = "%=", [BPF_XOR >> 4] = "^=",
+	[BPF_LSH >> 4] = "<<=", [BPF_RSH >> 4] = ">>=",
 };
 
 static const char *const jump_ops[16] = {
 	[BPF_JEQ >> 4] = "==", [BPF_JNE >> 4] = "!=", [BPF_JGT >> 4] = ">",  [BPF_JGE >> 4] = ">=",
 	[BPF_JLT >> 4] = "<",  [BPF_JLE >> 4] = "<=", [BPF_JSET >> 4] = "&",
+	[BPF_JSLT >> 4] = "s<",
 };
 
 static const char *size_name(uint8_t code)
@@ -80,7 +83,10 @@ static bool add_jump(const struct bpf_insn *i, char reg, struct weir_buf *out)
 		weir_buf_adds(out, "exit");
 		return true;
 	case BPF_CALL:
-		weir_buf_addf(out, "call %d", i->imm);
+		if (i->src_reg == BPF_PSEUDO_CALL) /* the only function that a match has */
+			weir_buf_adds(out, "call weir_strict_load");
+		else
+			weir_buf_addf(out, "call %d", i->imm);
 		return true;
 	case BPF_JA:
 		weir_buf_addf(out, "goto %+d", i->off);
@@ -98,6 +104,14 @@ static bool add_alu(const struct bpf_insn *i, char reg, struct weir_buf *out)
 {
 	const char *op = alu_ops[BPF_OP(i->code) >> 4];
 
+	if (BPF_OP(i->code) == BPF_END) {
+		weir_buf_addf(out, "r%u = be%d r%u", i->dst_reg, i->imm, i->dst_reg);
+		return true;
+	}
+	if (BPF_OP(i->code) == BPF_NEG) {
+		weir_buf_addf(out, "%c%u = -%c%u", reg, i->dst_reg, reg, i->dst_reg);
+		return true;
+	}
 	if (!op)
 		return false;
 	weir_buf_addf(out, "%c%u %s ", reg, i->dst_reg, op);

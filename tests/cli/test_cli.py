@@ -202,7 +202,7 @@ def test_version():
 
 FEATURES = {"bpf", "btf", "bpffs", "ringbuf", "xdp", "xdp_link", "tcx", "netfilter",
             "socket_filter", "tp_btf", "by_id", "fentry", "kprobe", "sk_lookup", "sockmap",
-            "sockops", "iter_tcp"}
+            "sockops", "iter_tcp", "take_socket", "sock_destroy", "fq"}
 
 
 def judge_doctor(run):
@@ -317,7 +317,7 @@ def test_doctor_with_capabilities_only(public_weir):
     out = judge_doctor(weir("doctor", "--json", program=public_weir, prefix=prefix))
     ok = {check["name"]: check["ok"] for check in out["checks"]}
     assert ok["xdp"] and ok["ringbuf"] and ok["socket_filter"] and ok["xdp_link"]
-    assert not ok["by_id"]
+    assert ok["sock_destroy"] and not ok["by_id"] and not ok["take_socket"]
 
 
 def on_terminal(*args, env=None):

@@ -40,6 +40,10 @@ def test_demo(tmp_path):
     assert hits and int(hits[1].replace(",", "")) > 0
     assert "1 received" in out
     assert re.search(r"^[\d:.]+ close .*:81 .*: refused by remote", out, re.M)
+    # 20 packets each; what a reader is late for is at least what it slept.
+    assert re.findall(r"sk_buff in the stack +(\d+)", out) == ["20", "20"]
+    late = re.findall(r"copied to user space +20 +\S+ +\S+ +([\d.]+)ms", out)
+    assert late and float(late[-1]) >= 50
     if "$ weir bypass on" in out:  # there is a cgroup v2
         assert "bytes out 128,000 by bypass, 0 by TCP" in out
         assert len(re.findall(r"established, bypass .* 128k +128k", out)) == 2

@@ -54,13 +54,17 @@ def parse(text, prefix):
 
 
 def check_histogram(series, name):
-    """Buckets in order, without a step down, the last one with everything."""
-    buckets = [(float(dict(labels)["le"]), n) for (of, labels), n in series.items()
-               if of == f"{name}_bucket"]
-    assert buckets == sorted(buckets) and buckets[-1][0] == float("inf")
-    assert [n for _, n in buckets] == sorted(n for _, n in buckets)
-    assert buckets[-1][1] == series[(f"{name}_count", ())]
-    assert (f"{name}_sum", ()) in series
+    """Of each set of labels: buckets in order, without a step down, the last one with
+    everything."""
+    sets = {tuple(label for label in labels if label[0] != "le")
+            for of, labels in series if of == f"{name}_bucket"}
+    for labels in sets:
+        buckets = [(float(dict(of_)["le"]), n) for (of, of_), n in series.items()
+                   if of == f"{name}_bucket" and {*of_} - {*labels} == {("le", dict(of_)["le"])}]
+        assert buckets == sorted(buckets) and buckets[-1][0] == float("inf")
+        assert [n for _, n in buckets] == sorted(n for _, n in buckets)
+        assert buckets[-1][1] == series[(f"{name}_count", labels)]
+        assert (f"{name}_sum", labels) in series
 
 
 def value(series, name, **labels):

@@ -3,18 +3,25 @@
 is sent is what is received and what the ledger says."""
 
 import contextlib
+import ctypes
 import json
+import os
 import re
 import signal
 import socket
+import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 import lab
 import prometheus
+import proxies
 
+NOBODY = "10.77.0.77"
+BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]  # bpf(2)
 A4, B4, A6, B6 = "10.77.0.1", "10.77.0.2", "fd77::1", "fd77::2"
 
 
@@ -103,8 +110,27 @@ def net():
                                     (p.b, "vb", p.mac_a, (A4, A6))):
         for address in addresses:
             ns.ip("neigh", "replace", address, "lladdr", mac, "dev", dev, "nud", "permanent")
+        ns.sh("sysctl", "-qw", f"net.ipv6.conf.{dev}.router_solicitations=0")
+    quiet(p)
     yield p
     p.remove()
+
+
+def quiet(net):
+    """Until the hosts have told each other which groups they listen to: they repeat it for a
+    while, and it would be among what is counted."""
+    def told():
+        return [ns.sh("grep", "-E", "Icmp6(Out|In)Msgs", "/proc/net/snmp6").stdout
+                for ns in (net.a, net.b)]
+    seen = [told(), time.monotonic()]
+
+    def rests():
+        now = told()
+        if now != seen[0]:
+            seen[:] = [now, time.monotonic()]
+        time.sleep(0.1)
+        return time.monotonic() - seen[1] > 2
+    lab.wait_for("silence", rests)
 
 
 def udp(ns, to, port, n, family=socket.AF_INET, size=10):
@@ -236,6 +262,101 @@ def test_bad_checksums(net, known):
     assert led.all["dropped"] == 40, led.brief()
 
 
+def test_bad_checksums_of_other_protocols(net):
+    """TCP of both families, UDP over IPv6 and ICMP of both: each in its own stage, exact."""
+    import scapy.all as scapy
+    v4, v6 = scapy.IP(src=A4, dst=B4), scapy.IPv6(src=A6, dst=B6)
+    bad = [(13, v4 / scapy.TCP(sport=1, dport=9, chksum=0x1234)),
+           (11, v6 / scapy.TCP(sport=1, dport=9, chksum=0x1234)),
+           (7, v6 / scapy.UDP(sport=1, dport=9, chksum=0x1234) / b"y"),
+           (5, v4 / scapy.ICMP(chksum=0x1234) / b"y"),
+           (3, v6 / scapy.ICMPv6EchoRequest(cksum=0x1234) / b"y")]
+    with net.b:  # an IPv6 datagram's is verified when it is read, unless nobody listens
+        r = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with r:
+        r.bind((B6, 9))
+        with ledger(net.b) as box:
+            for n, packet in bad:
+                net.a.inject("va", [bytes(scapy.Ether(src=net.mac_a, dst=net.mac_b) / packet)] * n)
+            udp(net.a, B6, 9, 1, socket.AF_INET6)
+            r.settimeout(lab.PATIENCE)
+            assert r.recv(100) == b"x" * 10
+    led = box.result
+    assert led.count(stage="tcp", protocol="tcp") == 24, led.brief()
+    assert led.count(protocol="udp", stage="udp") == 7, led.brief()
+    assert led.count(stage="ip") == 8, led.brief()
+    assert led.all["dropped"] == 39, led.brief()
+
+
+def test_expired_hop_limit_and_no_neighbour(net):
+    """IPv6 that would be forwarded; and datagrams to an address that nobody answers for."""
+    import scapy.all as scapy
+    net.b.sh("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1", "net.ipv4.neigh.vb.mcast_solicit=1")
+    net.b.ip("-6", "route", "replace", "2001:db8::/64", "via", A6)
+    frame = bytes(scapy.Ether(src=net.mac_a, dst=net.mac_b)
+                  / scapy.IPv6(src=A6, dst="2001:db8::1", hlim=1) / scapy.UDP(sport=1, dport=9))
+    try:
+        with ledger(net.b) as box:
+            net.a.inject("va", [frame] * 21)
+            udp(net.b, NOBODY, 9, 4)
+            lab.wait_for("the neighbour to fail", lambda: "FAILED" in net.b.sh(
+                "ip", "neigh", "show", NOBODY).stdout)
+    finally:
+        net.b.ip("-6", "route", "del", "2001:db8::/64", check=False)
+        net.b.sh("sysctl", "-qw", "net.ipv6.conf.all.forwarding=0")
+        net.b.ip("neigh", "flush", "to", NOBODY, check=False)
+    led = box.result
+    assert led.count(stage="ip") == 21, led.brief()
+    assert led.count(stage="neighbour") == 4, led.brief()
+    assert led.all["dropped"] == 25, led.brief()
+
+
+def load_xdp(name, verdict):
+    """A program of two instructions: `return VERDICT`; its descriptor."""
+    code = struct.pack("<BBhiBBhi", 0xb7, 0, 0, verdict, 0x95, 0, 0, 0)
+    insns, licence = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+    attr = struct.pack("<IIQQIIQII16sII", 6, 2, ctypes.addressof(insns),
+                       ctypes.addressof(licence), 0, 0, 0, 0, 0, name.encode(), 0, 37)
+    fd = ctypes.CDLL(None, use_errno=True).syscall(BPF, 5, attr, len(attr))
+    assert fd >= 0, ctypes.get_errno()
+    return fd
+
+
+@contextlib.contextmanager
+def foreign_xdp(net, name, verdict):
+    """Somebody else's program on vb, by a link that goes with its descriptor."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    prog = load_xdp(name, verdict)
+    attr = struct.pack("<IIII", prog, net.b.link("vb")["ifindex"], 37, 0).ljust(48, b"\0")
+    with net.b:
+        link = libc.syscall(BPF, 28, attr, len(attr))
+    assert link >= 0, ctypes.get_errno()
+    try:
+        yield
+    finally:
+        os.close(link)
+        os.close(prog)
+
+
+@pytest.mark.parametrize("verdict, told", [
+    (0, ("xdp_exception 0", "aborted")), (1, None), (77, ("xdp_exception 77", "aborted"))])
+def test_foreign_xdp(net, verdict, told):
+    """Each packet that another's XDP program drops is lost at XDP, once: told by the kernel's
+    tracepoint where it gave up on it, with the program's name; else by the freed packet or by
+    the driver's counter, which say the same. That its queue is made and goes is no loss."""
+    rx = received(net)
+    with ledger(net.b) as box, foreign_xdp(net, "aborted", verdict):
+        udp(net.a, B4, 9, 53)
+        lab.wait_for("the datagrams", lambda: received(net) >= rx + 53)
+    led = box.result
+    assert led.count(stage="xdp", iface="vb") == 53, led.brief()
+    if told:
+        assert led.count(reason=told[0], function=told[1], origin="xdp") == 53, led.brief()
+    elif led.count(reason="xdp_drops", origin="counter") != 53:
+        assert led.view("xdp_drops") == 53 and led.view("xdp_drops", "more") == 0, led.brief()
+    assert led.all["dropped"] == 53, led.brief()
+
+
 def test_nft_drop(net):
     net.b.sh("nft", "add table inet t; add chain inet t c { type filter hook input priority 0; };"
              " add rule inet t c udp dport 6000 drop")
@@ -334,6 +455,8 @@ def test_fault_drop(net, how):
     assert led.count(reason="NO_SOCKET") == 408 - n
     assert led.all["dropped"] == 438, led.brief()
     assert led.view("TC_INGRESS") == 30 + n and led.view("TC_INGRESS", "more") == 0
+    # What a fault does but for dropping is told by its rule, beside the table.
+    assert led.view("fault/lossy") == n and led.view("fault/bad") == 5
 
 
 def test_fault_drop_out_and_cleared(net):
@@ -416,12 +539,14 @@ def balanced(net):
         + b["residue_in_ip"] + b["delivered"], b
     assert b["delivered"] == b["lost_in_protocols"] + b["freed_in_protocols"] + b["tcp"] \
         + b["icmp"] + b["udp_read"] + b["udp_waiting"] + b["residue_in_protocols"], b
+    assert b["requests"] + b["forwarded"] + b["fragments_made"] == b["lost_on_sending"] \
+        + b["freed_on_sending"] + b["queued"] + b["residue_on_sending"] + b["sent"], b
     assert b["residue"] == b["residue_before_ip"] + b["residue_in_ip"] \
-        + b["residue_in_protocols"], b
+        + b["residue_in_protocols"] + b["residue_on_sending"], b
 
 
-def received(net, dev="vb"):
-    return net.b.link(dev)["stats64"]["rx"]["packets"]
+def received(net, dev="vb", ns=None):
+    return (ns or net.b).link(dev)["stats64"]["rx"]["packets"]
 
 
 def test_account_of_a_flood(net):
@@ -474,6 +599,77 @@ def test_account_of_a_flood(net):
     assert b["lost_in_ip"] == 30 * (31 + 3), b
     assert led.all["dropped"] == sent - got - 8 - waits
     assert led.all["dropped"] == b["lost_before_ip"] + b["lost_in_ip"] + b["lost_in_protocols"]
+
+
+def out_of(net, ns, to, port, n, size=100):
+    """@n datagrams that netfilter may refuse to take."""
+    with ns:
+        s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM)
+    with s:
+        for _ in range(n):
+            with contextlib.suppress(OSError):
+                s.sendto(b"x" * size, (to, port))
+
+
+def test_account_of_sending(net):
+    """What IP was given to send is what left, what waits in a queue, and what was lost on
+    the way: to netfilter before routing and behind it, to weir's fault, to a full qdisc;
+    fragments and forwarded packets among them. What left is what the other host received."""
+    net.b.sh("nft", "add table inet t;"
+             "add chain inet t o { type filter hook output priority 0; };"
+             "add rule inet t o udp dport 6000 drop;"
+             "add chain inet t p { type filter hook postrouting priority 0; };"
+             "add rule inet t p udp dport 6001 drop")
+    net.b.sh(lab.WEIR, "fault", "add", "out", "udp dst port 6200", "-i", "vb", "-Q", "out",
+             "--nth", "3")
+    net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    net.b.ip("link", "add", "slow0", "type", "veth", "peer", "name", "slow1", "netns", net.a.name)
+    for ns, dev in ((net.b, "slow0"), (net.a, "slow1")):
+        ns.sh("sysctl", "-qw", f"net.ipv6.conf.{dev}.disable_ipv6=1")
+        ns.ip("link", "set", dev, "up")
+    net.b.ip("addr", "add", "192.0.2.1/24", "dev", "slow0")
+    net.b.ip("neigh", "replace", "192.0.2.2", "lladdr", "02:00:00:00:00:01", "dev", "slow0")
+    # One packet at once, then two a minute at most; four may wait.
+    net.b.sh("tc", "qdisc", "add", "dev", "slow0", "root", "tbf", "rate", "64bit", "burst", "1540",
+             "limit", "5000")
+    try:
+        before = received(net, "va", net.a), received(net, "slow1", net.a)
+        with balanced(net) as box:
+            for to in (B4, A4):  # loopback and out
+                out_of(net, net.b, to, 6000, 7)
+                out_of(net, net.b, to, 6001, 11)
+            out_of(net, net.b, A6, 6000, 5)
+            out_of(net, net.b, A4, 6200, 30)
+            out_of(net, net.b, A6, 9, 4)
+            out_of(net, net.b, A4, 9, 3, size=5000)
+            out_of(net, net.b, "192.0.2.2", 9, 20, size=1200)
+            net.a.inject("va", frames(net, 6, ip={"dst": "192.0.2.2"}))
+            udp(net.a, B4, 9, 2)
+            arrive_all(net, 2)
+            lab.wait_for("what is to be forwarded", lambda: qdisc(net)["drops"] > 20)
+            stats = qdisc(net)
+        sent = received(net, "va", net.a) - before[0] + received(net, "slow1", net.a) - before[1]
+    finally:
+        net.b.ip("link", "del", "slow0")
+        net.b.sh("sysctl", "-qw", "net.ipv4.ip_forward=0")
+        net.b.sh("nft", "delete table inet t")
+        net.b.sh(lab.WEIR, "unload")
+    led, b = box.result, box.result.balance
+    assert b["residue_on_sending"] == 0, (b, led.brief())
+    assert b["sent"] == sent, (b, sent)
+    assert (b["forwarded"], b["fragments_made"]) == (6, 3 * 3)
+    assert b["queued"] == stats["qlen"] > 0
+    assert led.count(stage="netfilter") == 2 * (7 + 11) + 5, led.brief()
+    assert led.count(reason="weir fault: out", stage="tc-out") == 10
+    assert led.count(stage="qdisc") == stats["drops"] == 26 - stats["packets"] - stats["qlen"]
+    assert led.view("qdisc drops") == stats["drops"] and led.view("qdisc drops", "more") == 0
+    assert b["lost_on_sending"] == 2 * (7 + 11) + 5 + 10 + stats["drops"], (b, led.brief())
+
+
+def qdisc(net):
+    """What the kernel tells of slow0's queue."""
+    found = json.loads(net.b.sh("tc", "-s", "-j", "qdisc", "show", "dev", "slow0", "root").stdout)
+    return found[0]
 
 
 def test_account_of_other_protocols(net):
@@ -662,6 +858,33 @@ def test_text(net):
                      re.M), text
     assert re.search(r"^UdpNoPorts +- +5 +5 +0 ", text, re.M), text
     assert "Lost: 5 packets" in text
+
+
+def test_refused_by_the_proxy(net):
+    """Connections that weir's proxy refused stand beside the ledger, by reason, also after it
+    has gone; they are no packets, and what it refused before the run is none of it."""
+    proxy = proxies.Proxy(net.b, "\n".join([
+        "listen:", f'  - {{address: "{B4}:7443"}}', "routes:",
+        f'  - {{match: a.test, backends: ["{B4}:7444"]}}', "drain: 1s"]) + "\n")
+
+    def refused(*names):
+        """Each ends without a backend; until the proxy has it in its account."""
+        before = sum(proxy.dropped().values())
+        for name in names:
+            client = proxies.Client(net.a, B4, 7443, name, wait=False)
+            client.ended()
+            client.close()
+        lab.wait_for("the account", lambda: sum(proxy.dropped().values()) == before + len(names))
+    try:
+        refused("other.test")
+        with ledger(net.b) as box:
+            refused("other.test", "other.test", "a.test", "other.test")
+            proxy.remove()
+    finally:
+        proxy.remove()
+    refusals = box.result.all["refused_connections"]
+    assert {r["reason"]: r["count"] for r in refusals if r["verb"] == "proxy" and r["advice"]} == \
+        {"no_match": 3, "connect": 1}
 
 
 def test_prometheus(net):

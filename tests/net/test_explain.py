@@ -137,6 +137,28 @@ def test_a_fault_that_may_hit(clean):
     assert listed["rules"][0]["matched"] == 0
 
 
+def test_a_fault_that_always_hits(clean):
+    """Nothing is open there: the packet is dropped."""
+    for name, how in (("all", ("--drop", "100%")), ("each", ("--nth", "1"))):
+        weir(clean, "fault", "add", name, "--protocol", "udp", "--dst-port", "53", "-Q", "in", *how)
+        road = explain(clean, "udp", "10.77.0.1", "10.77.0.2:53", status=4)
+        assert steps(road) == [("tc", "fault", "drop")] and road["steps"][0]["rule"] == name
+        weir(clean, "fault", "del", name)
+    weir(clean, "fault", "add", "some", "--protocol", "tcp", "-i", "vb", "-Q", "in", "--nth", "2")
+    weir(clean, "fault", "add", "garbled", "--protocol", "tcp", "-i", "vb", "--corrupt")
+    assert steps(explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5201"))[0] == \
+        ("tc", "fault", "unknown")
+
+
+def test_a_fault_of_the_socket(clean):
+    weir(clean, "fault", "add", "cut", "--listen", "10.77.0.2:5201", "--truncate", "5")
+    road = explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5201")
+    assert steps(road)[-1] == ("session", "fault", "unknown")
+    assert (road["steps"][-1]["rule"], road["steps"][-1]["text"]) == ("cut", "--truncate 5")
+    assert ("session", "fault", "unknown") not in \
+        steps(explain(clean, "tcp", "10.77.0.1", "10.77.0.2:5299", status=4))
+
+
 @pytest.fixture
 def cgroup():
     """One of this test's own: rules on the root would be everybody's."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -19,6 +20,7 @@ import time
 import pytest
 
 import lab
+import prometheus
 
 HERE, THERE = "10.77.0.2", "10.77.0.1"
 PORT = 5201
@@ -202,6 +204,50 @@ def test_truncation_is_byte_exact(fault, offload):
         assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
         r = fault.rules()["t"]
         assert r["hits"] > 20 and r["matched"] >= len(data) // 1460, r
+
+
+def test_random_truncation_of_many_connections(fault):
+    """Lengths, parts and seeds at random, several connections at a time: every byte arrives
+    once, in its place, and what was cut off is what the rule says and was sent again."""
+    rng = random.Random(5)
+    with contextlib.closing(fault.listen()) as server:
+        for _ in range(8):
+            keep = rng.randint(1, 1447)
+            fault("add", "t", "--listen", f"{HERE}:{PORT}", "--truncate", keep, "--probability",
+                  f"{rng.randint(2, 30)}%", "--seed", rng.getrandbits(32))
+            sent = {}
+            clients, peers, threads, sums = [], [], [], {}
+            for i in range(5):
+                client = fault.connect()
+                peer = server.accept()[0]
+                peer.settimeout(lab.PATIENCE)
+                clients.append(client)
+                peers.append(peer)
+                sent[i] = rng.randbytes(rng.randint(20_000, 150_000))
+
+            def send(i):
+                clients[i].sendall(sent[i])
+                clients[i].shutdown(socket.SHUT_WR)
+
+            def receive(i):
+                sums[i] = hashlib.sha256(read_all(peers[i])).digest()
+
+            for work in (send, receive):
+                threads += [threading.Thread(target=work, args=(i,)) for i in sent]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join(lab.PATIENCE)
+            # struct tcp_info: tcpi_total_retrans
+            again = sum(struct.unpack_from("I", c.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 104),
+                                           100)[0] for c in clients)
+            for s in clients + peers:
+                s.close()
+            assert sums == {i: hashlib.sha256(d).digest() for i, d in sent.items()}
+            r = fault.rules()["t"]
+            assert 0 < r["hits"] <= r["bytes"] <= r["hits"] * (1448 - keep), r
+            assert r["matched"] >= sum(map(len, sent.values())) // 1448, r
+            assert again > 0
 
 
 def test_every_segment_of_loopback(fault):
@@ -639,6 +685,49 @@ def test_files(fault):
                            capture_output=True, text=True, timeout=60)
     assert again.returncode == 0, again
     assert list(fault.rules()) == names
+
+
+def test_save(fault, tmp_path):
+    """What it writes is what `apply` reads, as `show` prints it; the file changes in one step."""
+    path = tmp_path / "faults"
+    fault("add", "loss", *UDP, "--drop", "10%", "--seed", 7, "--ttl", "1h")
+    fault("add", "slow", "--dst-port", 80, "--rate", "1mbit", "--ttl", "1h")
+    fault("save", path)
+    first, *lines = path.read_text().splitlines()
+    assert first.startswith("# weir fault, saved 20") and path.stat().st_mode & 0o777 == 0o644
+    ttl = re.compile(r" --ttl \d+ms$")
+    assert [ttl.sub("", x) for x in lines] == \
+        [ttl.sub("", x) for x in fault("show").stdout.splitlines()]
+    assert all(3_000_000 < int(x.split()[-1].rstrip("ms")) <= 3_600_000 for x in lines)
+    before = {n: (r["match"], r["action"], r.get("seed")) for n, r in fault.rules().items()}
+    fault("clear")
+    fault("apply", path)
+    assert {n: (r["match"], r["action"], r.get("seed")) for n, r in fault.rules().items()} == before
+    fault.refused("save", "-", says="weir fault show", status=2)
+    fault.refused("save", tmp_path / "no" / "where", says="no/where")
+    fault("clear")
+    before = path.read_bytes()
+    fault.refused("save", path, says="no fault is in force")
+    assert path.read_bytes() == before
+
+
+def test_prometheus(fault):
+    series = prometheus.parse(fault("list", "--prometheus").stdout, "weir_fault_")
+    assert series == {("weir_fault_rules", ()): 0, ("weir_fault_unmatched_total", ()): 0}
+    fault("add", "d", *UDP, "-Q", "in", "--nth", 4)
+    fault("add", 'other', "--protocol", "udp", "--dst-port", 1, "--corrupt", "--ttl", "1h")
+    assert len(fault.datagrams(100, size=8)) == 75
+    series = prometheus.parse(fault("list", "--prometheus").stdout, "weir_fault_")
+
+    def value(name, rule="d", kind="drop"):
+        return prometheus.value(series, f"weir_fault_{name}", rule=rule, kind=kind)
+    assert prometheus.value(series, "weir_fault_rules") == 2
+    assert prometheus.value(series, "weir_fault_unmatched_total") > 0
+    assert [value(f"rule_{x}_total") for x in ("matched", "hits", "passed", "bytes")] == \
+        [100, 25, 75, 25 * (8 + 42)]
+    assert value("rule_hits_total", "other", "corrupt") == 0
+    assert 0 < value("rule_left_seconds") <= 60 < value("rule_left_seconds", "other", "corrupt")
+    fault.refused("list", "--json", "--prometheus", says="one of both", status=2)
 
 
 def test_a_rule_is_replaced_by_name(fault):

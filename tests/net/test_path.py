@@ -16,6 +16,7 @@ from pathlib import Path as Path_
 import pytest
 
 import lab
+import prometheus
 
 NOBODY = 65534
 N = 100
@@ -160,6 +161,25 @@ def test_udp_counts_are_exact(hosts, talk, family):
     assert p.count("tcp") == 0
     assert not p.lost()
     assert 0 < p.count("softirq") <= N and 0 < p.count("poll") <= N
+
+
+def test_what_no_reader_took_is_not_copied(hosts, talk):
+    """Refused, answered by the kernel, or of a socket that is closed with them unread."""
+    t, unread = talk(UDP), talk(UDP)
+    with hosts.a:
+        nowhere = socket.socket(socket.AF_INET, UDP)
+    with path(hosts.b) as p:
+        for _ in range(20):
+            nowhere.sendto(bytes(100), (ADDRESSES[socket.AF_INET], 9))
+            unread.sender.send(bytes(100))
+        hosts.a.sh("ping", "-c", "20", "-i", "0.01", "-q", ADDRESSES[socket.AF_INET])
+        unread.close()
+        t.exchange(N)
+        p.stop()
+    nowhere.close()
+    p.check_account()
+    assert p.count("stack") >= N + 60
+    assert p.count("copy") == N
 
 
 @families
@@ -472,6 +492,60 @@ def test_cpus_add_up(hosts, talk):
                    if s["name"] == stage) == N
 
 
+@pytest.mark.parametrize("words", [[], ["--cpu"]], ids=["all", "cpu"])
+def test_prometheus(hosts, talk, words):
+    t = talk(UDP)
+    with path(hosts.b, "--prometheus", "--for", "1h", "--dst-port", str(t.port), *words,
+              json=False) as p:
+        t.exchange(N)
+        p.process.send_signal(signal.SIGINT)
+        assert p.process.wait(lab.PATIENCE) == 0
+        series = prometheus.parse(p.text(), "weir_path_")
+
+    def of_stage(name, stage):
+        return sum(n for (of, labels), n in series.items()
+                   if of == f"weir_path_{name}" and ("stage", stage) in labels
+                   and ("cpu" in dict(labels)) == bool(words))
+    for stage in known("backlog", "stack", "queue", "copy"):
+        assert of_stage("stage_events", stage) == N
+    assert of_stage("stage_seconds_count", "copy") == N
+    assert of_stage("stage_seconds_sum", "copy") > 0
+    assert of_stage("stage_max_nanoseconds", "copy") > 0
+    assert not of_stage("stage_events", "irq")
+    assert prometheus.value(series, "weir_path_matched") == N
+    assert prometheus.value(series, "weir_path_lost", reason="socket_full") == 0
+    run_ns = prometheus.value(series, "weir_path_run_nanoseconds")
+    assert prometheus.value(series, "weir_path_followed_nanoseconds") == run_ns
+
+
+def test_the_picture_says_whose_counts_it_shows(hosts, talk, flood_udp):
+    t = talk(UDP)
+    with path(hosts.b, "--for", "1h", json=False, sample=None) as p:
+        t.exchange(N)
+        p.process.send_signal(signal.SIGINT)
+        p.process.wait(lab.PATIENCE)
+        quiet = p.text()
+    with path(hosts.b, "--for", "1h", json=False, sample="1/4") as p:
+        flood_udp(hosts, seconds=0.5)
+        p.process.send_signal(signal.SIGINT)
+        p.process.wait(lab.PATIENCE)
+        busy = p.text()
+    assert quiet.split()[:2] == ["STAGE", "COUNT"] and "slices" not in quiet
+    assert busy.split()[:2] == ["STAGE", "SAMPLED"] and "taken in slices" in busy
+
+
+def test_a_burst_on_a_quiet_host_is_followed_whole(hosts, talk):
+    t = talk(UDP)
+    with path(hosts.b, "--dst-port", str(t.port), sample=None) as p:
+        for _ in range(20):
+            for _ in range(50):
+                t.sender.send(bytes(10))
+            for _ in range(50):
+                t.reader.recv(100)
+        p.stop()
+    assert p.road["matched"] == p.count("copy") == 1000
+
+
 def test_slices_follow_some_and_count_all(hosts, flood_udp):
     """Many packets: all are seen, a part is followed, and the account adds up."""
     with path(hosts.b, sample="1/4", json=True) as p:
@@ -535,6 +609,8 @@ def test_a_plain_user_is_told_what_is_missing(hosts):
     (["--for", "soon"], "soon"),
     (["port"], "port"),
     (["--journeys", "0"], "journeys"),
+    (["--prometheus", "--json"], "--prometheus"),
+    (["--prometheus", "--journeys", "3"], "--journeys"),
 ])
 def test_bad_words(hosts, words, said):
     done = hosts.b.sh(lab.WEIR, "path", *words, check=False)

@@ -675,3 +675,9 @@ def test_plain_user():
         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"))
     assert done.returncode == 1 and "CAP_BPF" in done.stderr and "CAP_PERFMON" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_wrong_cgroup_is_a_usage_error():
+    run = lab.weir("tcp", "--once", "--cgroup", "/nope")
+    assert run.returncode == 2 and run.stdout == "", run
+    assert run.stderr.count("\n") == 1 and "/nope" in run.stderr

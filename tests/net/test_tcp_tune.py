@@ -577,6 +577,8 @@ def test_undone(tune, undo):
     assert tuned[1].recv(100) == b"still here"
     links = tune.ns.sh("find", "/sys/fs/bpf/weir", "-name", "link*", check=False).stdout
     assert not links
+    names = tune.ns.sh("sh", "-c", "bpftool -j map dump pinned /sys/fs/bpf/weir/*/rules/rules", check=False)
+    assert '"value"' not in names.stdout, names.stdout
 
 
 def test_a_killed_command_leaves_the_old_rules_or_the_new(tune):

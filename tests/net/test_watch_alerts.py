@@ -239,8 +239,9 @@ LIVE = [("syn", "tcp flags syn packets > 500 over 1h", 501), ("all", "packets > 
 
 
 @pytest.mark.parametrize("how", [(), ("--capture", "xdp"), ("--capture", "af_packet"),
-                                 ("--filter-at", "user"), ("--capture", "pcap", "-Q", "in")],
-                         ids=["tc", "xdp", "af_packet", "user", "pcap"])
+                                 ("--filter-at", "user"), ("--capture", "pcap", "-Q", "in"),
+                                 ("--strict-pcap", "greater 1")],
+                         ids=["tc", "xdp", "af_packet", "user", "pcap", "strict"])
 def test_live(pair, how):
     """Each quantity, matched by the kernel's programs or in user space."""
     packets = [packet(0, "tcp", "10.0.0.9", "10.0.0.1", 5000, 1 + i % 100, SYN) for i in range(501)]

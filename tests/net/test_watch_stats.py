@@ -101,8 +101,9 @@ def test_text(tmp_path):
 
 
 @pytest.mark.parametrize("how", [(), ("--capture", "xdp"), ("--capture", "af_packet"),
-                                 ("--filter-at", "user"), ("--capture", "pcap", "-Q", "in")],
-                         ids=["tc", "xdp", "af_packet", "user", "pcap"])
+                                 ("--filter-at", "user"), ("--capture", "pcap", "-Q", "in"),
+                                 ("--strict-pcap", "greater 1")],
+                         ids=["tc", "xdp", "af_packet", "user", "pcap", "strict"])
 def test_live(pair, how):
     """In the kernel or not, the figures are those of the packets."""
     packets = mix(3, 1500, 0)

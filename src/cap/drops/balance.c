@@ -12,6 +12,9 @@
 #include "base/units.h"
 #include "bpf/parse.bpf.h"
 #include "cap/drops/ledger.h"
+#include "cap/drops/qdiscs.h"
+
+#define LOOPBACK_IFINDEX 1
 
 /* ---- The counters */
 
@@ -30,6 +33,12 @@ static const char *const keys[WEIR_TOTALS] = {
 	[WEIR_TOTAL_UDP_IGNORED] = " UdpIgnoredMulti Udp6IgnoredMulti ",
 	[WEIR_TOTAL_ICMP] = " IcmpInMsgs Icmp6InMsgs ",
 	[WEIR_TOTAL_UDP_WAITING] = NULL, /* of sockets */
+	[WEIR_TOTAL_REQUESTS] = " IpOutRequests Ip6OutRequests ",
+	[WEIR_TOTAL_FORWARDED_4] = " IpForwDatagrams ",
+	[WEIR_TOTAL_CUT] = " IpFragOKs Ip6FragOKs ",
+	[WEIR_TOTAL_PIECES] = " IpFragCreates Ip6FragCreates ",
+	[WEIR_TOTAL_QUEUED] = NULL, /* of queueing disciplines */
+	[WEIR_TOTAL_SENT] = NULL,   /* of interfaces */
 };
 
 static int take_key(void *arg, const char *key, const char *value)
@@ -39,6 +48,7 @@ static int take_key(void *arg, const char *key, const char *value)
 	for (int i = 0; i < WEIR_TOTALS; i++)
 		if (weir_drops_in(keys[i], key))
 			t->v[i] += strtoull(value, NULL, 10);
+	t->requests_first = t->requests_first || !strcmp(key, "IpOutTransmits");
 	return 0;
 }
 
@@ -48,7 +58,9 @@ int weir_drops_totals_read(struct weir_drops_totals *t, struct weir_error *err)
 
 	if (ret)
 		return ret;
-	ret = weir_drops_received(t);
+	ret = weir_drops_moved(t);
+	if (!ret)
+		ret = weir_drops_qdiscs_waiting(&t->v[WEIR_TOTAL_QUEUED]);
 	return ret ? weir_fail(err, ret,
 			       "cannot read the interfaces' counters: %s: check `ip -s link`",
 			       strerror(-ret)) :
@@ -84,6 +96,11 @@ static bool is_of_icmp(const struct weir_drops_row *r)
 	       !strncmp(r->function, "ndisc_", 6);
 }
 
+static bool is_no_ip(const struct weir_drops_row *r)
+{
+	return r->eth_type && r->eth_type != WEIR_ETH_IP4 && r->eth_type != WEIR_ETH_IP6;
+}
+
 static bool is_fragment(const struct weir_drops_row *r)
 {
 	return strstr(r->reason, "FRAG") && !is_of_icmp(r);
@@ -110,10 +127,33 @@ static bool is_on_road(const struct weir_drops_row *r, const struct weir_drops_t
 	}
 }
 
+/* Was it on its way out, of this host's own packets or of those that it forwards? What
+ * neither left nor came by an interface was given to IP here. */
+static bool is_on_way_out(const struct weir_drops_row *r)
+{
+	if (is_no_ip(r))
+		return false;
+	switch (r->stage) {
+	case WEIR_STAGE_NEIGHBOUR:
+	case WEIR_STAGE_TC_OUT:
+	case WEIR_STAGE_QDISC:
+	case WEIR_STAGE_TX:
+		return true;
+	case WEIR_STAGE_BACKLOG: /* loopback has sent what its backlog took */
+		return r->ifindex == LOOPBACK_IFINDEX;
+	case WEIR_STAGE_LINK:
+	case WEIR_STAGE_NETFILTER:
+	case WEIR_STAGE_IP:
+		return r->origin == WEIR_DROPS_FREED && !r->received;
+	default:
+		return false;
+	}
+}
+
 static enum weir_drops_step step_of(const struct weir_drops_row *r)
 {
 	if (r->stage < WEIR_STAGE_NETFILTER || !strcmp(r->reason, "OTHERHOST") ||
-	    (r->eth_type && r->eth_type != WEIR_ETH_IP4 && r->eth_type != WEIR_ETH_IP6))
+	    is_no_ip(r))
 		return WEIR_STEP_INTERFACES;
 	if (r->stage == WEIR_STAGE_TCP || r->stage == WEIR_STAGE_UDP ||
 	    r->stage == WEIR_STAGE_SOCKET || is_of_icmp(r))
@@ -143,6 +183,30 @@ static void take_row(struct weir_drops_balance *b, const struct weir_drops_row *
 		b->freed[step] += n;
 }
 
+/* @first: IPv4 counts requests before netfilter sees them, and apart from what it forwards. */
+static void take_sending(struct weir_drops_balance *b, const struct weir_drops_row *r, bool first)
+{
+	int64_t n = (int64_t)r->counted;
+
+	if (r->origin == WEIR_DROPS_COUNTER || weir_drops_is_loss(r))
+		b->lost[WEIR_STEP_SENDING] += n;
+	else
+		b->freed[WEIR_STEP_SENDING] += n;
+	if (!first && r->stage == WEIR_STAGE_NETFILTER && r->eth_type == WEIR_ETH_IP4)
+		b->v[WEIR_TOTAL_REQUESTS] += n;
+}
+
+static void settle_sending(struct weir_drops_balance *b, bool first)
+{
+	int64_t *v = b->v;
+
+	if (!first)
+		v[WEIR_TOTAL_REQUESTS] -= v[WEIR_TOTAL_FORWARDED_4];
+	b->made = v[WEIR_TOTAL_PIECES] - v[WEIR_TOTAL_CUT];
+	b->residue[WEIR_STEP_SENDING] = v[WEIR_TOTAL_REQUESTS] + v[WEIR_TOTAL_FORWARDED] + b->made -
+					v[WEIR_TOTAL_QUEUED] - v[WEIR_TOTAL_SENT];
+}
+
 void weir_drops_balance_make(struct weir_drops_balance *b, const struct weir_drops_ledger *l,
 			     const struct weir_drops_totals *now,
 			     const struct weir_drops_totals *first)
@@ -154,10 +218,16 @@ void weir_drops_balance_make(struct weir_drops_balance *b, const struct weir_dro
 		v[i] = (int64_t)(now->v[i] - first->v[i]);
 	b->fragments = v[WEIR_TOTAL_FRAGMENTS] - v[WEIR_TOTAL_REASSEMBLED];
 	b->merged = v[WEIR_TOTAL_WIRE_IN] - v[WEIR_TOTAL_IP_IN];
-	for (size_t i = 0; i < l->n; i++)
-		if (l->v[i].kind == WEIR_DROPS_PACKET && l->v[i].role != WEIR_COUNTER_PRESSURE &&
-		    is_on_road(&l->v[i], now))
-			take_row(b, &l->v[i]);
+	for (size_t i = 0; i < l->n; i++) {
+		const struct weir_drops_row *r = &l->v[i];
+
+		if (r->kind != WEIR_DROPS_PACKET || r->role == WEIR_COUNTER_PRESSURE)
+			continue;
+		if (is_on_road(r, now))
+			take_row(b, r);
+		if (is_on_way_out(r))
+			take_sending(b, r, now->requests_first);
+	}
 	b->freed[WEIR_STEP_PROTOCOLS] += v[WEIR_TOTAL_UDP_IGNORED];
 	b->residue[WEIR_STEP_INTERFACES] = v[WEIR_TOTAL_RECEIVED] - v[WEIR_TOTAL_IP_IN];
 	b->residue[WEIR_STEP_IP] = v[WEIR_TOTAL_IP_IN] - v[WEIR_TOTAL_FORWARDED] - b->fragments -
@@ -165,6 +235,7 @@ void weir_drops_balance_make(struct weir_drops_balance *b, const struct weir_dro
 	b->residue[WEIR_STEP_PROTOCOLS] = v[WEIR_TOTAL_DELIVERED] - v[WEIR_TOTAL_TCP] -
 					  v[WEIR_TOTAL_UDP_READ] - v[WEIR_TOTAL_UDP_WAITING] -
 					  v[WEIR_TOTAL_ICMP];
+	settle_sending(b, now->requests_first);
 	for (int i = 0; i < WEIR_STEPS; i++) {
 		b->residue[i] -= b->lost[i] + b->freed[i];
 		b->residues += b->residue[i];
@@ -205,7 +276,17 @@ static const struct line {
 	  "in sockets: more than at the start" },
 	{ "  residue", "residue_in_protocols", AT(residue[WEIR_STEP_PROTOCOLS]),
 	  "other protocols, tunnels, multicast, UDP sockets closed with unread data" },
-	{ "Residue", "residue", AT(residues), "of all three" },
+	{ "Given to IP to send", "requests", AT(v[WEIR_TOTAL_REQUESTS]), "by this host itself" },
+	{ "  forwarded", NULL, AT(v[WEIR_TOTAL_FORWARDED]), "the same as above" },
+	{ "  fragments made", "fragments_made", AT(made), "more than there were datagrams" },
+	{ "  lost on sending", "lost_on_sending", AT(lost[WEIR_STEP_SENDING]), "see above" },
+	{ "  freed, but not lost", "freed_on_sending", AT(freed[WEIR_STEP_SENDING]), "see above" },
+	{ "  queued", "queued", AT(v[WEIR_TOTAL_QUEUED]),
+	  "in queueing disciplines: more than at the start" },
+	{ "  residue", "residue_on_sending", AT(residue[WEIR_STEP_SENDING]),
+	  "waits for a neighbour; less what went past IP (ARP) or was cut by offload" },
+	{ "Sent by interfaces", "sent", AT(v[WEIR_TOTAL_SENT]), "" },
+	{ "Residue", "residue", AT(residues), "of all four" },
 };
 
 static int64_t value_of(const struct weir_drops_balance *b, const struct line *l)
@@ -245,7 +326,8 @@ void weir_drops_balance_json(const struct weir_drops_balance *b, struct weir_jso
 {
 	weir_json_object(j, "balance");
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(lines); i++)
-		weir_json_int(j, lines[i].key, value_of(b, &lines[i]));
+		if (lines[i].key)
+			weir_json_int(j, lines[i].key, value_of(b, &lines[i]));
 	weir_json_int(j, "merged", b->merged);
 	weir_json_end_object(j);
 }

@@ -65,7 +65,7 @@ static const struct weir_opt options[] = {
 	{ "once", 0, WEIR_OPT_FLAG, AT(once),
 	  .help = "one table at the end of --for (default then: 1s)" },
 	{ "account", 0, WEIR_OPT_FLAG, AT(account),
-	  .help = "at the end: what was received = delivered + forwarded + lost + residue" },
+	  .help = "at the end: what was received or is to be sent, against what was lost" },
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .help = "end after this time" },
 	{ "interval", 0, WEIR_OPT_DURATION, AT(interval), "TIME",
 	  .help = "between two looks (default: 1s)" },
@@ -353,6 +353,7 @@ static void release(struct drops *d)
 	weir_drops_kernel_close(d->sources.kernel);
 	weir_drops_waiting_close(d->sources.waiting);
 	weir_drops_faults_close(&d->sources.faults);
+	weir_drops_proxies_close(&d->sources.proxies);
 	weir_drops_look_free(&d->first);
 	weir_drops_look_free(&d->now);
 	weir_drops_names_free(&d->words.names);

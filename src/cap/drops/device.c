@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "cap/drops/balance.h"
 #include "cap/drops/counters.h"
+#include "cap/drops/qdiscs.h"
 #include "dataplane/links.h"
 #include "dataplane/netlink.h"
 
@@ -259,6 +260,8 @@ int weir_drops_read_devices(struct weir_drops_counters_now *c, uint32_t ifindex,
 		if (!ifindex || all.v[i].ifindex == ifindex)
 			ret = read_device(c, sock, &all.v[i]);
 	free(all.v);
+	if (!ret)
+		ret = weir_drops_read_qdiscs(c, ifindex);
 	return ret ? weir_fail(err, ret,
 			       "cannot read the interfaces' counters: %s: check `ip -s "
 			       "link`",
@@ -266,7 +269,7 @@ int weir_drops_read_devices(struct weir_drops_counters_now *c, uint32_t ifindex,
 		     0;
 }
 
-/* What comes to one of these has come to an interface below it. */
+/* What comes to one of these has come to an interface below it, and leaves by one. */
 static bool is_upper(const struct device *d)
 {
 	static const char kinds[] = " vlan macvlan macvtap ipvlan ipvtap bridge bond team vrf ";
@@ -274,7 +277,7 @@ static bool is_upper(const struct device *d)
 	return d->kind[0] && weir_drops_in(kinds, d->kind);
 }
 
-int weir_drops_received(struct weir_drops_totals *t)
+int weir_drops_moved(struct weir_drops_totals *t)
 {
 	struct devices all = { 0 };
 	int ret = list_devices(&all);
@@ -286,8 +289,10 @@ int weir_drops_received(struct weir_drops_totals *t)
 	for (size_t i = 0; i < all.n && !ret; i++) {
 		const struct device *d = &all.v[i];
 
-		if (!is_upper(d))
+		if (!is_upper(d)) {
 			t->v[WEIR_TOTAL_RECEIVED] += d->stats.rx_packets;
+			t->v[WEIR_TOTAL_SENT] += d->stats.tx_packets;
+		}
 		if (d->loopback || !strcmp(d->kind, "veth"))
 			t->late[t->n_late++] = d->ifindex;
 	}

@@ -226,6 +226,12 @@ static int add_fault(struct weir_drops_ledger *l, const struct weir_drops_fault_
 	return 0;
 }
 
+const char *weir_drops_rule_advice(const struct weir_drops_own_rule *rule)
+{
+	return rule->fault ? "hit by a rule of weir's fault, whatever became of them" :
+			     "a rule of weir's filter, at all of its hooks";
+}
+
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before)
 {
@@ -236,6 +242,15 @@ uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 }
 
 /* ---- Counters */
+
+uint64_t weir_drops_refused_since(const struct weir_drops_look *now,
+				  const struct weir_drops_look *before, size_t i)
+{
+	/* There was no proxy yet. */
+	uint64_t old = i < before->n_refused ? before->refused[i].connections : 0;
+
+	return since(now->refused[i].connections, old);
+}
 
 static int add_counter(struct weir_drops_ledger *l, const struct weir_drops_counter *c,
 		       const struct weir_drops_look *before, const struct weir_drops_scope *scope)

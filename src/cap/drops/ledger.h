@@ -20,6 +20,7 @@
 #include "cap/drops/faults.h"
 #include "cap/drops/kernel.h"
 #include "cap/drops/names.h"
+#include "cap/drops/proxied.h"
 #include "cap/drops/reasons.h"
 #include "cap/drops/symbols.h"
 
@@ -34,7 +35,8 @@ struct weir_drops_own {
 };
 struct weir_drops_own_rule {
 	uint32_t id;
-	char name[48]; /* "filter/NAME" */
+	bool fault;
+	char name[48]; /* "filter/NAME", "fault/NAME" */
 	uint64_t packets;
 };
 
@@ -53,6 +55,8 @@ struct weir_drops_look {
 	size_t n_rules;
 	struct weir_drops_fault_count *faults;
 	size_t n_faults;
+	struct weir_drops_refusal refused[WEIR_DROPS_REFUSALS_MAX];
+	size_t n_refused;
 	struct weir_drops_counters_now counters;
 	struct weir_drops_totals totals; /* where they are asked for */
 	struct weir_drops_counters account;
@@ -74,6 +78,7 @@ struct weir_drops_sources {
 	struct weir_drops_kernel *kernel;
 	struct weir_drops_waiting *waiting; /* NULL: no totals are asked for */
 	struct weir_drops_faults faults;
+	struct weir_drops_proxies proxies;
 };
 int weir_drops_look(struct weir_drops_sources *s, const struct weir_drops_scope *scope, bool first,
 		    struct weir_drops_look *ret, struct weir_error *err);
@@ -129,9 +134,13 @@ int weir_drops_ledger_make(struct weir_drops_ledger *l, const struct weir_drops_
 /* A freed packet's row, without its numbers. */
 void weir_drops_row_of(struct weir_drops_row *r, const struct weir_drops_key *key,
 		       const struct weir_drops_scope *scope, const struct weir_drops_words *words);
-/* Hits of a rule since a look. */
+/* Hits of a rule since a look; and what it is one of, in words. */
 uint64_t weir_drops_rule_since(const struct weir_drops_own_rule *rule,
 			       const struct weir_drops_look *before);
+const char *weir_drops_rule_advice(const struct weir_drops_own_rule *rule);
+/* Connections refused since a look, for the @i-th reason. */
+uint64_t weir_drops_refused_since(const struct weir_drops_look *now,
+				  const struct weir_drops_look *before, size_t i);
 void weir_drops_ledger_free(struct weir_drops_ledger *l);
 
 /* Does this row belong to what was lost, rather than to what was only freed? */

@@ -56,28 +56,64 @@ static int look_at_iface(struct weir_drops_look *l, struct weir_filter *f,
 	return 0;
 }
 
+static int add_rule(struct weir_drops_look *l, const struct weir_rules *store, uint32_t id,
+		    const char *name, bool fault)
+{
+	struct weir_drops_own_rule *grown;
+	struct weir_rule_hits hits;
+
+	if (!id || weir_rules_hits(store, id, &hits) || !hits.hits)
+		return 0;
+	grown = reallocarray(l->rules, l->n_rules + 1, sizeof(*l->rules));
+	if (!grown)
+		return -ENOMEM;
+	l->rules = grown;
+	grown += l->n_rules++;
+	*grown = (struct weir_drops_own_rule){ .id = id, .fault = fault, .packets = hits.hits };
+	snprintf(grown->name, sizeof(grown->name), "%s/%s", fault ? "fault" : "filter", name);
+	return 0;
+}
+
 /* Which rules decided, in all hooks together. */
 static int look_at_rules(struct weir_drops_look *l, const struct weir_filter *f)
 {
 	const struct weir_policy *p = f->policy;
+	int ret = 0;
 
-	l->rules = calloc(p->n_rules + 1, sizeof(*l->rules));
-	if (!l->rules)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct weir_policy_rule *r = &p->rules[i];
-		struct weir_rule_hits hits;
-		struct weir_drops_own_rule *to = &l->rules[l->n_rules];
+	for (size_t i = 0; !ret && i < p->n_rules; i++)
+		if (p->rules[i].action != WEIR_POLICY_ALLOW)
+			ret = add_rule(l, &f->rules, p->rules[i].id, p->rules[i].name, false);
+	return ret;
+}
 
-		if (r->action == WEIR_POLICY_ALLOW || !r->id ||
-		    weir_rules_hits(&f->rules, r->id, &hits) || !hits.hits)
-			continue;
-		to->id = r->id;
-		to->packets = hits.hits;
-		snprintf(to->name, sizeof(to->name), "filter/%s", r->name);
-		l->n_rules++;
-	}
-	return 0;
+/* What a fault does but for dropping it stands in no row of its own: a packet that was
+ * corrupted is lost where a later stage refuses it, for that stage's reason. */
+struct hits {
+	struct weir_drops_look *look;
+	const struct weir_rules *store;
+};
+
+static int look_at_fault(void *arg, const struct weir_rule *rule)
+{
+	const struct hits *h = arg;
+
+	return strcmp(rule->verb, "fault") ?
+		       0 :
+		       add_rule(h->look, h->store, rule->id, rule->name, true);
+}
+
+/* No rules, and no right to see them, are none. */
+static int look_at_fault_rules(struct weir_drops_look *l)
+{
+	struct weir_rules store;
+	struct hits h = { l, &store };
+	int ret;
+
+	if (weir_rules_open(&store, false, NULL))
+		return 0;
+	ret = weir_rules_each(&store, look_at_fault, &h);
+	weir_rules_close(&store);
+	return ret == -ENOMEM ? ret : 0;
 }
 
 /* No filter, and no right to see one, is an empty one. */
@@ -120,14 +156,19 @@ static int look_at_kernel(const struct weir_drops_kernel *k, const struct weir_d
 	return 0;
 }
 
-static int look_at_own(struct weir_drops_faults *faults, uint32_t ifindex,
-		       struct weir_drops_look *l)
+static int look_at_own(struct weir_drops_sources *s, uint32_t ifindex, struct weir_drops_look *l)
 {
 	int n = look_at_filter(l, ifindex);
 
 	if (n)
 		return n;
-	n = weir_drops_faults_read(faults, ifindex, &l->faults);
+	/* A connection has no interface. */
+	if (!ifindex)
+		l->n_refused = weir_drops_refusals(&s->proxies, l->refused);
+	n = ifindex ? 0 : look_at_fault_rules(l);
+	if (n)
+		return n;
+	n = weir_drops_faults_read(&s->faults, ifindex, &l->faults);
 	l->n_faults = n > 0 ? (size_t)n : 0;
 	return n < 0 ? n : 0;
 }
@@ -161,7 +202,7 @@ static int look_at(struct weir_drops_sources *s, const struct weir_drops_scope *
 		return 0;
 	if (which == VIEW_COUNTERS)
 		return look_at_counters(s, scope->ifindex, l, err);
-	ret = look_at_own(&s->faults, scope->ifindex, l);
+	ret = look_at_own(s, scope->ifindex, l);
 	return ret ? weir_fail(err, ret, "out of memory") : 0;
 }
 

@@ -208,6 +208,10 @@ const char *weir_drops_done(const char *reason, const char *function, bool bare)
 		{ "NOT_SPECIFIED", "ip6_mc_input", false,
 		  "a multicast group that nobody here joined" },
 		{ "NOT_SPECIFIED", "bpf_prog_test_run", false, "a test run of a BPF program" },
+		{ "NOT_SPECIFIED", "netif_napi_add", false,
+		  "the kernel tries its buffers where a receive queue is made: no packet" },
+		{ "NOT_SPECIFIED", "napi_get_frags_check", false,
+		  "the kernel tries its buffers where a receive queue is made: no packet" },
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(done); i++)

@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "base/units.h"
 #include "bpf/parse.bpf.h"
+#include "cap/drops/ring.h"
 #include "match/words.h"
 
 const char *weir_drops_protocol(uint16_t eth_type, uint8_t proto, char *buf, size_t size)
@@ -305,13 +306,28 @@ static void table_views(const struct weir_drops_view *v, struct weir_buf *out)
 		add_grouped(&t, hits);
 		weir_table_add(&t, "");
 		weir_table_add(&t, "");
-		weir_table_add(&t, "a rule of weir's filter, at all of its hooks");
+		weir_table_add(&t, weir_drops_rule_advice(r));
 		n++;
 	}
 	if (!n)
 		return;
 	weir_buf_addc(out, '\n');
 	weir_table_render(&t, 0, out);
+}
+
+static void text_refused(const struct weir_drops_view *v, struct weir_buf *out)
+{
+	for (size_t i = 0; i < v->now->n_refused; i++) {
+		const struct weir_drops_refusal *r = &v->now->refused[i];
+		uint64_t n = weir_drops_refused_since(v->now, v->first, i);
+
+		if (!n)
+			continue;
+		weir_buf_adds(out, "Refused by weir's proxy: ");
+		weir_buf_add_grouped(out, n);
+		weir_buf_addf(out, " connection%s, %s (%s)\n", n == 1 ? "" : "s", r->word,
+			      r->sentence);
+	}
 }
 
 static void text_pressure(const struct weir_drops_view *v, struct weir_buf *out)
@@ -365,6 +381,8 @@ void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out)
 	if (v->balance)
 		weir_drops_balance_text(v->balance, out);
 	weir_buf_addc(out, '\n');
+	weir_drops_rings_text(l, out);
+	text_refused(v, out);
 	text_pressure(v, out);
 	text_account(v, out);
 	if (v->words->symbols.hidden)

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "bpf/parse.bpf.h"
+#include "cap/drops/ring.h"
 #include "cap/drops/show.h"
 
 static const char *const origins[] = {
@@ -85,8 +86,29 @@ static void json_views(struct weir_json *j, const struct weir_drops_view *v)
 			continue;
 		weir_json_object(j, NULL);
 		weir_json_str(j, "name", v->now->rules[i].name);
-		weir_json_str(j, "origin", "filter");
+		weir_json_str(j, "origin",
+			      origins[v->now->rules[i].fault ? WEIR_DROPS_FAULT : WEIR_DROPS_OWN]);
 		weir_json_uint(j, "count", n);
+		weir_json_end_object(j);
+	}
+	weir_json_end_array(j);
+}
+
+/* Connections, and no packets: in no sum. */
+static void json_refused(struct weir_json *j, const struct weir_drops_view *v)
+{
+	weir_json_array(j, "refused_connections");
+	for (size_t i = 0; i < v->now->n_refused; i++) {
+		const struct weir_drops_refusal *r = &v->now->refused[i];
+		uint64_t n = weir_drops_refused_since(v->now, v->first, i);
+
+		if (!n)
+			continue;
+		weir_json_object(j, NULL);
+		weir_json_str(j, "verb", "proxy");
+		weir_json_str(j, "reason", r->word);
+		weir_json_uint(j, "count", n);
+		weir_json_str(j, "advice", r->sentence);
 		weir_json_end_object(j);
 	}
 	weir_json_end_array(j);
@@ -182,7 +204,9 @@ void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out)
 	weir_json_uint(&j, "dropped", v->whole->lost);
 	json_rows(&j, "freed", v->whole, false);
 	json_views(&j, v);
+	json_refused(&j, v);
 	json_pressure(&j, v->whole);
+	weir_drops_rings_json(v->scope, &j);
 	if (v->scope->flows)
 		json_flows(&j, v);
 	if (v->balance)

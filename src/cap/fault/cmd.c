@@ -66,6 +66,8 @@ static const struct weir_opt options[] = {
 	{ "force", 0, WEIR_OPT_FLAG, AT(force), .help = "also on your own ssh session" },
 
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .group = "Output", .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "metrics for node_exporter's textfile collector" },
 	{ 0 },
 };
 
@@ -83,7 +85,8 @@ static const struct weir_fault_action actions[] = {
 	{ { "clear", "", " ", 0, 0 }, weir_fault_do_clear },
 	{ { "apply", "FILE", " force ", 1, 1 }, weir_fault_do_apply },
 	{ { "show", "", " ", 0, 0 }, weir_fault_do_show },
-	{ { "list", "", " json ", 0, 0 }, weir_fault_do_list },
+	{ { "save", "FILE", " ", 1, 1 }, weir_fault_do_save },
+	{ { "list", "", " json prometheus ", 0, 0 }, weir_fault_do_list },
 };
 
 int weir_fault_cmd_usage(struct weir_fault_cmd *c, int code)
@@ -120,6 +123,8 @@ static int run(int argc, char **argv)
 	if (ret)
 		return ret;
 	ret = weir_action_choose(&table, &words, &c, &fresh, &c.words, &err);
+	if (ret >= 0 && c.json && c.prometheus)
+		ret = weir_fail(&err, -EINVAL, "--json and --prometheus: give one of both");
 	if (ret < 0)
 		return weir_verb_fail("fault", &err, WEIR_EXIT_USAGE);
 	c.action = &actions[ret];
@@ -139,6 +144,7 @@ static const char details[] =
 	"All of them:\n"
 	"  apply FILE       in place of those in force, whole or not at all; - is standard input\n"
 	"  show             as a file that apply reads\n"
+	"  save FILE        write that file, with the time that is left to each\n"
 	"  list             rules with what they counted\n"
 	"  status           the same as \"weir status fault\"\n"
 	"\n"
@@ -152,7 +158,7 @@ const struct weir_verb weir_fault_verb = {
 	.synopsis = "ACTION [WORDS] [OPTIONS]",
 	.options = options,
 	.details = details,
-	.complete = "words:add del clear apply show list status",
+	.complete = "words:add del clear apply show save list status",
 	.run = run,
 	.status_more = weir_fault_status,
 	.explain = weir_fault_explain,

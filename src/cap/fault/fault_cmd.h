@@ -17,7 +17,7 @@ struct weir_fault_action;
 struct weir_fault_cmd {
 	struct weir_fault_words rule;
 	const char *local_ip, *local_port, *remote_ip, *remote_port;
-	bool reset, force, json;
+	bool reset, force, json, prometheus;
 
 	const struct weir_fault_action *action;
 	struct weir_strv words; /* behind the action */
@@ -39,7 +39,11 @@ int weir_fault_do_add(struct weir_fault_cmd *c, struct weir_error *err);
 int weir_fault_do_del(struct weir_fault_cmd *c, struct weir_error *err);
 int weir_fault_do_clear(struct weir_fault_cmd *c, struct weir_error *err);
 int weir_fault_do_apply(struct weir_fault_cmd *c, struct weir_error *err);
+/* save.c */
+int weir_fault_do_save(struct weir_fault_cmd *c, struct weir_error *err);
 /* list.c */
 int weir_fault_do_list(struct weir_fault_cmd *c, struct weir_error *err);
 int weir_fault_do_show(struct weir_fault_cmd *c, struct weir_error *err);
 int weir_fault_status(struct weir_buf *out, struct weir_json *j, struct weir_error *err);
+/* prom.c; @f: NULL where nothing is in force */
+void weir_fault_prometheus(const struct weir_fault *f, struct weir_buf *out);

@@ -146,7 +146,9 @@ int weir_fault_do_list(struct weir_fault_cmd *c, struct weir_error *err)
 
 	if (ret && ret != -ENOENT)
 		return ret;
-	if (c->json)
+	if (c->prometheus)
+		weir_fault_prometheus(ret ? NULL : &f, &out);
+	else if (c->json)
 		render_json(&f, !ret, &out);
 	else if (ret || !f.conf.n)
 		weir_buf_adds(&out, "No fault is in force in this network namespace.\n");

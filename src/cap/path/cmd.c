@@ -19,20 +19,22 @@
 #define ONCE_NS WEIR_NSEC_PER_SEC /* what one picture is made of, if nothing else is said */
 /* One slice in so many as packets' times are taken. */
 #define SLICE_NS (25 * 1000 * 1000ULL)
-#define QUIET_PPS 10000ULL
+#define QUIET_PPS 10000LL
+#define SLICE_PACKETS (QUIET_PPS * (int64_t)SLICE_NS / (int64_t)WEIR_NSEC_PER_SEC)
+#define BURST (QUIET_PPS / 4) /* packets at once on a quiet host, which are followed all the same */
 #define REST_MAX_NS (10 * WEIR_NSEC_PER_SEC)
 /* Packets on their way are followed a little further, so that slow readers show too. */
 #define LINGER_NS (5 * 1000 * 1000ULL)
 #define LINGER_MAX_NS (200 * 1000 * 1000ULL)
 #define NICS_MAX 8
-#define SAMPLE_DEFAULT 16
+#define SAMPLE_DEFAULT 32
 #define SAMPLE_MAX (1 << 20)
 
 struct options {
 	struct weir_match_spec spec;
 	const char *iface, *sample;
 	uint64_t for_ns, journeys, slower_than;
-	bool cpu, once, json, fail_on_loss;
+	bool cpu, once, json, prometheus, fail_on_loss;
 };
 
 #define AT(field) offsetof(struct options, field)
@@ -51,7 +53,7 @@ static const struct weir_opt options[] = {
 	  .complete = "iface" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample), "1/N",
 	  .help = "busy hosts: follow packets for one slice of time in N (default: "
-		  "1/16; with journeys all)" },
+		  "1/32; with journeys all)" },
 
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .group = "What it shows",
 	  .help = "end after this time (10s, 5m)" },
@@ -62,6 +64,8 @@ static const struct weir_opt options[] = {
 	{ "slower-than", 0, WEIR_OPT_DURATION, AT(slower_than), "TIME",
 	  .help = "print single packets, only those whose whole way took longer" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
+	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
+	  .help = "metrics at the end, of --for or 1s" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit status 3 where something could not be followed" },
 	{ 0 },
@@ -71,6 +75,7 @@ struct run {
 	const struct options *opt;
 	struct weir_path *path;
 	struct weir_path_view view;
+	uint32_t ifindex;
 	struct weir_path_nic nics[NICS_MAX];
 	struct weir_path_figures *cpus, sum;
 	struct weir_live live;
@@ -80,6 +85,7 @@ struct run {
 	enum weir_path_phase phase;
 	uint64_t lingered; /* ns */
 	uint64_t seen;	   /* packets, at the last slice's end */
+	int64_t credit;	   /* packets that may come in a burst */
 	uint64_t shown;	   /* when */
 };
 
@@ -104,6 +110,16 @@ static int parse_sample(const struct options *o, uint32_t *ret, struct weir_erro
 				 "--sample \"%s\" is not a share: write 1/16 for one packet in 16",
 				 o->sample);
 	*ret = (uint32_t)n;
+	return 0;
+}
+
+static int check_options(const struct options *o, struct weir_error *err)
+{
+	if (o->prometheus && (o->json || prints_journeys(o)))
+		return weir_fail(err, -EINVAL, "--prometheus does not go with %s: leave one out",
+				 o->json     ? "--json" :
+				 o->journeys ? "--journeys" :
+					       "--slower-than");
 	return 0;
 }
 
@@ -154,15 +170,6 @@ static int read_figures(struct run *r, struct weir_error *err)
 	return 0;
 }
 
-static bool has_figures(const struct weir_path_figures *f)
-{
-	uint64_t any = f->account.seen;
-
-	for (int s = 0; s < WEIR_PATH_STAGES_MAX; s++)
-		any |= f->stage[s].count;
-	return any;
-}
-
 static void add_text(struct run *r)
 {
 	if (!r->opt->cpu) {
@@ -170,7 +177,7 @@ static void add_text(struct run *r)
 		return;
 	}
 	for (unsigned int i = 0; i < weir_path_cpus(r->path); i++)
-		if (has_figures(&r->cpus[i]))
+		if (weir_path_has_figures(&r->cpus[i]))
 			weir_path_draw(&r->view, &r->cpus[i], (int)i, &r->out);
 }
 
@@ -178,7 +185,7 @@ static void json_cpus(struct run *r, struct weir_json *j)
 {
 	weir_json_array(j, "cpus");
 	for (unsigned int i = 0; i < weir_path_cpus(r->path); i++) {
-		if (!has_figures(&r->cpus[i]))
+		if (!weir_path_has_figures(&r->cpus[i]))
 			continue;
 		weir_json_object(j, NULL);
 		weir_json_uint(j, "cpu", i);
@@ -196,6 +203,8 @@ static void json_rings(struct run *r, struct weir_json *j)
 		weir_json_str(j, "iface", r->nics[i].name);
 		weir_json_uint(j, "rx", r->nics[i].rx);
 		weir_json_uint(j, "rx_max", r->nics[i].rx_max);
+		if (r->nics[i].knows_fill)
+			weir_json_uint(j, "filled", r->nics[i].filled);
 		weir_json_end_object(j);
 	}
 	weir_json_end_array(j);
@@ -230,8 +239,12 @@ static int show(struct run *r, struct weir_error *err)
 
 	if (ret)
 		return ret;
+	r->view.n_nics = weir_path_nics(r->ifindex, r->nics, NICS_MAX);
 	if (r->opt->json)
 		add_json(r);
+	else if (r->opt->prometheus)
+		weir_path_prometheus(&r->view, &r->sum, r->opt->cpu ? r->cpus : NULL,
+				     weir_path_cpus(r->path), &r->out);
 	else
 		add_text(r);
 	return weir_live_show(&r->live, &r->out, err);
@@ -245,15 +258,26 @@ static int enter(struct run *r, enum weir_path_phase phase, uint64_t ns, struct 
 	return weir_path_slice(r->path, phase, err);
 }
 
-/* So few packets since the last look that to follow all of them costs next to nothing? */
+/* Packets since the last look. */
+static int64_t count_new(struct run *r)
+{
+	uint64_t before = r->seen;
+
+	if (!read_figures(r, NULL))
+		r->seen = r->sum.account.seen;
+	return (int64_t)(r->seen - before);
+}
+
+/* So few packets in the slice that is over, or in a burst after quiet ones, that to follow
+ * all of them costs next to nothing? */
 static bool is_quiet(struct run *r)
 {
-	uint64_t seen = r->seen;
+	bool quiet;
 
-	if (read_figures(r, NULL))
-		return false;
-	r->seen = r->sum.account.seen;
-	return (r->seen - seen) * WEIR_NSEC_PER_SEC <= QUIET_PPS * SLICE_NS;
+	r->credit += SLICE_PACKETS - count_new(r);
+	quiet = r->credit >= 0;
+	r->credit = r->credit < 0 ? 0 : r->credit > BURST ? BURST : r->credit;
+	return quiet;
 }
 
 /* The next phase. */
@@ -264,7 +288,7 @@ static int turn(struct run *r, struct weir_error *err)
 	if (!r->view.slices)
 		return 0;
 	if (r->phase == WEIR_PATH_REST) {
-		is_quiet(r); /* the count begins anew */
+		count_new(r);
 		return enter(r, WEIR_PATH_FOLLOW, SLICE_NS, err);
 	}
 	if (r->phase == WEIR_PATH_FOLLOW) {
@@ -273,6 +297,7 @@ static int turn(struct run *r, struct weir_error *err)
 			r->live.next = weir_clock_mono() + SLICE_NS;
 			return 0;
 		}
+		r->view.rested = true;
 		return enter(r, WEIR_PATH_LINGER, LINGER_NS, err);
 	}
 	r->lingered += LINGER_NS;
@@ -315,8 +340,9 @@ static int follow(struct run *r, struct weir_error *err)
 static int run_with(struct run *r, const struct weir_path_options *o, struct weir_error *err)
 {
 	const struct options *opt = r->opt;
-	bool screen = isatty(STDOUT_FILENO) && !opt->json && !opt->once && !prints_journeys(opt);
-	uint64_t for_ns = opt->for_ns ? opt->for_ns : opt->once ? ONCE_NS : 0;
+	bool once = opt->once || opt->prometheus;
+	bool screen = isatty(STDOUT_FILENO) && !opt->json && !once && !prints_journeys(opt);
+	uint64_t for_ns = opt->for_ns ? opt->for_ns : once ? ONCE_NS : 0;
 	int ret = weir_path_open(&r->path, o, on_journey, r, err);
 
 	if (ret)
@@ -327,7 +353,7 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 		return weir_fail(err, -ENOMEM, "out of memory");
 	r->view.path = r->path;
 	r->view.nics = r->nics;
-	r->view.n_nics = weir_path_nics(o->ifindex, r->nics, NICS_MAX);
+	r->ifindex = o->ifindex;
 	r->view.sample = o->sample;
 	r->view.slices = o->slices;
 	r->offset = weir_clock_offset();
@@ -357,12 +383,14 @@ static int run(int argc, char **argv)
 	struct weir_strv words = { 0 };
 	struct weir_error err = { "" };
 	struct options opt = { 0 };
-	struct run r = { .opt = &opt, .phase = WEIR_PATH_REST };
+	struct run r = { .opt = &opt, .phase = WEIR_PATH_REST, .credit = BURST };
 	int ret = weir_verb_parse(&weir_path_verb, argc, argv, &opt, &words, WEIR_STRV_MAX);
 
 	if (ret)
 		return ret;
-	ret = parse_sample(&opt, &o.sample, &err);
+	ret = check_options(&opt, &err);
+	if (!ret)
+		ret = parse_sample(&opt, &o.sample, &err);
 	if (!ret)
 		ret = read_match(&opt, &words, &text, &match, &err);
 	if (!ret)

@@ -21,6 +21,15 @@ void weir_path_add(struct weir_path_figures *to, const struct weir_path_figures 
 		((uint64_t *)&to->account)[i] += ((const uint64_t *)&from->account)[i];
 }
 
+bool weir_path_has_figures(const struct weir_path_figures *f)
+{
+	uint64_t any = f->account.seen;
+
+	for (int s = 0; s < WEIR_PATH_STAGES_MAX; s++)
+		any |= f->stage[s].count;
+	return any;
+}
+
 uint64_t weir_path_bucket_low(unsigned int bucket)
 {
 	unsigned int exp = (bucket >> WEIR_PATH_SUB_BITS) + WEIR_PATH_SUB_BITS - 1;

@@ -373,6 +373,11 @@ int weir_path_stack(__u64 *ctx)
 		s->via = VIA_NONE;
 	}
 	s->timed = timed;
+	if (cfg.untold) {
+		if (cfg.match_kind == WEIR_MATCH_ALL)
+			parse(c, skb);
+		s->udp = c->pkt.proto == WEIR_IPPROTO_UDP;
+	}
 	in_stack(c, skb, s);
 	return 0;
 unmatched:
@@ -810,7 +815,8 @@ int weir_path_copyu(__u64 *ctx)
 }
 
 /* Where the kernel does not tell of reads: a UDP packet's end in its reader's context is
- * that it was copied. Others, ICMP and what is forwarded, end in a softirq. */
+ * that it was copied. Others, ICMP and what is forwarded, end in a softirq, or are dropped:
+ * then its address is another packet's soon, and must not be found any more. */
 SEC("tp_btf/consume_skb")
 int weir_path_used(__u64 *ctx)
 {
@@ -819,12 +825,14 @@ int weir_path_used(__u64 *ctx)
 	struct held h = { 0 };
 	struct slot *s;
 
-	if (!c || c->run)
+	if (!c)
 		return 0;
 	s = found(address_of(c, skb));
 	if (!s)
 		return 0;
 	s->skb = 0;
+	if (c->run || !s->udp)
+		return 0;
 	STAGE(c, COPY)->count++;
 	if (!s->timed)
 		return 0;
@@ -832,6 +840,21 @@ int weir_path_used(__u64 *ctx)
 	h.since = s->stack;
 	h.journey = s->journey;
 	copied(c, NULL, &h, NULL, bpf_ktime_get_ns());
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int weir_path_drop(__u64 *ctx)
+{
+	const void *skb = (void *)ctx[0];
+	struct cpu *c = this_cpu();
+	struct slot *s;
+
+	if (!c)
+		return 0;
+	s = found(address_of(c, skb));
+	if (s)
+		s->skb = 0;
 	return 0;
 }
 

@@ -88,7 +88,7 @@ struct weir_path_config {
 	__u32 ifindex; /* 0: of every interface */
 	__u32 sample;  /* take the time of one packet in so many, >= 1 */
 	__u32 slices;  /* what lies before the stack is watched from time to time */
-	__u32 pad;
+	__u32 untold;  /* the kernel does not tell of reads */
 	__u32 match_kind;  /* enum weir_match_kind */
 	__u32 journeys;	   /* follow single packets */
 	__u64 slower_than; /* ns: only journeys that took so long */

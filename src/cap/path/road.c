@@ -55,6 +55,11 @@ const char *weir_path_stage_title(enum weir_path_stage s)
 	return stages[s].title;
 }
 
+const char *weir_path_lost_name(enum weir_path_lost l)
+{
+	return losses[l].name;
+}
+
 uint64_t weir_path_lost(const struct weir_path_figures *f)
 {
 	uint64_t sum = 0;
@@ -64,10 +69,10 @@ uint64_t weir_path_lost(const struct weir_path_figures *f)
 	return sum;
 }
 
-static bool is_there(const struct weir_path_view *v, const struct weir_path_figures *f, int s)
+bool weir_path_stage_is_there(const struct weir_path_view *v, const struct weir_path_figures *f,
+			      enum weir_path_stage s)
 {
-	return weir_path_knows(v->path, (enum weir_path_stage)s) &&
-	       (f->stage[s].count || !stages[s].by_device);
+	return weir_path_knows(v->path, s) && (f->stage[s].count || !stages[s].by_device);
 }
 
 /* A cell, to the right, of @chars that the eye sees. */
@@ -129,7 +134,7 @@ static void draw_stage(const struct weir_path_view *v, const struct weir_path_fi
 	const char *mark = s + 1 == WEIR_PATH_STAGES_MAX ? "▼" : "│";
 
 	add_title(out, mark, stages[s].title);
-	if (!is_there(v, f, s)) {
+	if (!weir_path_stage_is_there(v, f, (enum weir_path_stage)s)) {
 		for (int i = 0; i < 4; i++)
 			add_none(out);
 		weir_buf_addc(out, '\n');
@@ -145,9 +150,10 @@ static void draw_stage(const struct weir_path_view *v, const struct weir_path_fi
 	weir_buf_addc(out, '\n');
 }
 
-static void draw_head(struct weir_buf *out)
+static void draw_head(const struct weir_path_view *v, struct weir_buf *out)
 {
-	static const char *const cells[] = { "COUNT", "P50", "P99", "MAX" };
+	/* What is of slices of time must not be taken for all there was. */
+	const char *const cells[] = { v->rested ? "SAMPLED" : "COUNT", "P50", "P99", "MAX" };
 	weir_autobuf struct weir_buf axis = { 0 };
 
 	add_title(out, " ", "STAGE");
@@ -161,6 +167,30 @@ static void draw_head(struct weir_buf *out)
 	weir_buf_addf(out, "  %s\n", axis.failed ? "" : axis.data);
 }
 
+static void draw_ring(const struct weir_path_nic *nic, struct weir_buf *out)
+{
+	weir_buf_addf(out, "receive ring of %s: %u of at most %u descriptors, ", nic->name, nic->rx,
+		      nic->rx_max);
+	if (nic->knows_fill)
+		weir_buf_addf(out, "%u hold packets or wait to be refilled\n", nic->filled);
+	else
+		weir_buf_adds(out, "fill –\n");
+}
+
+/* What the counts above are of. */
+static void draw_share(const struct weir_path_view *v, struct weir_buf *out)
+{
+	if (v->rested) {
+		weir_buf_adds(out, "the stages are of ");
+		weir_buf_add_duration(out, weir_path_slice_ns(v->path));
+		weir_buf_adds(out, " of ");
+		weir_buf_add_duration(out, v->ns);
+		weir_buf_adds(out, " only, taken in slices; --sample 1/1 follows every packet\n");
+	} else if (!v->slices && v->sample > 1) {
+		weir_buf_addf(out, "times are of one packet in %u\n", v->sample);
+	}
+}
+
 static void draw_notes(const struct weir_path_view *v, const struct weir_path_figures *f,
 		       struct weir_buf *out)
 {
@@ -171,8 +201,7 @@ static void draw_notes(const struct weir_path_view *v, const struct weir_path_fi
 		weir_buf_addf(out, "packets per poll: %.1f\n",
 			      (double)a->poll_packets / (double)poll->count);
 	for (size_t i = 0; i < v->n_nics; i++)
-		weir_buf_addf(out, "receive ring of %s: %u of at most %u descriptors\n",
-			      v->nics[i].name, v->nics[i].rx, v->nics[i].rx_max);
+		draw_ring(&v->nics[i], out);
 	weir_buf_adds(out, "seen ");
 	weir_buf_add_grouped(out, a->seen);
 	weir_buf_adds(out, " = matched ");
@@ -182,15 +211,7 @@ static void draw_notes(const struct weir_path_view *v, const struct weir_path_fi
 	weir_buf_adds(out, " + sampled out ");
 	weir_buf_add_grouped(out, a->sampled_out);
 	weir_buf_addc(out, '\n');
-	if (v->slices) {
-		weir_buf_adds(out, "packets were followed for ");
-		weir_buf_add_duration(out, weir_path_slice_ns(v->path));
-		weir_buf_adds(out, " of ");
-		weir_buf_add_duration(out, v->ns);
-		weir_buf_adds(out, ", in slices; --sample 1/1 follows all\n");
-	} else if (v->sample > 1) {
-		weir_buf_addf(out, "times are of one packet in %u\n", v->sample);
-	}
+	draw_share(v, out);
 	for (int i = 0; i < WEIR_PATH_LOST_MAX; i++)
 		if (a->lost[i])
 			weir_buf_addf(out, "lost %llu: %s\n", (unsigned long long)a->lost[i],
@@ -202,7 +223,7 @@ void weir_path_draw(const struct weir_path_view *v, const struct weir_path_figur
 {
 	if (cpu >= 0)
 		weir_buf_addf(out, "cpu %d\n", cpu);
-	draw_head(out);
+	draw_head(v, out);
 	for (int s = 0; s < WEIR_PATH_STAGES_MAX; s++)
 		draw_stage(v, f, s, out);
 	draw_notes(v, f, out);
@@ -234,7 +255,7 @@ void weir_path_json(const struct weir_path_view *v, const struct weir_path_figur
 
 	weir_json_array(j, "stages");
 	for (int s = 0; s < WEIR_PATH_STAGES_MAX; s++)
-		if (is_there(v, f, s))
+		if (weir_path_stage_is_there(v, f, (enum weir_path_stage)s))
 			json_stage(f, s, j);
 	weir_json_end_array(j);
 	if (poll->count)

@@ -32,7 +32,7 @@ struct weir_path {
 		enum group group;
 	} hooks[PROGRAMS];
 	unsigned int n_hooks;
-	bool slices;
+	bool slices, told; /* of reads, by the kernel */
 	struct weir_path_slice slice; /* the present one */
 	uint64_t slice_ns;	      /* of the slices that are over */
 	bool knows[WEIR_PATH_STAGES_MAX];
@@ -72,8 +72,9 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 		{ s->progs.weir_path_irq, WEIR_PATH_IRQ, ALWAYS, BEFORE_STACK },
 		{ s->progs.weir_path_irqx, -1, ALWAYS, BEFORE_STACK },
 		{ s->progs.weir_path_raise, WEIR_PATH_RAISE, ALWAYS, BEFORE_STACK },
-		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS, BEFORE_STACK },
-		{ s->progs.weir_path_runx, -1, ALWAYS, BEFORE_STACK },
+		/* They tell, too, whether a packet ends in a softirq. */
+		{ s->progs.weir_path_run, WEIR_PATH_RUN, ALWAYS, BEHIND_STACK },
+		{ s->progs.weir_path_runx, -1, ALWAYS, BEHIND_STACK },
 		{ s->progs.weir_path_poll, WEIR_PATH_POLL, ALWAYS, BEFORE_STACK },
 		{ s->progs.weir_path_backl, WEIR_PATH_BACKLOG, ALWAYS, BEFORE_STACK },
 		{ s->progs.weir_path_gro, WEIR_PATH_GRO, ALWAYS, BEFORE_STACK },
@@ -86,17 +87,17 @@ static int select_programs(struct weir_path *p, struct weir_error *err)
 		{ s->progs.weir_path_copyt, WEIR_PATH_COPY, ALWAYS, BEHIND_STACK },
 		{ s->progs.weir_path_copyu, -1, READS_TOLD, BEHIND_STACK },
 		{ s->progs.weir_path_used, -1, READS_UNTOLD, BEHIND_STACK },
+		{ s->progs.weir_path_drop, -1, READS_UNTOLD, BEHIND_STACK },
 	};
 	struct btf *btf = btf__load_vmlinux_btf();
-	bool told;
 
 	if (!btf)
 		return weir_fail(err, -errno,
 				 "cannot read the kernel's types (BTF): see `weir doctor`");
-	told = has_tracepoint(btf, "sk_data_ready") && has_tracepoint(btf, "sock_recv_length");
+	p->told = has_tracepoint(btf, "sk_data_ready") && has_tracepoint(btf, "sock_recv_length");
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(rows); i++) {
 		const char *name = strchr(bpf_program__section_name(rows[i].prog), '/') + 1;
-		bool wanted = rows[i].when == ALWAYS || (rows[i].when == READS_TOLD) == told;
+		bool wanted = rows[i].when == ALWAYS || (rows[i].when == READS_TOLD) == p->told;
 
 		wanted = wanted && has_tracepoint(btf, name);
 		bpf_program__set_autoload(rows[i].prog, wanted);
@@ -222,6 +223,7 @@ static int load(struct weir_path *p, const struct weir_path_options *o, struct w
 		.ifindex = o->ifindex,
 		.sample = o->sample,
 		.slices = p->slices,
+		.untold = !p->told,
 		.match_kind = weir_load_match_kind(o->match),
 		.journeys = o->journeys,
 		.slower_than = o->slower_than,

@@ -6,6 +6,7 @@
  *	session.c  load, attach, read the figures
  *	ring.c     NIC rings, as the driver tells
  *	road.c     the road as a drawing and as JSON
+ *	prom.c     the same for Prometheus
  *	journey.c  single packets
  */
 #pragma once
@@ -65,6 +66,8 @@ uint64_t weir_path_missed(const struct weir_path *p);
 
 /* ---- figures.c */
 void weir_path_add(struct weir_path_figures *to, const struct weir_path_figures *from);
+/* Did anything come by there? */
+bool weir_path_has_figures(const struct weir_path_figures *f);
 /* The latency in ns that @share (0..1) of the samples do not exceed; 0 without samples. */
 uint64_t weir_path_quantile(const struct weir_path_sum *s, double share);
 uint64_t weir_path_bucket_low(unsigned int bucket);
@@ -73,10 +76,17 @@ uint64_t weir_path_bucket_low(unsigned int bucket);
 struct weir_path_nic {
 	char name[16];
 	uint32_t rx, rx_max; /* descriptors */
+	uint32_t filled;     /* that hold packets or wait to be refilled, of the fullest queue */
+	bool knows_fill;
 };
 /* The interfaces of this namespace (@ifindex 0) or one, those whose driver tells of a ring;
  * at most @max. Returns how many. */
 size_t weir_path_nics(uint32_t ifindex, struct weir_path_nic *ret, size_t max);
+/* Out of a card's registers, or a driver's statistics (names of ETH_GSTRING_LEN bytes):
+ * false where these say nothing of a ring of @size descriptors. */
+bool weir_path_ring_registers(const uint32_t *regs, size_t n, uint32_t size, uint32_t *filled);
+bool weir_path_ring_statistics(const char *names, const uint64_t *values, size_t n, uint32_t size,
+			       uint32_t *filled);
 
 /* ---- road.c */
 struct weir_path_view {
@@ -85,6 +95,7 @@ struct weir_path_view {
 	size_t n_nics;
 	uint32_t sample;
 	bool slices;
+	bool rested; /* some packets were not followed */
 	uint64_t ns; /* how long it has been running */
 };
 /* The drawing; @cpu -1: of all. */
@@ -93,9 +104,19 @@ void weir_path_draw(const struct weir_path_view *v, const struct weir_path_figur
 /* The members "stages" and "account" into @j's open object. */
 void weir_path_json(const struct weir_path_view *v, const struct weir_path_figures *f,
 		    struct weir_json *j);
+/* Does this kernel, and some device, have the stage? */
+bool weir_path_stage_is_there(const struct weir_path_view *v, const struct weir_path_figures *f,
+			      enum weir_path_stage s);
 const char *weir_path_stage_name(enum weir_path_stage s);
 const char *weir_path_stage_title(enum weir_path_stage s);
+const char *weir_path_lost_name(enum weir_path_lost l);
 uint64_t weir_path_lost(const struct weir_path_figures *f);
+
+/* ---- prom.c */
+/* @cpus: the same figures by CPU, of @n of them, or NULL. */
+void weir_path_prometheus(const struct weir_path_view *v, const struct weir_path_figures *sum,
+			  const struct weir_path_figures *cpus, unsigned int n,
+			  struct weir_buf *out);
 
 /* ---- journey.c */
 /* @offset: of the wall clock to CLOCK_MONOTONIC. */

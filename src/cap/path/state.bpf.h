@@ -61,7 +61,7 @@ struct slot {
 	__u8 state;    /* enum slot_state */
 	__u8 via;      /* enum slot_via */
 	bool timed;
-	__u8 pad;
+	bool udp; /* set where reads are not told */
 	__u64 spare[4]; /* a cache line of its own */
 };
 

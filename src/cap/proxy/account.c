@@ -98,7 +98,7 @@ static const struct {
 	size_t offset;
 } pins[] = {
 	{ "names", offsetof(struct weir_proxy_maps, names_fd) },
-	{ "totals", offsetof(struct weir_proxy_maps, totals_fd) },
+	{ WEIR_PROXY_TOTALS, offsetof(struct weir_proxy_maps, totals_fd) },
 	{ "sources", offsetof(struct weir_proxy_maps, sources_fd) },
 };
 

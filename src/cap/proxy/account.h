@@ -12,12 +12,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "cap/proxy/proxy.h"
-
-struct weir_proxy_end_name {
-	const char *word;     /* "hello_timeout": in JSON, logs, metrics */
-	const char *sentence; /* "the hello did not come within hello_timeout" */
-};
-extern const struct weir_proxy_end_name weir_proxy_ends[WEIR_ENDS];
+#include "dataplane/proxy_ends.h"
 
 /* The maps and the program, made and pinned (by weir_account_open()), or found by a
  * command that asks (weir_account_find()). */

@@ -7,39 +7,6 @@
 #include "base/units.h"
 #include "cap/proxy/config.h"
 
-const struct weir_proxy_end_name weir_proxy_ends[WEIR_ENDS] = {
-	[WEIR_END_DONE] = { "done", "both ends closed, all was delivered" },
-	[WEIR_END_CLIENT_RESET] = { "client_reset", "the client reset it" },
-	[WEIR_END_BACKEND_RESET] = { "backend_reset", "the backend reset it" },
-	[WEIR_END_IDLE] = { "idle", "no byte moved within idle_timeout" },
-	[WEIR_END_KILLED] = { "killed", "by \"weir proxy kill\"" },
-	[WEIR_END_DRAINED] = { "drained", "still open when the drain's time was over" },
-	[WEIR_END_CLIENT_GONE] = { "client_gone", "the client left before it had a backend" },
-	[WEIR_END_HELLO_TIMEOUT] = { "hello_timeout",
-				     "the hello did not come within hello_timeout" },
-	[WEIR_END_HELLO_TOO_LONG] = { "hello_too_long", "the hello had no end in sight" },
-	[WEIR_END_MALFORMED] = { "malformed", "a hello that is against the protocol" },
-	[WEIR_END_BAD_PROXY_HEADER] = { "bad_proxy_header",
-					"a PROXY header was expected, and did not come" },
-	[WEIR_END_NOT_TLS] = { "not_tls", "the client spoke another protocol" },
-	[WEIR_END_NO_SNI] = { "no_sni", "the client named no server" },
-	[WEIR_END_NO_MATCH] = { "no_match", "no route for this name" },
-	[WEIR_END_ECH] = { "ech", "an encrypted hello, which the configuration refuses" },
-	[WEIR_END_SOURCE] = { "source", "not in allow_sources" },
-	[WEIR_END_LIMIT_CONNECTIONS] = { "limit_connections", "too many were open" },
-	[WEIR_END_LIMIT_PER_SOURCE] = { "limit_per_source", "too many of this source were open" },
-	[WEIR_END_LIMIT_RATE] = { "limit_rate", "too many of this source at once" },
-	[WEIR_END_NO_DESCRIPTORS] = { "no_descriptors",
-				      "no file descriptor was left: raise LimitNOFILE" },
-	[WEIR_END_NO_MEMORY] = { "no_memory", "no memory was left" },
-	[WEIR_END_RESOLVE] = { "resolve", "the backend's name has no address" },
-	[WEIR_END_LOOP] = { "loop", "the backend would be the proxy itself" },
-	[WEIR_END_CONNECT] = { "connect", "no backend took the connection" },
-	[WEIR_END_CONNECT_TIMEOUT] = { "connect_timeout",
-				       "no backend answered within connect_timeout" },
-	[WEIR_END_NO_BACKEND] = { "no_backend", "all backends are down by their health checks" },
-};
-
 /* Counters that stand by themselves; those of ends and engines go by their names. */
 static const struct counter {
 	enum weir_proxy_total total;

@@ -13,8 +13,7 @@
 #define SIZE 100
 #define SMALL 8192 /* bytes of a socket's buffer that @PACKETS do not fit in */
 
-/* Losses for @reason, of all rows. */
-static uint64_t lost_for(const json_t *ledger, const char *reason)
+uint64_t weir_check_lost_for(const json_t *ledger, const char *reason)
 {
 	const json_t *rows = json_object_get(ledger, "rows"), *row;
 	uint64_t n = 0;
@@ -35,7 +34,7 @@ static void compare(json_t *ledger, const char *reason, uint64_t sent, uint64_t 
 {
 	uint64_t dropped = weir_json_number(ledger, "dropped");
 
-	if (weir_check_equal(r, reason, lost_for(ledger, reason), sent - received) &&
+	if (weir_check_equal(r, reason, weir_check_lost_for(ledger, reason), sent - received) &&
 	    weir_check_equal(r, "received and lost", received + dropped, sent))
 		weir_check_ok(r, "%llu packets sent = %llu received + %llu %s",
 			      (unsigned long long)sent, (unsigned long long)received,

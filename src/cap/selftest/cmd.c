@@ -34,6 +34,11 @@ const struct weir_check weir_checks[] = {
 	  weir_check_drops_full },
 	{ "fault nth", "of packets sent each 7th is dropped, and none once it has ended",
 	  weir_check_fault_nth },
+	{ "watch fault", "with each 7th lost on the way: packets received = packets matched",
+	  weir_check_watch_fault },
+	{ "path fault", "likewise = packets matched in the receive path", weir_check_path_fault },
+	{ "drops fault", "likewise: packets sent = received + the fault's row in the ledger",
+	  weir_check_drops_fault },
 	{ 0 },
 };
 

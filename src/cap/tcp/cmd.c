@@ -13,6 +13,7 @@
 #include "base/live.h"
 #include "cap/tcp/show.h"
 #include "cap/tcp/tune.h"
+#include "dataplane/cgroup.h"
 #include "match/conn.h"
 
 #define EVERY_MIN_NS (100 * 1000 * 1000ULL)
@@ -285,6 +286,11 @@ static int prepare(struct run *r, const struct weir_strv *words, struct weir_buf
 {
 	int ret = check(&r->opt, err);
 
+	if (!ret && r->opt.cgroup) {
+		weir_autoclose int fd = weir_cgroup_open(r->opt.cgroup, NULL, err);
+
+		ret = fd < 0 ? fd : 0;
+	}
 	*events = 1U << WEIR_TCP_CLOSE;
 	if (!ret && r->opt.events) {
 		*events = 0;

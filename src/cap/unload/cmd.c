@@ -7,15 +7,35 @@
 #include "cap/unload/cmd.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "dataplane/load.h"
 #include "dataplane/pinned.h"
+#include "dataplane/rules.h"
 
 struct report {
 	struct weir_pinned removed;
 	int swept; /* directories of namespaces that are gone */
 };
+
+static bool is_of_another(void *verb, const struct weir_rule *rule)
+{
+	return strcmp(rule->verb, (const char *)verb) != 0;
+}
+
+/* A rule whose verb has nothing in the kernel is in force nowhere: its name goes, too. */
+static int forget_rules(const char *verb, struct weir_error *e)
+{
+	struct weir_rules store;
+	int err;
+
+	if (!verb || weir_rules_open(&store, false, NULL) < 0)
+		return 0;
+	err = weir_rules_keep(&store, NULL, is_of_another, (void *)verb, e);
+	weir_rules_close(&store);
+	return err;
+}
 
 /* What was there before and is not there afterwards has been removed: told from
  * the kernel's state, not from what was meant to be done. */
@@ -33,6 +53,8 @@ static int unload(struct report *r, const char *verb, struct weir_error *e)
 	if (r->swept < 0)
 		r->swept = 0;
 	failed = weir_pin_unload(verb, e);
+	if (failed >= 0)
+		failed = forget_rules(verb, e);
 	err = weir_pinned_get(&left, verb, failed < 0 ? &ignored : e);
 	if (err == 0)
 		weir_pinned_subtract(&r->removed, &left);

@@ -35,7 +35,6 @@ struct alerts {
 	struct weir_watch *w;
 	struct alert v[WEIR_WATCH_ALERTS];
 	size_t n;
-	bool in_kernel;
 	uint32_t mask;	/* of the packet at hand, in user space */
 	uint64_t start; /* of the first tick; 0: no packet yet (a file) */
 	uint64_t ticks;
@@ -53,12 +52,32 @@ bool weir_alerts_in_kernel(const struct weir_watch *w)
 	return w->mode == WEIR_WATCH_FLOWS && w->alerts.n;
 }
 
+static int check_options(const struct weir_watch *w, struct weir_error *err)
+{
+	const struct weir_watch_options *o = &w->opt;
+	bool wanted = weir_alerts_wanted(o), taken = o->flows || o->summary_ns || w->shows_packets;
+
+	if (!wanted && (o->alert_log || o->exec))
+		return weir_fail(err, -EINVAL,
+				 "--alert-log and --exec without an alert: add --alert "
+				 "or --alert-file");
+	if (wanted && o->count_only)
+		return weir_fail(err, -EINVAL, "--count shows only a number: leave --alert out");
+	if (wanted && taken && !o->alert_log && (!o->write_file || !strcmp(o->write_file, "-")))
+		return weir_fail(err, -EINVAL,
+				 "something else has standard output: tell alerts "
+				 "elsewhere with --alert-log");
+	return 0;
+}
+
 int weir_alerts_parse(struct weir_watch *w, struct weir_error *err)
 {
 	const struct weir_watch_options *o = &w->opt;
 	weir_autobuf struct weir_buf text = { 0 };
-	int ret = 0;
+	int ret = check_options(w, err);
 
+	if (ret)
+		return ret;
 	if (o->alert_file) {
 		ret = weir_file_read(o->alert_file, WEIR_ALERT_FILE_MAX, &text);
 		if (ret)
@@ -90,7 +109,6 @@ static int alerts_open(struct weir_watch *w, void **ret, struct weir_error *err)
 		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
 	*ret = a;
 	a->w = w;
-	a->in_kernel = weir_alerts_in_kernel(w);
 	a->start = w->opt.read_file ? 0 : w->started;
 	for (a->n = 0; !r && a->n < w->alerts.n; a->n++) {
 		a->v[a->n].rule = &w->alerts.v[a->n];
@@ -152,11 +170,14 @@ static void add_port(struct alerts *a, struct alert *x, const struct weir_flow *
 				    port);
 }
 
-static void alerts_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d)
+static void alerts_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d,
+			const struct weir_flow_sides *sides)
 {
 	struct alerts *a = state;
-	uint32_t mask = a->in_kernel ? d->flags >> WEIR_FLOW_ALERT_SHIFT : a->mask;
+	/* Where they are matched is known only once the programs are loaded. */
+	uint32_t mask = weir_alerts_in_kernel(a->w) ? d->flags >> WEIR_FLOW_ALERT_SHIFT : a->mask;
 
+	(void)sides;
 	for (size_t i = 0; i < a->n; i++) {
 		struct alert *x = &a->v[i];
 
@@ -180,7 +201,7 @@ static void take_sums(struct alerts *a)
 	struct weir_watch_alerts sums = { 0 };
 	uint64_t lost = weir_account_lost(a->w);
 
-	if (a->in_kernel)
+	if (weir_alerts_in_kernel(a->w))
 		weir_bpf_alerts(a->w, &sums);
 	for (size_t i = 0; i < a->n; i++) {
 		struct alert *x = &a->v[i];

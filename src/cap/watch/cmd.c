@@ -23,6 +23,7 @@
 #include "cap/watch/alert.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/session.h"
+#include "cap/watch/stats.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
 #include "dataplane/probe.h"
@@ -37,7 +38,11 @@
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
-static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap", NULL};
+static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
+#ifdef WEIR_DPDK
+				       "dpdk",
+#endif
+				       NULL};
 static const char *const xdp_modes[] = {"auto", "native", "generic", NULL};
 static const char *const verdicts[] = {"all", "pass", "drop", NULL};
 static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
@@ -72,7 +77,7 @@ static const struct weir_opt options[] = {
 	{ NULL, 'F', WEIR_OPT_STR, AT(filter_file), "FILE",
 	  .help = "read the expression from a file", .complete = "file" },
 	{ "strict-pcap", 0, WEIR_OPT_FLAG, AT(strict_pcap),
-	  .help = "give the expression libpcap's own meaning; runs in user space" },
+	  .help = "give the expression libpcap's own meaning" },
 	{ "filter-at", 0, WEIR_OPT_CHOICE, AT(filter_at), "PLACE", places,
 	  .help = "where the match runs (default: kernel)" },
 	{ "sample", 0, WEIR_OPT_STR, AT(sample_text), "1/N",
@@ -82,6 +87,10 @@ static const struct weir_opt options[] = {
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+#ifdef WEIR_DPDK
+	{ "dpdk-args", 0, WEIR_OPT_STR, AT(dpdk_args), "WORDS",
+	  .help = "--capture dpdk: words for DPDK's EAL (\"--no-huge -m 64\"); -i is a port" },
+#endif
 	{ "xdp-mode", 0, WEIR_OPT_CHOICE, AT(xdp_mode), "MODE", xdp_modes,
 	  .help = "how to attach at XDP (default: auto)" },
 	{ "transport", 0, WEIR_OPT_CHOICE, AT(transport), "HOW", transports,
@@ -136,6 +145,13 @@ static const struct weir_opt options[] = {
 	{ "metrics-top", 0, WEIR_OPT_U64, AT(metrics_top), "K", .min = 1,
 	  .max = WEIR_METRICS_TOP_MAX,
 	  .help = "with --metrics: the K largest hosts and ports, too (default: none)" },
+	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
+	  .help = "export flows as IPFIX over udp (default) or tcp" },
+	{ "ipfix-domain", 0, WEIR_OPT_U64, AT(ipfix_domain), "N", .max = UINT32_MAX,
+	  .help = "observation domain ID: tells several of one host apart (default: 0)" },
+	{ "ipfix-active", 0, WEIR_OPT_DURATION, AT(ipfix_active_ns), "TIME",
+	  .min = WEIR_NSEC_PER_SEC,
+	  .help = "export what a long flow has had this often (default: 60s)" },
 	{ "count", 0, WEIR_OPT_FLAG, AT(count_only),
 	  .help = "only count; print the number at the end" },
 	{ "stats", 0, WEIR_OPT_CHOICE, AT(stats), "FORM", stats,
@@ -310,6 +326,27 @@ static int add_interface(struct weir_watch *w, const char *name, struct weir_err
 	return 0;
 }
 
+/* A DPDK port: a device's arguments, whose name comes first. */
+static int add_port(struct weir_watch *w, const char *arguments, struct weir_error *err)
+{
+	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
+	size_t n = strcspn(arguments, ",");
+
+	if (w->n_ifaces == WEIR_WATCH_IFACES)
+		return weir_fail(err, -E2BIG, "too many ports: at most %d in one run",
+				 WEIR_WATCH_IFACES);
+	if (!n || n >= sizeof(i->name))
+		return weir_fail(err, -EINVAL, "-i %s: give a port, for example "
+					       "net_af_packet0,iface=eth0", arguments);
+	memcpy(i->name, arguments, n);
+	for (unsigned int j = 0; j < w->n_ifaces; j++)
+		if (!strcmp(w->ifaces[j].name, i->name))
+			return weir_fail(err, -EINVAL,
+					 "port %s is given twice: name each port once", i->name);
+	w->n_ifaces++;
+	return 0;
+}
+
 static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
@@ -325,6 +362,13 @@ static int find_interfaces(struct weir_watch *w, struct weir_error *err)
 			 base && base[1] ? base + 1 : o->read_file);
 		w->n_ifaces = 1;
 		return 0;
+	}
+	if (w->hook == WEIR_HOOK_DPDK) {
+		if (!o->interfaces.n)
+			return bad(err, "--capture dpdk has no default: say which port with -i");
+		for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
+			ret = add_port(w, o->interfaces.v[i], err);
+		return ret;
 	}
 	if (!o->interfaces.n) {
 		ret = default_interface(name, sizeof(name), err);
@@ -351,9 +395,19 @@ static void choose_output(struct weir_watch *w)
 	bool observed = weir_observers_wanted(o);
 
 	w->keeps_flows = o->flows || observed;
+	w->wants_sides = o->ipfix;
 	w->shows_packets = !o->flows && !o->count_only &&
 			   (!observed || o->write_file || o->format >= 0);
 }
+
+static const struct weir_engine *const engines[] = {
+	[WEIR_HOOK_TCX] = &weir_engine_bpf,   [WEIR_HOOK_XDP] = &weir_engine_bpf,
+	[WEIR_HOOK_TAP] = &weir_engine_bpf,   [WEIR_HOOK_MMAP] = &weir_engine_mmap,
+	[WEIR_HOOK_PCAP] = &weir_engine_pcap,
+#ifdef WEIR_DPDK
+	[WEIR_HOOK_DPDK] = &weir_engine_dpdk,
+#endif
+};
 
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
@@ -386,10 +440,12 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
 		break;
+	case WEIR_CAPTURE_DPDK:
+		w->hook = WEIR_HOOK_DPDK;
+		break;
 	}
-	w->engine = w->hook == WEIR_HOOK_PCAP ? &weir_engine_pcap :
-		    w->hook == WEIR_HOOK_MMAP ? &weir_engine_mmap : &weir_engine_bpf;
-	w->user_stage = o->filter_at == 1 || o->strict_pcap || w->hook == WEIR_HOOK_PCAP;
+	w->engine = engines[w->hook];
+	w->user_stage = o->filter_at == 1 || weir_hook_is_library(w->hook);
 	return 0;
 }
 
@@ -420,7 +476,15 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ !w->shows_packets && !w->user_stage && o->transport >= 0,
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
-		  "--capture pcap, -r and --strict-pcap match in user space: leave --filter-at out" },
+		  "--capture pcap and -r match in user space: leave --filter-at out" },
+#ifdef WEIR_DPDK
+		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
+		  "DPDK tells no directions: leave -Q out" },
+		{ w->hook == WEIR_HOOK_DPDK && o->transport >= 0,
+		  "DPDK has its own transport: leave --transport out" },
+		{ w->hook != WEIR_HOOK_DPDK && o->dpdk_args,
+		  "--dpdk-args without --capture dpdk: add it, or leave --dpdk-args out" },
+#endif
 		{ o->read_file && o->direction >= 0, "a file has no direction: leave -Q out" },
 		{ o->read_file && o->promisc,
 		  "a file cannot be made promiscuous: leave --promisc out" },
@@ -435,24 +499,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		   o->format == WEIR_FORMAT_JSON) &&
 			  (o->quiet || o->link || o->hex || o->hex_ascii || o->ascii || o->time),
 		  "-q, -e, -x, -X, -A and -t shape lines of text: leave them out" },
-		{ o->summary_ns && (o->flows || o->count_only || o->format >= 0 ||
-				    (o->write_file && !strcmp(o->write_file, "-"))),
-		  "--summary has standard output for itself: leave --flows, --count, --format and "
-		  "-w - out" },
-		{ o->metrics && o->read_file,
-		  "--metrics tells of a live run: leave -r out, or use --summary" },
-		{ o->metrics && o->count_only, "--count shows only a number: leave --metrics out" },
-		{ o->metrics_top && !o->metrics,
-		  "--metrics-top without --metrics: say where with --metrics" },
-		{ weir_alerts_wanted(o) && o->count_only,
-		  "--count shows only a number: leave --alert out" },
-		{ weir_alerts_wanted(o) && !o->alert_log &&
-			  (o->flows || o->summary_ns || w->shows_packets) &&
-			  (!o->write_file || !strcmp(o->write_file, "-")),
-		  "something else has standard output: tell alerts elsewhere with --alert-log" },
-		{ (o->alert_log || o->exec) && !weir_alerts_wanted(o),
-		  "--alert-log and --exec without an alert: add --alert or --alert-file" },
 		{ o->flows_max && !w->keeps_flows, "--flows-max without --flows: add --flows" },
+		{ (o->ipfix_domain || o->ipfix_active_ns) && !o->ipfix,
+		  "--ipfix-domain and --ipfix-active without --ipfix: say where to with --ipfix" },
+		{ o->ipfix && o->sample_text,
+		  "a collector takes what it is sent for the whole: leave --sample out with --ipfix" },
+		{ o->ipfix && o->count_only, "--count shows only a number: leave --ipfix out" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
 		{ o->write_file && o->json && !weir_observers_wanted(o),
@@ -475,7 +527,8 @@ static void choose_direction(struct weir_watch *w)
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
+		d = w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_DPDK ||
+		    (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
@@ -504,20 +557,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	/* The match must see in user space what it would see in the kernel. */
-	w->snaplen = w->out_snaplen;
-	if (w->user_stage && o->strict_pcap)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if ((w->user_stage || w->keeps_flows) && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && w->hook == WEIR_HOOK_PCAP && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
-							     WEIR_PKT_HDR_MAX;
-	w->mode = w->hook == WEIR_HOOK_MMAP ? WEIR_WATCH_MMAP :
-		  w->hook == WEIR_HOOK_PCAP ? WEIR_WATCH_RING :
-		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage ? WEIR_WATCH_COUNT :
-		  o->transport == 1 ? WEIR_WATCH_PERF : WEIR_WATCH_RING;
+	weir_stage_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -562,10 +602,11 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 	if (w->opt.spec.expression)
 		weir_buf_adds(&w->match_text, w->opt.spec.expression);
 	/* libpcap needs the link type, which a file tells only once it is open. */
-	if (!ret && w->hook != WEIR_HOOK_PCAP)
-		ret = weir_strict_new(&w->strict, w->opt.spec.expression,
-				      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret;
+	if (ret || w->hook == WEIR_HOOK_PCAP)
+		return ret;
+	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
+			      w->ifaces[0].no_l2 || w->opt.socket, err);
+	return ret || w->user_stage ? ret : weir_stage_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -576,8 +617,13 @@ static int dump_code(struct weir_watch *w, struct weir_error *err)
 	weir_autofree int *fds = calloc(sets + 1, sizeof(*fds));
 	int ret;
 
-	if (w->opt.strict_pcap)
-		return bad(err, "-d shows weir's own code: use tcpdump -d with --strict-pcap");
+	if (w->opt.strict_pcap && !w->strict_insns)
+		return bad(err, "-d shows what the kernel runs, which is nothing here: use tcpdump "
+				"-d");
+	if (w->strict_insns) {
+		weir_match_disasm(w->strict_insns, w->n_strict_insns, &out);
+		return weir_buf_flush(&out, STDOUT_FILENO);
+	}
 	if (!fds)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	ret = weir_match_codegen(w->match, fds, &code, &n, err);
@@ -597,6 +643,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 		ret = parse_sample(&w->opt, err);
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
+	if (!ret)
+		ret = weir_stats_check(&w->opt, err);
 	if (!ret)
 		ret = weir_alerts_parse(w, err);
 	if (!ret)
@@ -627,6 +675,8 @@ static int run(int argc, char **argv)
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
 		weir_alert_rules_free(&w.alerts);
+		weir_strict_free(w.strict);
+		free(w.strict_insns);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
@@ -635,6 +685,7 @@ static int run(int argc, char **argv)
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
 	weir_alert_rules_free(&w.alerts);
+	free(w.strict_insns);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

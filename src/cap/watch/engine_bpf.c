@@ -325,7 +325,8 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 	int flows = weir_programs_map(st->port[0].programs, WEIR_MAP_FLOWS);
 	int old = st->flow_fd[st->flow_active];
 	weir_autofree struct weir_flow_part *parts = calloc(DRAIN_BATCH, sizeof(*parts));
-	weir_autofree struct weir_flow_val *vals = calloc(DRAIN_BATCH, sizeof(*vals));
+	size_t size = w->wants_sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
+	weir_autofree uint8_t *vals = calloc(DRAIN_BATCH, size);
 	uint32_t zero = 0, token = 0, n;
 	bool first = true;
 	int ret;
@@ -344,11 +345,14 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 		if (ret && errno != ENOENT)
 			return weir_load_explain(err, -errno, "read the flow table");
 		for (uint32_t i = 0; i < n; i++) {
-			if (!vals[i].first)
+			struct weir_flow_val *v = (struct weir_flow_val *)(vals + i * size);
+
+			if (!v->first)
 				continue;
-			vals[i].first += (uint64_t)w->clock_offset;
-			vals[i].last += (uint64_t)w->clock_offset;
-			weir_flows_merge(w, &parts[i].key, &vals[i]);
+			v->first += (uint64_t)w->clock_offset;
+			v->last += (uint64_t)w->clock_offset;
+			weir_flows_merge(w, &parts[i].key, v,
+					 w->wants_sides ? (struct weir_flow_sides *)(v + 1) : NULL);
 		}
 		first = false;
 	} while (!ret);

@@ -120,24 +120,24 @@ void weir_flow_val_merge(struct weir_flow_val *to, const struct weir_flow_val *v
 
 /* What no table has room for still is one of these, once. */
 static void merge_beyond(struct weir_watch *w, const struct weir_flow_key *k,
-			 const struct weir_flow_val *v)
+			 const struct weir_flow_val *v, const struct weir_flow_sides *sides)
 {
 	struct weir_flow x = { .key = *k, .val = *v, .beyond = true };
 
 	weir_flow_val_merge(&w->flows->other, v);
 	w->flows->other_flows++;
-	weir_observers_flow(w, &x, v);
+	weir_observers_flow(w, &x, v, sides);
 }
 
 void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
-		      const struct weir_flow_val *v)
+		      const struct weir_flow_val *v, const struct weir_flow_sides *sides)
 {
 	struct weir_flows *f = w->flows;
 	struct weir_flow *slot = find_slot(f->slots, f->size, k);
 
 	if (!slot->used && f->used * 2 >= f->size) {
 		if (f->used >= f->limit || resize(f, f->size * 2)) {
-			merge_beyond(w, k, v);
+			merge_beyond(w, k, v, sides);
 			return;
 		}
 		slot = find_slot(f->slots, f->size, k);
@@ -149,7 +149,7 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		f->used++;
 	}
 	weir_flow_val_merge(&slot->val, v);
-	weir_observers_flow(w, slot, v);
+	weir_observers_flow(w, slot, v, sides);
 }
 
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
@@ -157,11 +157,15 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
 	int src_a = weir_flow_src_is_a(&p->hdr);
 	struct weir_flow_key k = { 0 };
 	struct weir_flow_val v = { 0 };
+	struct weir_flow_sides sides = { 0 };
 
 	weir_flow_key_of(&p->hdr, p->ev.ifindex, src_a, &k);
 	weir_flow_add(&v, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT, p->ev.len, p->ev.gso_size,
 		      p->ev.ts);
-	weir_flows_merge(w, &k, &v);
+	if (w->wants_sides)
+		weir_flow_add_sides(&sides, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT,
+				    p->ev.gso_size);
+	weir_flows_merge(w, &k, &v, w->wants_sides ? &sides : NULL);
 }
 
 bool weir_flow_initiator_is_b(const struct weir_flows *f, const struct weir_flow *x,

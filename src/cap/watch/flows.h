@@ -28,6 +28,7 @@ struct weir_flow {
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
 	uint32_t alerted; /* rules of --alert that have counted it, as bits */
+	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */
 	bool used;
 	bool beyond; /* in no table, for there was no room: told of once */
 };
@@ -51,9 +52,9 @@ struct weir_flows {
 int weir_flows_new(struct weir_watch *w, struct weir_error *err);
 void weir_flows_free(struct weir_flows *f);
 /* Merge what the kernel has counted (times already in ns since the epoch), and tell the
- * observers. */
+ * observers. @sides: NULL unless this run wants them. */
 void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
-		      const struct weir_flow_val *v);
+		      const struct weir_flow_val *v, const struct weir_flow_sides *sides);
 /* One packet seen in user space. */
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
 /* Flows without a packet for a while at @now (ns since the epoch) leave the table; the

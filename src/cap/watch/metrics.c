@@ -291,10 +291,12 @@ static int metrics_open(struct weir_watch *w, void **ret, struct weir_error *err
 	return code < 0 ? code : weir_http_metrics_new(code, print_all, m, &m->http, err);
 }
 
-static void metrics_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d)
+static void metrics_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d,
+			 const struct weir_flow_sides *sides)
 {
 	struct metrics *m = state;
 
+	(void)sides;
 	m->new_flows += weir_stats_new_flow(f, d);
 	if (m->hosts)
 		weir_top_add_flow(m->w, m->hosts, m->ports, f, d);

@@ -15,6 +15,7 @@ static const struct weir_observer *const observers[] = {
 	&weir_observer_summary,
 	&weir_observer_metrics,
 	&weir_observer_alerts,
+	&weir_observer_ipfix,
 };
 
 struct weir_observers {
@@ -72,11 +73,12 @@ void weir_observers_ready(struct weir_watch *w, unsigned int i)
 	observers[i]->ready(w->observers->state[i]);
 }
 
-void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d)
+void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d,
+			 const struct weir_flow_sides *sides)
 {
 	EACH_OPEN(w->observers, o, i)
 	if (o->flow)
-		o->flow(w->observers->state[i], f, d);
+		o->flow(w->observers->state[i], f, d, sides);
 }
 
 static void tick(struct weir_watch *w, uint64_t now)

@@ -33,8 +33,10 @@ struct weir_observer {
 	bool (*wanted)(const struct weir_watch_options *o);
 	/* Check the options whole, take sockets and files. Nothing is captured yet. */
 	int (*open)(struct weir_watch *w, void **ret, struct weir_error *err);
-	/* @d, of one flow, has been added to @f (f->val has it). May be NULL. */
-	void (*flow)(void *state, struct weir_flow *f, const struct weir_flow_val *d);
+	/* @d, of one flow, has been added to @f (f->val has it); @sides: who sent it, or
+	 * NULL unless w->wants_sides. May be NULL. */
+	void (*flow)(void *state, struct weir_flow *f, const struct weir_flow_val *d,
+		     const struct weir_flow_sides *sides);
 	/* A packet that matched, where packets reach user space. May be NULL. */
 	void (*packet)(void *state, const struct weir_packet *p);
 	/* It is @now, in ns since the epoch; an error ends the run. May be NULL. */
@@ -58,7 +60,8 @@ int weir_observers_open(struct weir_watch *w, struct weir_error *err);
 /* The descriptor of observer @i: -1 if it has none; -ENOENT behind the last. */
 int weir_observers_fd(struct weir_watch *w, unsigned int i);
 void weir_observers_ready(struct weir_watch *w, unsigned int i);
-void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d);
+void weir_observers_flow(struct weir_watch *w, struct weir_flow *f, const struct weir_flow_val *d,
+			 const struct weir_flow_sides *sides);
 /* @p moves the clock of a file; an error of a tick that it causes is kept for the next
  * weir_observers_tick() or the close. */
 void weir_observers_packet(struct weir_watch *w, const struct weir_packet *p);
@@ -67,3 +70,5 @@ void weir_observers_ended(struct weir_watch *w, const struct weir_flow *f, bool 
 int weir_observers_tick(struct weir_watch *w, struct weir_error *err);
 /* The last tick, the end of each flow, and the close of each observer. */
 int weir_observers_close(struct weir_watch *w, struct weir_error *err);
+
+extern const struct weir_observer weir_observer_ipfix;

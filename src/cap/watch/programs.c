@@ -24,6 +24,8 @@
 #define WAKE_EVENTS 1024
 #define WAKE_NS (5 * 1000 * 1000ULL)
 
+#define LOG_STATS 4 /* of the verifier's log: figures only */
+
 struct weir_programs {
 	struct watch_bpf *skel;
 };
@@ -39,9 +41,11 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
+		.strict_head = w->strict_insns ? w->strict_head : 0,
 		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
 		.stats = weir_stats_in_kernel(w),
@@ -77,6 +81,7 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_alerts, weir_alerts_in_kernel(w));
+	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
 	if (w->hook == WEIR_HOOK_XDP)
 		return;
 	bpf_object__for_each_map(map, s->obj) {
@@ -110,28 +115,38 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 	return 0;
 }
 
+/* The match or, with --strict-pcap, libpcap's filter, and the alerts' expressions. */
 static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_error *err)
 {
+	size_t n = weir_alerts_in_kernel(w) ? w->alerts.n : 0;
 	const struct weir_match *rules[WEIR_WATCH_ALERTS];
 
-	if (!weir_alerts_in_kernel(w))
-		return weir_load(obj, w->user_stage ? NULL : w->match, err);
-	for (size_t i = 0; i < w->alerts.n; i++)
+	for (size_t i = 0; i < n; i++)
 		rules[i] = w->alerts.v[i].match;
-	return weir_load_masked(obj, w->match, rules, w->alerts.n, err);
+	if (w->strict_insns)
+		return weir_load_strict(obj, w->strict_insns, w->n_strict_insns, rules, n, err);
+	return weir_load_masked(obj, w->user_stage ? NULL : w->match, rules, n, err);
 }
 
-int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
-		       const struct weir_programs *first, struct weir_programs **ret,
-		       struct weir_error *err)
+/* A refusal is expected: libbpf need not load again, and again, to have it explained. */
+static void hush_verifier(struct bpf_object *obj)
 {
-	struct weir_programs *p = calloc(1, sizeof(*p));
+	static char log[4096];
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, obj) {
+		bpf_program__set_log_buf(prog, log, sizeof(log));
+		bpf_program__set_log_level(prog, LOG_STATS);
+	}
+}
+
+static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
+		      const struct weir_programs *first, struct weir_programs *p,
+		      struct weir_error *err)
+{
 	struct weir_watch_config cfg;
 	int code = 0;
 
-	if (!p)
-		return weir_fail(err, -ENOMEM, "out of memory");
-	*ret = p;
 	p->skel = watch_bpf__open();
 	if (!p->skel)
 		return weir_load_explain(err, -errno, "open the programs");
@@ -139,13 +154,45 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	memcpy((void *)&p->skel->rodata->cfg, &cfg, sizeof(cfg));
 	select_parts(w, p->skel);
 	bpf_map__set_max_entries(p->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
+	if (w->wants_sides)
+		bpf_map__set_value_size(bpf_map__inner_map(p->skel->maps.weir_flows),
+					sizeof(struct weir_flow_full));
 	if (first && share_maps(p->skel, first->skel))
 		return weir_load_explain(err, -errno, "share the maps");
 	if (gate)
 		code = weir_gate_bind(gate, p->skel->obj, guest, err);
 	if (code)
 		return code;
+	if (w->strict_insns && !weir_log_enabled())
+		hush_verifier(p->skel->obj);
 	return load(w, p->skel->obj, err);
+}
+
+/* What a verifier says to code that is right, but too much or too deep for it. */
+static bool is_refusal(int code)
+{
+	return code == -E2BIG || code == -EACCES || code == -EINVAL || code == -EFAULT ||
+	       code == -ENOSPC;
+}
+
+int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
+		       const struct weir_programs *first, struct weir_programs **ret,
+		       struct weir_error *err)
+{
+	struct weir_programs *p = calloc(1, sizeof(*p));
+	int code;
+
+	if (!p)
+		return weir_fail(err, -ENOMEM, "out of memory");
+	*ret = p;
+	code = load_parts(w, gate, guest, first, p, err);
+	if (!w->strict_insns || !is_refusal(code))
+		return code;
+	code = weir_stage_retreat(w, "its verifier refuses it", err);
+	if (code)
+		return code;
+	watch_bpf__destroy(p->skel);
+	return load_parts(w, gate, guest, first, p, err);
 }
 
 void weir_programs_free(struct weir_programs *p)
@@ -199,12 +246,15 @@ static uint32_t struct_id(const struct btf *btf, const char *name)
 
 int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 {
+	bool sides = p->skel->rodata->cfg.sides;
+	uint32_t size = sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
+	const char *type = sides ? "weir_flow_full" : "weir_flow_val";
 	const struct btf *btf = bpf_object__btf(p->skel->obj);
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
 		    .btf_key_type_id = struct_id(btf, "weir_flow_part"),
-		    .btf_value_type_id = struct_id(btf, "weir_flow_val"));
+		    .btf_value_type_id = struct_id(btf, type));
 	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table", sizeof(struct weir_flow_part),
-				sizeof(struct weir_flow_val), entries, &opts);
+				size, entries, &opts);
 
 	return fd < 0 ? -errno : fd;
 }

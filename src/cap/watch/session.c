@@ -33,6 +33,8 @@
 #define LINGER_MS 20
 /* Perf buffers and several libpcap sources wake nobody for a few events. */
 #define POLLED_MS 20
+/* A DPDK port's ring has to last for this long. */
+#define SPIN_MS 1
 /* A detached engine is read out for at most this long. */
 #define DRAIN_NS (5 * WEIR_NSEC_PER_SEC)
 #define TICK_NS WEIR_NSEC_PER_SEC
@@ -91,8 +93,12 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 		[WEIR_HOOK_TAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
+		[WEIR_HOOK_DPDK] = 0, /* the port's driver knows */
 	};
-	uint64_t caps = needs[w->hook] | (w->opt.promisc ? WEIR_CAP_NET_RAW : 0);
+	uint64_t caps = needs[w->hook];
+
+	if (w->opt.promisc && w->hook != WEIR_HOOK_DPDK)
+		caps |= WEIR_CAP_NET_RAW;
 
 	return w->opt.read_file ? 0 : weir_caps_need(caps, "capture", err);
 }
@@ -220,6 +226,7 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
+	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
 	weir_json_end_object(&j);
 }
 
@@ -231,6 +238,7 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_TAP] = "af_packet (socket filter)",
 		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
 		[WEIR_HOOK_PCAP] = "pcap",
+		[WEIR_HOOK_DPDK] = "dpdk",
 	};
 
 	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";
@@ -244,8 +252,11 @@ static void announce(const struct weir_watch *w)
 	if (w->opt.stats == 1)
 		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else
-		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s", where.data,
-			      hooks[w->hook], direction);
+		weir_buf_addf(&out, "weir watch: %s, capture %s, direction %s%s", where.data,
+			      hooks[w->hook], direction,
+			      !w->opt.strict_pcap ? "" :
+			      w->user_stage	  ? ", strict match in user space" :
+						    ", strict match in the kernel");
 	if (w->opt.stats == 1)
 		weir_buf_addc(&out, '\n');
 	else if (w->mode == WEIR_WATCH_FLOWS || w->mode == WEIR_WATCH_COUNT)
@@ -327,7 +338,7 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 	w->clock_offset = weir_clock_offset();
 	if (l->deadline && weir_clock_mono() >= l->deadline)
 		weir_watch_stop(w);
-	if (!w->opt.read_file)
+	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK)
 		ret = check_interfaces(w, err);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
@@ -372,6 +383,8 @@ static int patience(struct weir_watch *w, const struct loop *l, int read_last)
 		return read_last > 0 || w->engine->fd(w) < 0 ? 0 : POLLED_MS;
 	if (w->mode == WEIR_WATCH_PERF || (w->hook == WEIR_HOOK_PCAP && w->n_ifaces > 1))
 		ms = POLLED_MS;
+	if (w->hook == WEIR_HOOK_DPDK)
+		return read_last > 0 ? 0 : SPIN_MS;
 	if (l->deadline) {
 		now = weir_clock_mono();
 		int left = now >= l->deadline ? 0 : (int)((l->deadline - now) / 1000000) + 1;
@@ -514,6 +527,16 @@ static void open_rules(struct weir_watch *w, struct weir_rules *store)
 		w->rules = store;
 }
 
+/* Their options are words of the command line as all others. */
+static int open_observers(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = weir_observers_open(w, err);
+
+	if (ret == -EINVAL)
+		w->status = WEIR_EXIT_USAGE;
+	return ret;
+}
+
 int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 {
 	struct loop l = {.epoll = -1, .signals = -1, .timer = -1};
@@ -532,14 +555,14 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	if (!ret && w->keeps_flows)
 		ret = weir_flows_new(w, err);
 	if (!ret)
-		ret = weir_observers_open(w, err);
+		ret = open_observers(w, err);
 	if (!ret)
 		ret = weir_writer_new(w, err);
 	if (!ret)
 		ret = open_loop(w, &l, err);
 	if (!ret)
 		ret = open_sinks(w, err);
-	if (!ret && w->opt.promisc && w->hook != WEIR_HOOK_PCAP)
+	if (!ret && w->opt.promisc && !weir_hook_is_library(w->hook))
 		ret = open_promisc(w, &l, err);
 	if (!ret) {
 		open_rules(w, &store);

@@ -12,7 +12,8 @@
  *   summary*.c  --summary, an observer
  *   metrics.c   --metrics, an observer
  *   alert*.c    --alert, an observer (alert.h)
- *   strict.c    --strict-pcap
+ *   strict.c    --strict-pcap: libpcap's side of it
+ *   stage.c     where the match runs: in the kernel or in user space
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
  */
@@ -40,6 +41,7 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_PACKET,
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
+	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
 
 #define WEIR_METRICS_TOP_MAX 50
@@ -53,6 +55,7 @@ struct weir_watch_options {
 	const char *sample_text;
 	uint32_t sample;
 	int capture; /* enum weir_capture */
+	const char *dpdk_args;
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -80,6 +83,9 @@ struct weir_watch_options {
 	bool flows;
 	uint64_t flows_max;
 	int by; /* enum weir_by */
+	const char *ipfix; /* [udp:|tcp:]HOST:PORT */
+	uint64_t ipfix_domain;
+	uint64_t ipfix_active_ns;
 	int stats; /* 0 text, 1 json */
 	bool fail_on_loss;
 	uint64_t for_ns;
@@ -128,9 +134,23 @@ struct weir_engine {
 extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
+extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
-enum weir_hook { WEIR_HOOK_TCX, WEIR_HOOK_XDP, WEIR_HOOK_TAP, WEIR_HOOK_MMAP, WEIR_HOOK_PCAP };
+enum weir_hook {
+	WEIR_HOOK_TCX,
+	WEIR_HOOK_XDP,
+	WEIR_HOOK_TAP,
+	WEIR_HOOK_MMAP,
+	WEIR_HOOK_PCAP,
+	WEIR_HOOK_DPDK,
+};
+
+/* A library reads the packets: nothing of ours is in the kernel. */
+static inline bool weir_hook_is_library(enum weir_hook hook)
+{
+	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
+}
 
 /* What user space did with the packets of one interface. */
 struct weir_sink_counts {
@@ -174,6 +194,7 @@ struct weir_watch {
 	uint32_t mode; /* enum weir_watch_mode */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
@@ -182,6 +203,9 @@ struct weir_watch {
 	struct weir_alert_rules alerts;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
+	struct bpf_insn *strict_insns; /* for the kernel; NULL: not there */
+	size_t n_strict_insns;
+	uint32_t strict_head; /* bytes of the frame's head that they read */
 	bool user_stage; /* match and sample in user space */
 	const struct weir_engine *engine;
 	void *engine_state;
@@ -229,7 +253,18 @@ struct weir_strict;
 int weir_strict_new(struct weir_strict **ret, const char *expression, bool no_l2,
 		    struct weir_error *err);
 bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p);
+/* The filter as classic instructions; returns their number. */
+struct sock_filter;
+size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
+
+/* stage.c: where the match runs, and what follows from that. */
+/* Work out the snap length and the mode: the options and user_stage are set. */
+void weir_stage_settle(struct weir_watch *w);
+/* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
+int weir_stage_strict(struct weir_watch *w, struct weir_error *err);
+/* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
+int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */

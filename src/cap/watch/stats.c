@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "cap/watch/stats.h"
 
+#include <errno.h>
 #include <string.h>
 
 const char *const weir_stats_protocols[WEIR_WATCH_PROTOCOL_MAX] = {
@@ -18,6 +19,27 @@ const uint32_t weir_stats_sizes[WEIR_WATCH_SIZE_MAX - 1] = {
 	WEIR_WATCH_SIZES(X)
 #undef X
 };
+
+int weir_stats_check(const struct weir_watch_options *o, struct weir_error *err)
+{
+	bool packets = o->write_file && !strcmp(o->write_file, "-");
+
+	if (o->summary_ns && (o->flows || o->count_only || o->format >= 0 || packets))
+		return weir_fail(err, -EINVAL,
+				 "--summary has standard output for itself: leave "
+				 "--flows, --count, --format and -w - out");
+	if (o->metrics && o->read_file)
+		return weir_fail(err, -EINVAL,
+				 "--metrics tells of a live run: leave -r out, or use "
+				 "--summary");
+	if (o->metrics && o->count_only)
+		return weir_fail(err, -EINVAL, "--count shows only a number: leave --metrics out");
+	if (o->metrics_top && !o->metrics)
+		return weir_fail(err, -EINVAL,
+				 "--metrics-top without --metrics: say where with "
+				 "--metrics");
+	return 0;
+}
 
 bool weir_stats_wanted(const struct weir_watch_options *o)
 {

@@ -11,6 +11,8 @@ extern const char *const weir_stats_flags[WEIR_WATCH_TCP_FLAGS];
 /* The largest frame of each class but the last. */
 extern const uint32_t weir_stats_sizes[WEIR_WATCH_SIZE_MAX - 1];
 
+/* Do the options of --summary and --metrics go with the others? */
+int weir_stats_check(const struct weir_watch_options *o, struct weir_error *err);
 bool weir_stats_wanted(const struct weir_watch_options *o);
 /* Are they kept by the kernel's programs? Otherwise packets come to user space. */
 bool weir_stats_in_kernel(const struct weir_watch *w);

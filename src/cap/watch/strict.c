@@ -2,6 +2,7 @@
 #include "cap/watch/session.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <pcap/pcap.h>
 #include <stdlib.h>
 
@@ -37,6 +38,14 @@ bool weir_strict_match(const struct weir_strict *s, const struct weir_packet *p)
 	struct pcap_pkthdr h = {.caplen = p->ev.caplen, .len = p->ev.len};
 
 	return pcap_offline_filter(&s->program, &h, p->data);
+}
+
+_Static_assert(sizeof(struct bpf_insn) == sizeof(struct sock_filter), "one layout");
+
+size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret)
+{
+	*ret = (const void *)s->program.bf_insns;
+	return s->program.bf_len;
 }
 
 void weir_strict_free(struct weir_strict *s)

@@ -50,10 +50,12 @@ static int summary_open(struct weir_watch *w, void **ret, struct weir_error *err
 	return 0;
 }
 
-static void summary_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d)
+static void summary_flow(void *state, struct weir_flow *f, const struct weir_flow_val *d,
+			 const struct weir_flow_sides *sides)
 {
 	struct summary *s = state;
 
+	(void)sides;
 	s->new_flows += weir_stats_new_flow(f, d);
 	weir_top_add_flow(s->w, s->hosts, s->ports, f, d);
 }

@@ -20,6 +20,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "bpf/strict.bpf.h"
 #include "cap/watch/stats.bpf.h"
 #include "cap/watch/watch.h"
 
@@ -58,7 +59,7 @@ struct {
 		__uint(type, BPF_MAP_TYPE_HASH);
 		__uint(max_entries, 1);
 		__type(key, struct weir_flow_part);
-		__type(value, struct weir_flow_val);
+		__type(value, struct weir_flow_val); /* weir_flow_full with cfg.sides */
 	});
 } weir_flows SEC(".maps");
 
@@ -91,7 +92,7 @@ struct work {
 	struct weir_watch_event ev; /* with perf and `displaced`, head follows it */
 	__u8 head[WEIR_PKT_HDR_MAX];
 	struct weir_flow_part part;
-	struct weir_flow_val flow;
+	struct weir_flow_full flow;
 	__u64 last_wake;
 	__u64 pending;
 	__u64 tick, tick_ns;
@@ -394,7 +395,16 @@ static __always_inline void add_flow(const struct seen *s)
 		v->flags |= alerts << WEIR_FLOW_ALERT_SHIFT;
 	if (cfg.stats)
 		add_stats(s);
+	if (cfg.sides)
+		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
+				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
+}
+
+static __always_inline void count_seen(const struct seen *s)
+{
+	s->count->seen++;
+	s->count->seen_bytes += s->bytes;
 }
 
 /* The road, first half: seen, matched, sampled. Needs count, pkt, bytes and
@@ -403,8 +413,7 @@ static __always_inline bool wanted(const struct seen *s)
 {
 	struct weir_watch_counters *c = s->count;
 
-	c->seen++;
-	c->seen_bytes += s->bytes;
+	count_seen(s);
 	if (!weir_match(s->pkt, cfg.match_kind) ||
 	    (cfg.verdicts != ~0U && !(cfg.verdicts & 1U << s->verdict))) {
 		c->unmatched++;
@@ -416,6 +425,7 @@ static __always_inline bool wanted(const struct seen *s)
 	}
 	c->matched++;
 	c->matched_bytes += s->bytes;
+	c->dropped += s->verdict == WEIR_WATCH_DROP;
 	return true;
 }
 
@@ -430,6 +440,50 @@ static __always_inline void deliver(const struct seen *s)
 		add_flow(s);
 	else
 		s->count->sent++;
+}
+
+/* Seen and matched, but it could not be read. */
+static __always_inline void lose_unread(const struct seen *s)
+{
+	count_seen(s);
+	s->count->matched++;
+	s->count->matched_bytes += s->bytes;
+	lose(s, WEIR_WATCH_LOST_COPY);
+}
+
+/* libpcap's filter, with --strict-pcap: it needs no parsed packet, only the frame as
+ * user space and files have it, a stripped tag included. False: the packet ends here. */
+static __always_inline bool strict_wanted(const struct seen *s)
+{
+	struct weir_strict_at at = {
+		.ctx = s->ctx,
+		.from = s->xdp ? WEIR_STRICT_XDP :
+			s->displaced ? WEIR_STRICT_SKB_MAC : WEIR_STRICT_SKB,
+		.caplen = s->len < s->reach ? s->len : s->reach,
+	};
+	__u32 len = s->len;
+	int answer;
+
+	if (!cfg.strict_head)
+		return true;
+	if (at.caplen > WEIR_WATCH_SNAPLEN)
+		at.caplen = WEIR_WATCH_SNAPLEN;
+	if (s->flags & WEIR_WATCH_VLAN_META && !(s->flags & WEIR_WATCH_NO_L2) &&
+	    at.caplen >= WEIR_STRICT_TAG_AT) {
+		at.tag = s->vlan_meta;
+		at.caplen += VLAN_TAG_LEN;
+		len += VLAN_TAG_LEN;
+	}
+	answer = weir_strict(&at, s->dir == WEIR_WATCH_OUT, len, cfg.strict_head);
+	if (answer > 0)
+		return true;
+	if (answer < 0) {
+		lose_unread(s);
+	} else {
+		count_seen(s);
+		s->count->unmatched++;
+	}
+	return false;
 }
 
 /* Where the frame begins. Generic XDP on some kernels hands on a copy that has
@@ -491,16 +545,14 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 		s.queue--; /* at receive the stack stores the queue plus one */
 		s.flags |= WEIR_WATCH_QUEUE;
 	}
+	if (!strict_wanted(&s))
+		return false;
 	n = s.len < s.reach ? s.len : s.reach;
 	if (n > WEIR_PKT_HDR_MAX)
 		n = WEIR_PKT_HDR_MAX;
 	last = weir_last(n);
 	if (last >= WEIR_PKT_HDR_MAX || copy_bytes(&s, s.work->head, weir_size(last))) {
-		s.count->seen++;
-		s.count->seen_bytes += s.bytes;
-		s.count->matched++;
-		s.count->matched_bytes += s.bytes;
-		lose(&s, WEIR_WATCH_LOST_COPY);
+		lose_unread(&s);
 		return false;
 	}
 	s.pkt = &s.work->pkt;
@@ -557,7 +609,7 @@ static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_sc
 	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
 		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
 						   WEIR_WATCH_TX;
-	if (!wanted(&s))
+	if (!strict_wanted(&s) || !wanted(&s))
 		return;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	if (!s.work) {

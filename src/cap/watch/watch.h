@@ -77,6 +77,8 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 sides;		/* flow records are struct weir_flow_full */
+	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
 	__u32 stats;		/* 1: keep struct weir_watch_stats, too */
 	__u32 alerts;		/* rules of --alert: struct weir_watch_alerts */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
@@ -93,6 +95,8 @@ struct weir_watch_config {
 	X(MAP_FULL, map_full, "no room in the flow table: raise --flows-max")  \
 	X(TOO_BIG, too_big, "larger than the largest record")                  \
 	X(COPY, copy, "the kernel could not copy the packet")                  \
+	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
+	X(PORT, port, "the port received it with an error")                       \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {
@@ -109,6 +113,7 @@ struct weir_watch_counters {
 	__u64 sampled_out;
 	__u64 matched;
 	__u64 matched_bytes;
+	__u64 dropped; /* of matched: another stage's verdict (XDP only) */
 	__u64 sent;
 	__u64 lost[WEIR_WATCH_LOST_MAX];
 	__u64 lost_bytes[WEIR_WATCH_LOST_MAX];
