@@ -17,7 +17,7 @@
 #include "cap/watch/observe.h"
 #include "cap/watch/stats.bpf.h"
 #include "cap/watch/stats.h"
-#include "cap/watch/top.h"
+#include "cap/watch/heavy.h"
 #include "net/http_metrics.h"
 #include "net/sock.h"
 
@@ -27,7 +27,7 @@ struct metrics {
 	struct weir_watch *w;
 	struct weir_watch_stats own; /* packets of user space */
 	uint64_t new_flows;
-	struct weir_top *hosts, *ports; /* NULL: not asked for */
+	struct weir_heavy *hosts, *ports; /* NULL: not asked for */
 	struct weir_http_metrics *http;
 };
 
@@ -166,7 +166,7 @@ static void print_stats(const struct weir_watch_stats *s, const struct weir_prom
 
 /* ---- --metrics-top */
 
-static void print_top(const struct weir_prom *p, const struct weir_top_entry *v, size_t n,
+static void print_top(const struct weir_prom *p, const struct weir_heavy_entry *v, size_t n,
 		      bool ports, bool bytes)
 {
 	const char *name = ports ? (bytes ? "top_port_bytes" : "top_port_packets") :
@@ -200,15 +200,15 @@ static void print_top(const struct weir_prom *p, const struct weir_top_entry *v,
 
 static void print_tops(const struct metrics *m, const struct weir_prom *p)
 {
-	struct weir_top_entry v[WEIR_METRICS_TOP_MAX];
+	struct weir_heavy_entry v[WEIR_METRICS_TOP_MAX];
 	size_t n;
 
 	if (!m->hosts)
 		return;
-	n = weir_top_largest(m->hosts, v, m->w->opt.metrics_top);
+	n = weir_heavy_largest(m->hosts, v, m->w->opt.metrics_top);
 	print_top(p, v, n, false, true);
 	print_top(p, v, n, false, false);
-	n = weir_top_largest(m->ports, v, m->w->opt.metrics_top);
+	n = weir_heavy_largest(m->ports, v, m->w->opt.metrics_top);
 	print_top(p, v, n, true, true);
 	print_top(p, v, n, true, false);
 }
@@ -282,8 +282,8 @@ static int metrics_open(struct weir_watch *w, void **ret, struct weir_error *err
 		return code;
 	}
 	if (w->opt.metrics_top) {
-		m->hosts = weir_top_new();
-		m->ports = weir_top_new();
+		m->hosts = weir_heavy_new();
+		m->ports = weir_heavy_new();
 		if (!m->hosts || !m->ports)
 			return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
 	}
@@ -299,7 +299,7 @@ static void metrics_flow(void *state, struct weir_flow *f, const struct weir_flo
 	(void)sides;
 	m->new_flows += weir_stats_new_flow(f, d);
 	if (m->hosts)
-		weir_top_add_flow(m->w, m->hosts, m->ports, f, d);
+		weir_heavy_add_flow(m->w, m->hosts, m->ports, f, d);
 }
 
 static void metrics_packet(void *state, const struct weir_packet *p)
@@ -334,8 +334,8 @@ static int metrics_close(void *state, struct weir_error *err)
 
 	(void)err;
 	weir_http_metrics_free(m->http);
-	weir_top_free(m->hosts);
-	weir_top_free(m->ports);
+	weir_heavy_free(m->hosts);
+	weir_heavy_free(m->ports);
 	free(m);
 	return 0;
 }

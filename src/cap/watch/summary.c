@@ -26,7 +26,7 @@ struct summary {
 	uint64_t ahead; /* packets that the account has, and the interval does not */
 	struct weir_watch_stats own, before; /* packets of user space; all before the interval */
 	struct weir_stats_account account;   /* the same of the account */
-	struct weir_top *hosts, *ports;
+	struct weir_heavy *hosts, *ports;
 };
 
 static bool summary_wanted(const struct weir_watch_options *o)
@@ -40,8 +40,8 @@ static int summary_open(struct weir_watch *w, void **ret, struct weir_error *err
 
 	*ret = s;
 	if (s) {
-		s->hosts = weir_top_new();
-		s->ports = weir_top_new();
+		s->hosts = weir_heavy_new();
+		s->ports = weir_heavy_new();
 	}
 	if (!s || !s->hosts || !s->ports)
 		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
@@ -57,7 +57,7 @@ static void summary_flow(void *state, struct weir_flow *f, const struct weir_flo
 
 	(void)sides;
 	s->new_flows += weir_stats_new_flow(f, d);
-	weir_top_add_flow(s->w, s->hosts, s->ports, f, d);
+	weir_heavy_add_flow(s->w, s->hosts, s->ports, f, d);
 }
 
 static void summary_packet(void *state, const struct weir_packet *p)
@@ -108,10 +108,10 @@ static void take_interval(struct summary *s, uint64_t end, struct weir_summary *
 	s->before = now;
 	ret->flows = s->w->flows->used;
 	ret->new_flows = s->new_flows;
-	ret->n_hosts = weir_top_largest(s->hosts, ret->hosts, WEIR_SUMMARY_TOP);
-	ret->n_ports = weir_top_largest(s->ports, ret->ports, WEIR_SUMMARY_TOP);
-	weir_top_clear(s->hosts);
-	weir_top_clear(s->ports);
+	ret->n_hosts = weir_heavy_largest(s->hosts, ret->hosts, WEIR_SUMMARY_TOP);
+	ret->n_ports = weir_heavy_largest(s->ports, ret->ports, WEIR_SUMMARY_TOP);
+	weir_heavy_clear(s->hosts);
+	weir_heavy_clear(s->ports);
 	s->new_flows = 0;
 	s->start = end;
 }
@@ -181,8 +181,8 @@ static int summary_close(void *state, struct weir_error *err)
 		return 0;
 	if (s->w && s->w->running && is_something_left(s))
 		tell(s, s->now);
-	weir_top_free(s->hosts);
-	weir_top_free(s->ports);
+	weir_heavy_free(s->hosts);
+	weir_heavy_free(s->ports);
 	free(s);
 	return 0;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cap/watch/stats.h"
-#include "cap/watch/top.h"
+#include "cap/watch/heavy.h"
 
 #define WEIR_SUMMARY_TOP 10 /* hosts and ports told of */
 
@@ -13,7 +13,7 @@ struct weir_summary {
 	struct weir_stats_account account;
 	uint64_t flows;	    /* in the table at its end */
 	uint64_t new_flows; /* begun in it */
-	struct weir_top_entry hosts[WEIR_SUMMARY_TOP], ports[WEIR_SUMMARY_TOP];
+	struct weir_heavy_entry hosts[WEIR_SUMMARY_TOP], ports[WEIR_SUMMARY_TOP];
 	size_t n_hosts, n_ports;
 };
 

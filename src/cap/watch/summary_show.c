@@ -46,7 +46,7 @@ static void json_stats(struct weir_json *j, const struct weir_watch_stats *s)
 	weir_json_end_object(j);
 }
 
-static void json_top(struct weir_json *j, const struct weir_top_entry *v, size_t n, bool ports)
+static void json_top(struct weir_json *j, const struct weir_heavy_entry *v, size_t n, bool ports)
 {
 	weir_json_array(j, ports ? "top_ports" : "top_hosts");
 	for (size_t i = 0; i < n; i++) {
@@ -220,7 +220,8 @@ static void text_flags(const struct weir_watch_stats *s, struct weir_buf *out)
 		weir_buf_addc(out, '\n');
 }
 
-static void add_port(const struct weir_watch *w, const struct weir_top_key *k, struct weir_buf *out)
+static void add_port(const struct weir_watch *w, const struct weir_heavy_key *k,
+		     struct weir_buf *out)
 {
 	const char *service = w->opt.numeric ? NULL : weir_format_service(k->port, k->proto);
 
@@ -231,7 +232,7 @@ static void add_port(const struct weir_watch *w, const struct weir_top_key *k, s
 }
 
 static void add_end(struct weir_table *t, const struct weir_buf *name,
-		    const struct weir_top_entry *x)
+		    const struct weir_heavy_entry *x)
 {
 	weir_autobuf struct weir_buf bytes = { 0 };
 
