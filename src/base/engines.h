@@ -18,12 +18,13 @@ struct weir_engine_view {
 	const char *sees_nft_in;     /* likewise: what nft drops on the way in */
 	const char *sees_nft_out;    /* likewise: what nft drops on the way out */
 	const char *loopback_copies; /* how often a packet on lo is seen */
+	const char *takes;	     /* does it take packets off the interface: "yes" or "no" */
 	const char *match;	     /* where the match is decided: "kernel" or "user space" */
 	const char *needs;	     /* capabilities */
 	const char *kernel;	     /* what the kernel must have */
 };
 
-#define WEIR_ENGINES 4
+#define WEIR_ENGINES 5
 extern const struct weir_engine_view weir_engines[WEIR_ENGINES];
 
 /* One column an engine, one line a property. */

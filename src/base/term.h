@@ -20,3 +20,8 @@ struct weir_keys {
 };
 void weir_keys_open(struct weir_keys *k);
 void weir_keys_close(struct weir_keys *k);
+
+/* While the terminal is not as it was: a signal that kills this process (SIGQUIT, those of
+ * a crash) first puts @t back, and writes @text to standard output. Until the next call;
+ * NULL: no longer. weir_keys_open() and weir_keys_close() do so with an empty @text. */
+void weir_term_guard(const struct termios *t, const char *text);

@@ -41,20 +41,27 @@ void weir_nl_attr(struct weir_nl_msg *m, uint16_t type, const void *value, size_
 	header(m)->nlmsg_len = (uint32_t)(at + NLA_ALIGN(a->nla_len));
 }
 
-static int open_and_send(int protocol, struct weir_nl_msg *m)
+int weir_nl_open(int protocol)
 {
 	const struct timeval limit = { .tv_sec = ANSWER_SECONDS };
-	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	weir_autoclose int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)))
+		return -errno;
+	return WEIR_TAKE_FD(fd);
+}
+
+static int ask(int fd, struct weir_nl_msg *m)
+{
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 
 	/* Two bits, of which one means something else where something is made. */
 	if ((header(m)->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
 		header(m)->nlmsg_flags |= NLM_F_ACK;
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
-	    sendto(fd, m->bytes, header(m)->nlmsg_len, 0, (const struct sockaddr *)&kernel,
-		   sizeof(kernel)) < 0)
-		return -errno;
-	return WEIR_TAKE_FD(fd);
+	return sendto(fd, m->bytes, header(m)->nlmsg_len, 0, (const struct sockaddr *)&kernel,
+		      sizeof(kernel)) < 0 ?
+		       -errno :
+		       0;
 }
 
 /* One datagram from the kernel: several messages. */
@@ -107,10 +114,17 @@ static int take(struct answer *a, const struct nlmsghdr *h)
 int weir_nl_ask(int protocol, struct weir_nl_msg *m, int (*fn)(void *arg, const struct nlmsghdr *h),
 		void *arg)
 {
+	weir_autoclose int fd = weir_nl_open(protocol);
+
+	return fd < 0 ? fd : weir_nl_ask_by(fd, m, fn, arg);
+}
+
+int weir_nl_ask_by(int fd, struct weir_nl_msg *m,
+		   int (*fn)(void *arg, const struct nlmsghdr *h), void *arg)
+{
 	struct answer a = { .fn = fn, .arg = arg };
 	weir_autofree void *buf = malloc(ANSWER_SIZE);
-	weir_autoclose int fd = buf ? open_and_send(protocol, m) : -ENOMEM;
-	int ret = fd < 0 ? fd : 0;
+	int ret = buf ? ask(fd, m) : -ENOMEM;
 
 	while (!ret && !a.done) {
 		ssize_t n = receive(fd, buf);

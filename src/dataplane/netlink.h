@@ -27,6 +27,12 @@ void weir_nl_attr(struct weir_nl_msg *m, uint16_t type, const void *value, size_
 int weir_nl_ask(int protocol, struct weir_nl_msg *m, int (*fn)(void *arg, const struct nlmsghdr *h),
 		void *arg);
 
+/* The same by a socket that was opened before, of which nothing else is asked: it stays of the
+ * network namespace where that was. */
+int weir_nl_open(int protocol);
+int weir_nl_ask_by(int fd, struct weir_nl_msg *m,
+		   int (*fn)(void *arg, const struct nlmsghdr *h), void *arg);
+
 /* The payload's struct of a message, NULL where it is shorter than @size. */
 const void *weir_nl_payload(const struct nlmsghdr *h, size_t size);
 /* The attribute @type behind a payload of @size bytes, of at least @min bytes, or NULL. */

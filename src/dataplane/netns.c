@@ -17,11 +17,51 @@
 #include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "dataplane/caps.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 #include "netns.skel.h"
 
 #define NAMESPACES_MAX 65536
+#define PATH_ROOM 4096
+
+const char *weir_netns_path(const char *word, char *buf, size_t size)
+{
+	if (strchr(word, '/'))
+		return word;
+	if (word[0] && !word[strspn(word, "0123456789")])
+		snprintf(buf, size, "/proc/%s/ns/net", word);
+	else
+		snprintf(buf, size, "/run/netns/%s", word);
+	return buf;
+}
+
+int weir_netns_explain(struct weir_error *err, int code, const char *path)
+{
+	if (code == -EPERM || code == -EACCES) {
+		if (weir_caps_need(WEIR_CAP_SYS_ADMIN, "enter a network namespace", err))
+			return -EPERM;
+		return weir_fail(err, -EPERM, "may not enter %s: run as root", path);
+	}
+	if (code == -EINVAL)
+		return weir_fail(err, code,
+				 "%s is no network namespace: name one of `ip netns`, "
+				 "a path or a process",
+				 path);
+	return weir_fail(err, code,
+			 "cannot enter the network namespace %s (%s): name one of `ip netns`, a "
+			 "path or a process",
+			 path, strerror(-code));
+}
+
+int weir_netns_enter(const char *word, struct weir_error *err)
+{
+	char buf[PATH_ROOM];
+	const char *path = weir_netns_path(word, buf, sizeof(buf));
+	weir_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 || setns(fd, CLONE_NEWNET) ? weir_netns_explain(err, -errno, path) : 0;
+}
 
 struct found {
 	uint64_t *cookie;

@@ -8,11 +8,13 @@
 #include <linux/bpf.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
+#include <linux/if_xdp.h>
 #include <linux/perf_event.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -40,6 +42,7 @@
 #define NO_PROTOCOL_FAMILY 255
 
 #define LINE_MAX_LEN 512
+#define XDP_CHUNK 4096 /* a buffer of AF_XDP */
 
 /*
  * A try fills detail and returns 0 or a negative errno. A detail that it
@@ -231,6 +234,34 @@ static int try_xdp_link(struct weir_probe *p)
 	if (link < 0 && errno != EOPNOTSUPP && errno != EBUSY && errno != EEXIST)
 		return -errno;
 	say(p, "attaches");
+	return 0;
+}
+
+/* A socket that is bound to nothing, with memory and a place in a map. */
+static int try_af_xdp(struct weir_probe *p)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	weir_autoclose int sock = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct xdp_umem_reg reg = {
+		.addr = (uintptr_t)memory,
+		.len = page,
+		.chunk_size = XDP_CHUNK,
+	};
+	weir_autoclose int map = -1;
+	int err = 0;
+
+	if (sock < 0 || memory == MAP_FAILED ||
+	    setsockopt(sock, SOL_XDP, XDP_UMEM_REG, &reg, sizeof(reg)))
+		err = -errno;
+	if (memory != MAP_FAILED)
+		munmap(memory, page);
+	if (err)
+		return err;
+	map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "weir_probe", 4, 4, 1, NULL);
+	if (map < 0)
+		return -errno;
+	say(p, "sockets get memory");
 	return 0;
 }
 
@@ -504,6 +535,13 @@ static const struct {
 		  .fallback = "watch --capture tc or af_packet",
 		  .requires = "CAP_BPF, CAP_NET_ADMIN, kernel 5.9" },
 		try_xdp_link,
+	},
+	[WEIR_FEATURE_AF_XDP] = {
+		{ .name = "af_xdp", .needed_by = "watch --capture af_xdp",
+		  .fallback = "watch --capture xdp",
+		  .requires = "CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CONFIG_XDP_SOCKETS",
+		  .optional = true },
+		try_af_xdp,
 	},
 	[WEIR_FEATURE_TCX] = {
 		{ .name = "tcx", .needed_by = "watch --capture tc",

@@ -18,6 +18,7 @@ enum weir_feature { /* rows of the table in probe.c; one struct weir_probe each 
 	WEIR_FEATURE_RINGBUF,
 	WEIR_FEATURE_XDP,	  /* xdp.frags programs load */
 	WEIR_FEATURE_XDP_LINK,
+	WEIR_FEATURE_AF_XDP,
 	WEIR_FEATURE_TCX,
 	WEIR_FEATURE_NETFILTER,
 	WEIR_FEATURE_SOCKET_FILTER, /* eBPF on AF_PACKET */

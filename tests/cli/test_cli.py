@@ -200,7 +200,7 @@ def test_version():
 
 # --- doctor -----------------------------------------------------------------
 
-FEATURES = {"bpf", "btf", "bpffs", "ringbuf", "xdp", "xdp_link", "tcx", "netfilter",
+FEATURES = {"bpf", "btf", "bpffs", "ringbuf", "xdp", "xdp_link", "af_xdp", "tcx", "netfilter",
             "socket_filter", "tp_btf", "by_id", "fentry", "kprobe", "sk_lookup", "sockmap",
             "sockops", "iter_tcp", "take_socket", "sock_destroy", "fq"}
 
@@ -225,7 +225,9 @@ def test_doctor_json():
     out = judge_doctor(weir("doctor", "--json"))
     assert out["host"]["kernel"] == os.uname().release
     assert isinstance(out["capabilities"]["CAP_BPF"], bool)
-    assert {engine["name"] for engine in out["captures"]} == {"tc", "xdp", "af_packet", "pcap"}
+    assert {engine["name"] for engine in out["captures"]} == {"tc", "xdp", "af_packet", "pcap",
+                                                              "af_xdp"}
+    assert [e["name"] for e in out["captures"] if e["takes"]] == ["af_xdp"]
     assert next(e for e in out["captures"] if e["name"] == "xdp")["sees_xdp_drops"] is True
 
 

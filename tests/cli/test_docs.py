@@ -130,14 +130,14 @@ def test_engines_are_those_of_the_table():
     shown = {}
     for line in weir("help", "watch").stdout.splitlines():
         cells = re.split(r"\s{2,}", line.strip())
-        if len(cells) == 5:
+        if len(cells) == 6:
             shown[cells[0]] = cells[1:]
     cells = re.findall(r"^[\[|:][\[<]? +(.*)$", section("weir-watch", "ENGINES"), re.M)
     rows = [plain(cell) for cell in cells]
     assert len(rows) > 30
-    for at in range(0, len(rows), 5):
-        assert shown.get(rows[at]) == rows[at + 1:at + 5], rows[at]
-    left_out = set(shown) - set(rows[::5])
+    for at in range(0, len(rows), 6):
+        assert shown.get(rows[at]) == rows[at + 1:at + 6], rows[at]
+    left_out = set(shown) - set(rows[::6])
     assert all(label.startswith("needs") for label in left_out), left_out
 
 

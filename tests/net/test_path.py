@@ -20,6 +20,7 @@ import prometheus
 
 NOBODY = 65534
 N = 100
+BUSY = 20000  # packets a second that are more than are all followed
 ADDRESSES = {socket.AF_INET: "10.77.0.2", socket.AF_INET6: "fd77::2"}
 
 
@@ -526,11 +527,13 @@ def test_the_picture_says_whose_counts_it_shows(hosts, talk, flood_udp):
         p.process.wait(lab.PATIENCE)
         quiet = p.text()
     with path(hosts.b, "--for", "1h", json=False, sample="1/4") as p:
-        flood_udp(hosts, seconds=0.5)
+        sent = flood_udp(hosts, seconds=0.5)
         p.process.send_signal(signal.SIGINT)
         p.process.wait(lab.PATIENCE)
         busy = p.text()
     assert quiet.split()[:2] == ["STAGE", "COUNT"] and "slices" not in quiet
+    if sent < BUSY * 0.5:
+        pytest.skip("this machine is too slow to be busy")
     assert busy.split()[:2] == ["STAGE", "SAMPLED"] and "taken in slices" in busy
 
 
@@ -553,7 +556,10 @@ def test_slices_follow_some_and_count_all(hosts, flood_udp):
         p.stop()
     p.check_account()
     assert p.road["seen"] >= sent
-    assert 0 < p.road["matched"] < p.road["seen"]
+    assert 0 < p.road["matched"]
+    if sent < BUSY * 1.5:
+        pytest.skip("this machine is too slow to be busy")
+    assert p.road["matched"] < p.road["seen"]
     assert p.road["slices_ns"] < p.road["duration_ns"]
     assert p.count("stack") == p.road["matched"]
 

@@ -279,3 +279,26 @@ def test_metrics_address_in_use(up):
 def test_usage(pair, words):
     done = weir("watch", *words, *(() if "-r" in words else ("-i", "vb")), ns=pair.b)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done
+
+
+def test_many_interfaces_are_bounded(up):
+    """Fifteen by name and the others as one, and nothing is missing."""
+    for i in range(15):
+        up.b.ip("link", "add", f"d{i}", "type", "veth", "peer", "name", f"e{i}")
+        up.b.ip("link", "set", f"d{i}", "up")
+        up.b.ip("link", "set", f"e{i}", "up")
+    watch = up.b.watch("-i", "any", "--metrics", "9100", "--metrics-top", 50, "--stats", "json",
+                       "udp")
+    up.a.inject("va", [packet(0, "udp", src=f"10.1.0.{i % 250}", sport=1024 + i,
+                              dport=1 + i % 900).frame for i in range(1000)])
+
+    def counted():
+        text = scrape(up, 9100)
+        series = prometheus.parse(text, "weir_watch_")
+        seen = {dict(labels)["iface"]: n for (name, labels), n in series.items()
+                if name == "weir_watch_matched_total"}
+        return (series, seen, text) if sum(seen.values()) == 1000 else None
+    series, seen, text = wait_for("the packets to be told of", counted)
+    promtool(text)
+    assert len(series) <= 500 and len(seen) == 16 and "other" in seen
+    assert watch.stop().status == 0

@@ -312,7 +312,7 @@ static int turn(struct run *r, struct weir_error *err)
 static int follow(struct run *r, struct weir_error *err)
 {
 	enum weir_live_event ev;
-	int ret = turn(r, err);
+	int ret = 0;
 
 	while (!ret && (ev = weir_live_wait(&r->live, weir_path_fd(r->path))) != WEIR_LIVE_END) {
 		if (ev == WEIR_LIVE_LOOK)
@@ -360,9 +360,11 @@ static int run_with(struct run *r, const struct weir_path_options *o, struct wei
 	ret = weir_live_open(&r->live, screen, EVERY_NS, for_ns, err);
 	if (ret)
 		return ret;
-	if (!screen)
+	ret = turn(r, err);
+	if (!ret && !screen)
 		fprintf(stderr, "weir path: following packets; Ctrl-C ends it\n");
-	ret = follow(r, err);
+	if (!ret)
+		ret = follow(r, err);
 	if (r->view.slices)
 		weir_path_slice(r->path, WEIR_PATH_REST, NULL);
 	weir_path_detach(r->path);

@@ -14,6 +14,7 @@
 #include "cap/tcp/show.h"
 #include "cap/tcp/tune.h"
 #include "dataplane/cgroup.h"
+#include "dataplane/netns.h"
 #include "match/conn.h"
 
 #define EVERY_MIN_NS (100 * 1000 * 1000ULL)
@@ -95,18 +96,6 @@ static int parse_events(const char *list, uint32_t *ret, struct weir_error *err)
 		list += n + (list[n] == ',');
 	}
 	return *ret ? 0 : weir_fail(err, -EINVAL, "--events: names no event: say all");
-}
-
-/* NAME of `ip netns`, a path, or a process. */
-static const char *netns_path(const char *word, char buf[PATH_ROOM])
-{
-	if (!word || strchr(word, '/'))
-		return word;
-	if (word[0] && !word[strspn(word, "0123456789")])
-		snprintf(buf, PATH_ROOM, "/proc/%s/ns/net", word);
-	else
-		snprintf(buf, PATH_ROOM, "/run/netns/%s", word);
-	return buf;
 }
 
 #define FIRST_OF_ROWS 2 /* below, what is about rows */
@@ -260,7 +249,7 @@ static int run_open(struct run *r, const struct weir_match *match, uint32_t even
 	char path[PATH_ROOM];
 	const struct weir_tcp_want want = {
 		.match = match,
-		.netns_path = netns_path(o->netns, path),
+		.netns_path = o->netns ? weir_netns_path(o->netns, path, sizeof(path)) : NULL,
 		.cgroup = o->cgroup,
 		.events = events,
 		.watch = (!o->once && !o->prometheus) || o->for_ns,

@@ -49,21 +49,7 @@ static int find_netns(const char *path, uint64_t *ret, struct weir_error *err)
 {
 	int code = weir_netns_in(path, take_cookie, ret);
 
-	if (code == -EPERM) {
-		code = weir_caps_need(WEIR_CAP_SYS_ADMIN, "enter a network namespace", err);
-		return code ? code : weir_fail(err, -EPERM, "may not enter %s: run as root", path);
-	}
-	if (code == -EINVAL)
-		return weir_fail(err, code,
-				 "%s is no network namespace: name one of `ip netns`, "
-				 "a path or a process",
-				 path);
-	if (code)
-		return weir_fail(err, code,
-				 "cannot enter the network namespace %s (%s): name one "
-				 "of `ip netns`, a path or a process",
-				 path, strerror(-code));
-	return 0;
+	return code ? weir_netns_explain(err, code, path) : 0;
 }
 
 static int find_cgroup(const char *path, uint64_t *ret, struct weir_error *err)

@@ -95,6 +95,8 @@ static void print_json(const struct weir_watch *w, unsigned int slot,
 	weir_json_uint(&j, "v", 1);
 	weir_json_str(&j, "verb", "watch");
 	weir_json_str(&j, "iface", w->ifaces[slot].name);
+	if (w->netns)
+		weir_json_uint(&j, "netns", w->netns);
 	weir_json_uint(&j, "seen", a->k.seen);
 	weir_json_uint(&j, "seen_bytes", a->k.seen_bytes);
 	weir_json_uint(&j, "unmatched", a->unmatched);
@@ -167,7 +169,7 @@ void weir_account_print(struct weir_watch *w)
 		weir_account_get(w, i, &a);
 		if (w->opt.stats == 1)
 			print_json(w, i, &a, &out);
-		else
+		else if (a.k.seen || !w->any) /* of all interfaces most are silent */
 			print_text(w, i, &a, &out);
 	}
 	weir_buf_flush(&out, 2);

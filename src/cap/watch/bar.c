@@ -83,7 +83,8 @@ void weir_bar_tick(struct weir_watch *w)
 	}
 	b->bits[b->next] = (double)(bytes - b->bytes) * 8 / (seconds > 0 ? seconds : 1);
 	b->next = (b->next + 1) % SPARKS;
-	weir_buf_addf(&text, "%s%s  ", w->ifaces[0].name, w->n_ifaces > 1 ? " ..." : "");
+	weir_buf_addf(&text, "%s%s  ", w->any ? "any" : w->ifaces[0].name,
+		      w->n_ifaces > 1 && !w->any ? " ..." : "");
 	weir_buf_add_si(&text, (double)(packets - b->packets) / (seconds > 0 ? seconds : 1));
 	weir_buf_adds(&text, " packets/s  ");
 	add_sparkline(b, &text);

@@ -6,13 +6,9 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -32,13 +28,13 @@
 #define DEFAULT_BUFFER (8ULL << 20)
 #define DEFAULT_FLOWS 65536
 #define LINE_SNAPLEN 320 /* headers with room to spare */
-#define ROUTE_UP 0x1
-#define ROUTE_REJECT 0x200
 #define TCPDUMP_MB 1000000ULL /* the unit of -C without a suffix */
 
 static const char *const directions[] = {"in", "out", "inout", NULL};
+static const char *const points[] = {"one", "all", NULL};
 static const char *const places[] = {"kernel", "user", NULL};
 static const char *const captures[] = {"auto", "tc", "xdp", "af_packet", "packet", "pcap",
+				       "af_xdp",
 #ifdef WEIR_DPDK
 				       "dpdk",
 #endif
@@ -49,7 +45,6 @@ static const char *const fanouts[] = {"hash", "cpu", "lb", NULL};
 static const char *const sockets[] = {"raw", "dgram", NULL};
 static const char *const transports[] = {"ring", "perf", "mmap", NULL};
 static const char *const formats[] = {"line", "hex", "text", "proto", "json", NULL};
-static const char *const bys[] = {"flow", "host", "port", "protocol", NULL};
 static const char *const stats[] = {"text", "json", NULL};
 static const char *const colours[] = {"auto", "always", "never", NULL};
 
@@ -57,8 +52,12 @@ static const char *const colours[] = {"auto", "always", "never", NULL};
 
 static const struct weir_opt options[] = {
 	{ "interface", 'i', WEIR_OPT_LIST, AT(interfaces), "IFACE", .group = "Where",
-	  .help = "capture here; repeatable (default: the default route's interface)",
+	  .help = "capture here; repeatable; any: all (default: the default route's interface)",
 	  .complete = "iface" },
+	{ "points", 0, WEIR_OPT_CHOICE, AT(points), "WHICH", points,
+	  .help = "with -i any: look at each packet in one place, or in all (default: one)" },
+	{ "netns", 0, WEIR_OPT_STR, AT(netns), "NAME|PATH|PID",
+	  .help = "in this network namespace: a name of `ip netns`, a path, or a process" },
 	{ "direction", 'Q', WEIR_OPT_CHOICE, AT(direction), "DIR", directions,
 	  .help = "packets coming in, going out, or both (default: inout; in on lo)" },
 	{ "promisc", 0, WEIR_OPT_FLAG, AT(promisc),
@@ -87,6 +86,8 @@ static const struct weir_opt options[] = {
 
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
+	{ "take", 0, WEIR_OPT_FLAG, AT(take),
+	  .help = "af_xdp: take packets off an interface that this host itself uses" },
 #ifdef WEIR_DPDK
 	{ "dpdk-args", 0, WEIR_OPT_STR, AT(dpdk_args), "WORDS",
 	  .help = "--capture dpdk: words for DPDK's EAL (\"--no-huge -m 64\"); -i is a port" },
@@ -136,7 +137,7 @@ static const struct weir_opt options[] = {
 	  .help = "add up flows in the kernel instead of showing packets" },
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
-	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", bys,
+	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
 	{ "summary", 0, WEIR_OPT_DURATION, AT(summary_ns), "TIME", .min = 500000000,
 	  .help = "each TIME, totals, sizes, flags, top hosts and ports (10s; at least 500ms)" },
@@ -260,125 +261,6 @@ static int read_expression(struct weir_watch_options *o, const struct weir_strv 
 	return 0;
 }
 
-/* The interface of the default route with the lowest metric. */
-static void scan_routes(const char *path, bool ipv6, char *buf, size_t size)
-{
-	weir_autofclose FILE *f = fopen(path, "re");
-	unsigned int dest, mask = 0, flags, metric, best = ~0U;
-	char line[256], name[IF_NAMESIZE];
-	bool found;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (ipv6)
-			found = sscanf(line, "%*32s %x %*32s %*x %*32s %x %*x %*x %x %15s", &dest,
-				       &metric, &flags, name) == 4 && !dest &&
-				!strncmp(line, "00000000000000000000000000000000 00 ", 36);
-		else
-			found = sscanf(line, "%15s %x %*x %x %*d %*d %u %x", name, &dest, &flags,
-				       &metric, &mask) == 5 && !dest && !mask;
-		if (found && flags & ROUTE_UP && !(flags & ROUTE_REJECT) && metric < best) {
-			best = metric;
-			snprintf(buf, size, "%s", name);
-		}
-	}
-}
-
-static int default_interface(char *buf, size_t size, struct weir_error *err)
-{
-	buf[0] = '\0';
-	scan_routes("/proc/net/route", false, buf, size);
-	if (!buf[0])
-		scan_routes("/proc/net/ipv6_route", true, buf, size);
-	return buf[0] ? 0 : weir_fail(err, -ENODEV, "there is no default route: say where with -i");
-}
-
-static int add_interface(struct weir_watch *w, const char *name, struct weir_error *err)
-{
-	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
-	struct ifreq ifr = {0};
-	weir_autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	if (w->n_ifaces == WEIR_WATCH_IFACES)
-		return weir_fail(err, -E2BIG, "too many interfaces: at most %d in one run",
-				 WEIR_WATCH_IFACES);
-	i->ifindex = if_nametoindex(name);
-	if (!i->ifindex || strlen(name) >= IF_NAMESIZE)
-		return weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", name);
-	for (unsigned int j = 0; j < w->n_ifaces; j++) /* by number: it may have two names */
-		if (w->ifaces[j].ifindex == i->ifindex)
-			return weir_fail(err, -EINVAL,
-					 "%s is given twice: name each interface once", name);
-	snprintf(i->name, sizeof(i->name), "%s", name);
-	memcpy(ifr.ifr_name, name, strlen(name) + 1);
-	if (fd >= 0 && !ioctl(fd, SIOCGIFHWADDR, &ifr)) {
-		int type = ifr.ifr_hwaddr.sa_family;
-
-		i->loopback = type == ARPHRD_LOOPBACK;
-		i->no_l2 = type == ARPHRD_NONE || type == ARPHRD_RAWIP || type == ARPHRD_PPP ||
-			   type == ARPHRD_TUNNEL || type == ARPHRD_TUNNEL6 || type == ARPHRD_SIT;
-		if (!i->no_l2 && !i->loopback && type != ARPHRD_ETHER)
-			return weir_fail(err, -EINVAL,
-					 "%s has link type %d: weir reads Ethernet and "
-					 "raw IP, try tcpdump",
-					 name, type);
-	}
-	w->n_ifaces++;
-	return 0;
-}
-
-/* A DPDK port: a device's arguments, whose name comes first. */
-static int add_port(struct weir_watch *w, const char *arguments, struct weir_error *err)
-{
-	struct weir_watch_iface *i = &w->ifaces[w->n_ifaces];
-	size_t n = strcspn(arguments, ",");
-
-	if (w->n_ifaces == WEIR_WATCH_IFACES)
-		return weir_fail(err, -E2BIG, "too many ports: at most %d in one run",
-				 WEIR_WATCH_IFACES);
-	if (!n || n >= sizeof(i->name))
-		return weir_fail(err, -EINVAL, "-i %s: give a port, for example "
-					       "net_af_packet0,iface=eth0", arguments);
-	memcpy(i->name, arguments, n);
-	for (unsigned int j = 0; j < w->n_ifaces; j++)
-		if (!strcmp(w->ifaces[j].name, i->name))
-			return weir_fail(err, -EINVAL,
-					 "port %s is given twice: name each port once", i->name);
-	w->n_ifaces++;
-	return 0;
-}
-
-static int find_interfaces(struct weir_watch *w, struct weir_error *err)
-{
-	struct weir_watch_options *o = &w->opt;
-	char name[IF_NAMESIZE];
-	const char *base;
-	int ret = 0;
-
-	if (o->read_file) {
-		if (o->interfaces.n)
-			return bad(err, "-r reads a file, not an interface: leave -i out");
-		base = strrchr(o->read_file, '/');
-		snprintf(w->ifaces[0].name, sizeof(w->ifaces[0].name), "%s",
-			 base && base[1] ? base + 1 : o->read_file);
-		w->n_ifaces = 1;
-		return 0;
-	}
-	if (w->hook == WEIR_HOOK_DPDK) {
-		if (!o->interfaces.n)
-			return bad(err, "--capture dpdk has no default: say which port with -i");
-		for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
-			ret = add_port(w, o->interfaces.v[i], err);
-		return ret;
-	}
-	if (!o->interfaces.n) {
-		ret = default_interface(name, sizeof(name), err);
-		return ret ? ret : add_interface(w, name, err);
-	}
-	for (unsigned int i = 0; !ret && i < o->interfaces.n; i++)
-		ret = add_interface(w, o->interfaces.v[i], err);
-	return ret;
-}
-
 /* Where the try itself was not permitted, the missing capability is the news. */
 static bool has_tcx(void)
 {
@@ -403,7 +285,7 @@ static void choose_output(struct weir_watch *w)
 static const struct weir_engine *const engines[] = {
 	[WEIR_HOOK_TCX] = &weir_engine_bpf,   [WEIR_HOOK_XDP] = &weir_engine_bpf,
 	[WEIR_HOOK_TAP] = &weir_engine_bpf,   [WEIR_HOOK_MMAP] = &weir_engine_mmap,
-	[WEIR_HOOK_PCAP] = &weir_engine_pcap,
+	[WEIR_HOOK_PCAP] = &weir_engine_pcap, [WEIR_HOOK_XSK] = &weir_engine_xsk,
 #ifdef WEIR_DPDK
 	[WEIR_HOOK_DPDK] = &weir_engine_dpdk,
 #endif
@@ -412,7 +294,9 @@ static const struct weir_engine *const engines[] = {
 static int choose_hook(struct weir_watch *w, struct weir_error *err)
 {
 	struct weir_watch_options *o = &w->opt;
-	bool mmap = (o->transport == -1 || o->transport == 2) && w->shows_packets &&
+	/* Of all interfaces, each gets a ring and a thread only if that is asked for. */
+	bool rings = weir_ifaces_any(o) ? o->fanout != 0 : o->transport == -1;
+	bool mmap = (rings || o->transport == 2) && w->shows_packets &&
 		    !w->keeps_flows; /* its threads share no table */
 
 	if (o->read_file) {
@@ -440,6 +324,9 @@ static int choose_hook(struct weir_watch *w, struct weir_error *err)
 	case WEIR_CAPTURE_PCAP:
 		w->hook = WEIR_HOOK_PCAP;
 		break;
+	case WEIR_CAPTURE_AF_XDP:
+		w->hook = WEIR_HOOK_XSK;
+		break;
 	case WEIR_CAPTURE_DPDK:
 		w->hook = WEIR_HOOK_DPDK;
 		break;
@@ -457,12 +344,26 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		bool wrong;
 		const char *message;
 	} checks[] = {
-		{ w->hook == WEIR_HOOK_XDP && o->direction > 0,
+		{ weir_watch_at_xdp(w) && o->direction > 0,
 		  "XDP sees only packets coming in: use -Q in, or --capture tc" },
+		{ weir_ifaces_any(o) && o->interfaces.n > 1,
+		  "-i any is all interfaces: leave the other -i out" },
+		{ weir_ifaces_any(o) && weir_watch_at_xdp(w),
+		  "-i any does not go with --capture xdp and af_xdp: name the interfaces, or use "
+		  "--capture tc" },
+		{ !weir_ifaces_any(o) && o->points >= 0,
+		  "--points without -i any: add it, or leave --points out" },
 		{ w->hook != WEIR_HOOK_XDP && o->verdict,
 		  "--verdict without --capture xdp: only there is a verdict known, add it" },
-		{ w->hook != WEIR_HOOK_XDP && o->xdp_mode,
+		{ !weir_watch_at_xdp(w) && o->xdp_mode,
 		  "--xdp-mode without --capture xdp: add it, or leave --xdp-mode out" },
+		{ w->hook != WEIR_HOOK_XSK && o->take,
+		  "--take without --capture af_xdp: nothing else takes packets, leave it out" },
+		{ w->hook == WEIR_HOOK_XSK && (w->user_stage || o->strict_pcap),
+		  "AF_XDP takes what matches, so that is decided in the kernel: leave --filter-at "
+		  "user and --strict-pcap out" },
+		{ w->hook == WEIR_HOOK_XSK && o->transport >= 0,
+		  "AF_XDP has its own rings: leave --transport out" },
 		{ w->hook != WEIR_HOOK_MMAP && (o->fanout || o->fanout_mode || o->socket),
 		  "--fanout, --fanout-mode and --socket belong to af_packet's own ring: use --capture "
 		  "af_packet, without --transport, --flows and --count" },
@@ -524,12 +425,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 
 static void choose_direction(struct weir_watch *w)
 {
+	bool only_lo = !w->any && w->n_ifaces == 1 && w->ifaces[0].loopback;
 	int d = w->opt.direction;
 
 	if (d < 0) /* on lo each packet goes out and comes in: show it once */
-		d = w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_DPDK ||
-		    (w->n_ifaces == 1 && w->ifaces[0].loopback) ? 0 : 2;
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		d = weir_watch_at_xdp(w) || w->hook == WEIR_HOOK_DPDK || only_lo ? 0 : 2;
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		w->ifaces[i].in_only = w->opt.direction < 0 && w->ifaces[i].loopback;
 	w->want_in = d != 1;
 	w->want_out = d != 0;
@@ -557,7 +458,7 @@ static void settle(struct weir_watch *w)
 	w->out_snaplen = o->snaplen ? (uint32_t)o->snaplen :
 			 whole	    ? WEIR_WATCH_SNAPLEN :
 				      LINE_SNAPLEN;
-	weir_stage_settle(w);
+	weir_place_settle(w);
 }
 
 /* A match on a field that this hook lacks is a usage error. */
@@ -606,7 +507,7 @@ static int parse_match(struct weir_watch *w, struct weir_error *err)
 		return ret;
 	ret = weir_strict_new(&w->strict, w->opt.spec.expression,
 			      w->ifaces[0].no_l2 || w->opt.socket, err);
-	return ret || w->user_stage ? ret : weir_stage_strict(w, err);
+	return ret || w->user_stage ? ret : weir_place_strict(w, err);
 }
 
 static int dump_code(struct weir_watch *w, struct weir_error *err)
@@ -648,21 +549,26 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 	if (!ret)
 		ret = weir_alerts_parse(w, err);
 	if (!ret)
+		ret = weir_ifaces_enter(w, err);
+	if (!ret)
 		ret = choose_hook(w, err);
 	if (!ret)
 		ret = check_engine_options(w, err);
 	if (ret)
 		return ret;
 	settle(w);
-	ret = find_interfaces(w, err);
+	ret = weir_ifaces_find(w, err);
+	if (!ret && w->hook == WEIR_HOOK_XSK && !w->opt.take)
+		ret = weir_take_check(w, err);
 	choose_direction(w);
 	return ret ? ret : parse_match(w, err);
 }
 
 static int run(int argc, char **argv)
 {
-	struct weir_watch w = {.opt = {.direction = -1, .filter_at = -1, .transport = -1,
-				       .format = -1, .buffer = DEFAULT_BUFFER}};
+	struct weir_watch w = {.home_fd = -1, .netns_fd = -1,
+			       .opt = {.points = -1, .direction = -1, .filter_at = -1,
+				       .transport = -1, .format = -1, .buffer = DEFAULT_BUFFER}};
 	weir_autobuf struct weir_buf text = {0};
 	struct weir_strv words = {0};
 	struct weir_error err = {""};
@@ -677,15 +583,18 @@ static int run(int argc, char **argv)
 		weir_alert_rules_free(&w.alerts);
 		weir_strict_free(w.strict);
 		free(w.strict_insns);
+		weir_any_free(w.any);
 		weir_match_free(w.match);
 		weir_buf_free(&w.match_text);
 		return weir_verb_fail("watch", &err,
-				      ret == -ENOMEM ? WEIR_EXIT_FAILED : WEIR_EXIT_USAGE);
+				      ret == -ENOMEM || ret == -EPERM ? WEIR_EXIT_FAILED :
+									WEIR_EXIT_USAGE);
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
 	weir_alert_rules_free(&w.alerts);
 	free(w.strict_insns);
+	weir_any_free(w.any);
 	weir_match_free(w.match);
 	weir_buf_free(&w.match_text);
 	if (ret)

@@ -10,11 +10,9 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -24,18 +22,18 @@
 #include "cap/watch/session.h"
 #include "cap/watch/watch.h"
 #include "cap/watch/programs.h"
-#include "dataplane/gate.h"
+#include "cap/watch/stage.h"
 #include "dataplane/load.h"
 #include "dataplane/ring.h"
 #include "dataplane/sys.h"
 
+/* Of the packets of a followed flow so many bytes a CPU wait for the next look. */
+#define FOLLOW_RING (256U << 10)
 /* Flow records read by one system call. */
 #define DRAIN_BATCH 4096
 
 struct port { /* what one interface holds */
-	struct weir_programs *programs; /* XDP: one each; else only the first's */
-	struct weir_gate gate;
-	int guest;
+	struct weir_stage stage; /* its programs: XDP: one each; else only the first's */
 	int link[2];
 	int sock;
 };
@@ -45,6 +43,9 @@ struct bpf_state {
 	struct weir_ring *ring;
 	int flow_fd[2];
 	int flow_active;
+	struct weir_ring *follow; /* NULL: nobody may ask */
+	void (*followed)(void *arg, const struct weir_packet *p);
+	void *followed_arg;
 };
 
 static struct bpf_state *state_of(struct weir_watch *w)
@@ -66,6 +67,24 @@ static int on_event(void *arg, const void *data, size_t size)
 	return weir_sink_packet(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev));
 }
 
+static int on_followed(void *arg, const void *data, size_t size)
+{
+	struct weir_watch *w = arg;
+	struct bpf_state *st = state_of(w);
+	struct weir_watch_event ev;
+	struct weir_packet p;
+
+	if (size < sizeof(ev))
+		return 0;
+	memcpy(&ev, data, sizeof(ev));
+	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
+		return 0;
+	ev.ts += (uint64_t)w->clock_offset;
+	weir_sink_unpack(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev), &p);
+	st->followed(st->followed_arg, &p);
+	return 0;
+}
+
 static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
@@ -76,10 +95,11 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 
 		/* First on the way in, last on the way out: next to the wire. */
 		for (int out = 0; out < 2; out++) {
-			if (!wanted[out] || (out && w->ifaces[i].in_only))
+			if (!wanted[out] ||
+			    (out ? w->ifaces[i].in_only : w->ifaces[i].out_only))
 				continue;
 			p->link[out] = weir_sys_tcx_link(
-				weir_programs_fd(st->port[0].programs,
+				weir_programs_fd(st->port[0].stage.programs,
 						 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
 				w->ifaces[i].ifindex, out, !out);
 			if (p->link[out] == -EINVAL)
@@ -97,7 +117,7 @@ static int attach_tcx(struct weir_watch *w, struct weir_error *err)
 static int attach_tap(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int prog = weir_programs_fd(st->port[0].programs, WEIR_PROGRAM_TAP), ret;
+	int prog = weir_programs_fd(st->port[0].stage.programs, WEIR_PROGRAM_TAP), ret;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
@@ -122,45 +142,11 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
-static void tell_offloads(const char *ifname, const struct weir_gate_offloads *before)
-{
-	struct weir_gate_offloads after;
-	char text[256];
-
-	if (weir_gate_offloads(ifname, &after))
-		return;
-	weir_gate_offloads_diff(before, &after, text, sizeof(text));
-	if (text[0])
-		fprintf(stderr, "weir watch: native XDP on %s turned off: %s (back when it ends)\n",
-			ifname, text);
-}
-
-/* The gate and the stage; it sees packets only once it has entered its slot. */
-static int prepare_xdp(struct weir_watch *w, unsigned int i, struct weir_error *err)
-{
-	struct bpf_state *st = state_of(w);
-	struct port *p = &st->port[i];
-	struct weir_gate_offloads before;
-	bool known = !weir_gate_offloads(w->ifaces[i].name, &before);
-	int ret = weir_gate_open(&p->gate, w->ifaces[i].name, (enum weir_xdp_mode)w->opt.xdp_mode,
-				 err);
-
-	if (ret)
-		return ret;
-	if (known && !p->gate.joined && p->gate.mode == WEIR_XDP_NATIVE)
-		tell_offloads(w->ifaces[i].name, &before);
-	p->guest = weir_gate_claim_guest(&p->gate, err);
-	if (p->guest < 0)
-		return p->guest;
-	return weir_programs_load(w, &p->gate, p->guest, i ? st->port[0].programs : NULL,
-				  &p->programs, err);
-}
-
 /* Two maps, so that one can be read while the other counts. */
 static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].programs;
+	const struct weir_programs *p = st->port[0].stage.programs;
 	uint32_t zero = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -179,10 +165,18 @@ static int create_flow_maps(struct weir_watch *w, struct weir_error *err)
 static int open_transport(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	const struct weir_programs *p = st->port[0].programs;
+	const struct weir_programs *p = st->port[0].stage.programs;
 
-	if (w->mode == WEIR_WATCH_FLOWS)
-		return create_flow_maps(w, err);
+	int ret;
+
+	if (w->mode == WEIR_WATCH_FLOWS) {
+		ret = create_flow_maps(w, err);
+		if (ret || !w->full_screen)
+			return ret;
+		return weir_ring_open(&st->follow, WEIR_TRANSPORT_RING,
+				      weir_programs_map(p, WEIR_MAP_RINGS), FOLLOW_RING,
+				      on_followed, w, err);
+	}
 	if (w->mode == WEIR_WATCH_RING)
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
 				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer, on_event,
@@ -199,12 +193,8 @@ static int attach_xdp(struct weir_watch *w, struct weir_error *err)
 	struct bpf_state *st = state_of(w);
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++) {
-		struct port *p = &st->port[i];
-
-		ret = weir_gate_enter_guest(&p->gate, p->guest,
-					    weir_programs_fd(p->programs, WEIR_PROGRAM_XDP), err);
-	}
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
+		ret = weir_stage_enter(&st->port[i].stage, WEIR_PROGRAM_XDP, err);
 	return ret;
 }
 
@@ -214,9 +204,10 @@ static int prepare(struct weir_watch *w, struct weir_error *err)
 	int ret = 0;
 
 	if (w->hook != WEIR_HOOK_XDP)
-		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].programs, err);
+		return weir_programs_load(w, NULL, 0, NULL, &st->port[0].stage.programs, err);
 	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
-		ret = prepare_xdp(w, i, err);
+		ret = weir_stage_prepare(w, i, i ? st->port[0].stage.programs : NULL,
+					 &st->port[i].stage, err);
 	return ret;
 }
 
@@ -238,8 +229,7 @@ static int bpf_engine_open(struct weir_watch *w, struct weir_error *err)
 	st->flow_fd[0] = st->flow_fd[1] = -1;
 	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++) {
 		st->port[i].sock = st->port[i].link[0] = st->port[i].link[1] = -1;
-		st->port[i].guest = -1;
-		weir_gate_init(&st->port[i].gate);
+		weir_stage_init(&st->port[i].stage);
 	}
 	weir_load_setup();
 	ret = prepare(w, err);
@@ -265,13 +255,6 @@ static int bpf_engine_poll(struct weir_watch *w, struct weir_error *err)
 	return ret;
 }
 
-/* Wait until no CPU can still be inside a program that was just detached. */
-static void wait_for_programs(void)
-{
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		usleep(20 * 1000);
-}
-
 static void bpf_engine_detach(struct weir_watch *w)
 {
 	struct bpf_state *st = state_of(w);
@@ -286,12 +269,9 @@ static void bpf_engine_detach(struct weir_watch *w)
 				close(WEIR_TAKE_FD(p->link[out]));
 		if (p->sock >= 0)
 			close(WEIR_TAKE_FD(p->sock));
-		if (p->guest >= 0)
-			weir_gate_leave_guest(&p->gate, p->guest);
-		p->guest = -1;
-		weir_gate_close(&p->gate);
+		weir_stage_leave(&p->stage);
 	}
-	wait_for_programs();
+	weir_stage_wait();
 }
 
 static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
@@ -300,8 +280,8 @@ static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
 	struct bpf_state *st = state_of(w);
 
 	memset(ret, 0, sizeof(*ret));
-	if (st && st->port[0].programs)
-		weir_programs_counters(st->port[0].programs, slot, ret);
+	if (st && st->port[0].stage.programs)
+		weir_programs_counters(st->port[0].stage.programs, slot, ret);
 }
 
 static void bpf_engine_close(struct weir_watch *w)
@@ -311,18 +291,19 @@ static void bpf_engine_close(struct weir_watch *w)
 	if (!st)
 		return;
 	weir_ring_close(st->ring);
+	weir_ring_close(st->follow);
 	for (int i = 0; i < 2; i++)
 		if (st->flow_fd[i] >= 0)
 			close(st->flow_fd[i]);
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_programs_free(st->port[i].programs);
+		weir_stage_free(&st->port[i].stage);
 	free(st);
 }
 
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
-	int flows = weir_programs_map(st->port[0].programs, WEIR_MAP_FLOWS);
+	int flows = weir_programs_map(st->port[0].stage.programs, WEIR_MAP_FLOWS);
 	int old = st->flow_fd[st->flow_active];
 	weir_autofree struct weir_flow_part *parts = calloc(DRAIN_BATCH, sizeof(*parts));
 	size_t size = w->wants_sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
@@ -363,13 +344,42 @@ void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum)
 {
 	struct bpf_state *st = state_of(w);
 
-	if (st && st->port[0].programs)
-		weir_programs_stats(st->port[0].programs, sum);
+	if (st && st->port[0].stage.programs)
+		weir_programs_stats(st->port[0].stage.programs, sum);
 }
 
 void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret)
 {
-	weir_programs_alerts(state_of(w)->port[0].programs, ret);
+	weir_programs_alerts(state_of(w)->port[0].stage.programs, ret);
+}
+
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k)
+{
+	struct weir_watch_followed f = { .on = !!k };
+	const struct bpf_state *st = state_of(w);
+	uint32_t zero = 0;
+
+	if (k)
+		f.key = *k;
+	return bpf_map_update_elem(weir_programs_map(st->port[0].stage.programs, WEIR_MAP_FOLLOWED),
+				   &zero, &f, BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg)
+{
+	struct bpf_state *st = state_of(w);
+	struct weir_watch_counters c;
+
+	st->followed = fn;
+	st->followed_arg = arg;
+	if (st->follow)
+		weir_ring_consume(st->follow);
+	weir_programs_follow_counters(st->port[0].stage.programs, &c);
+	return c.lost[WEIR_WATCH_LOST_RING_FULL] + c.lost[WEIR_WATCH_LOST_COPY] +
+	       c.lost[WEIR_WATCH_LOST_TOO_BIG];
 }
 
 const struct weir_engine weir_engine_bpf = {

@@ -196,10 +196,12 @@ static int open_file(struct weir_watch *w, struct source *s, struct weir_error *
 static int open_live(struct weir_watch *w, struct source *s, const char *name,
 		     struct weir_error *err)
 {
+	const struct weir_watch_iface *x = &w->ifaces[s->slot];
+	bool in = w->want_in && !x->out_only, out = w->want_out && !x->in_only;
 	char msg[PCAP_ERRBUF_SIZE];
 	int ret;
 
-	if (w->ifaces[s->slot].loopback && !w->want_in)
+	if (x->loopback && !in)
 		return weir_fail(err, -EINVAL, "libpcap leaves out what goes out on %s, since it "
 					       "comes in again: use -Q in", name);
 	s->pcap = pcap_create(name, msg);
@@ -220,10 +222,9 @@ static int open_live(struct weir_watch *w, struct source *s, const char *name,
 	if (ret < 0)
 		return weir_fail(err, -EIO, "cannot capture on %s: %s: check `ip link`", name,
 				 pcap_geterr(s->pcap));
-	if (w->want_in != w->want_out)
-		s->dir = w->want_in ? WEIR_WATCH_IN : WEIR_WATCH_OUT;
-	if (s->dir &&
-	    pcap_setdirection(s->pcap, w->want_in ? PCAP_D_IN : PCAP_D_OUT))
+	if (in != out)
+		s->dir = in ? WEIR_WATCH_IN : WEIR_WATCH_OUT;
+	if (s->dir && pcap_setdirection(s->pcap, in ? PCAP_D_IN : PCAP_D_OUT))
 		return weir_fail(err, -ENOTSUP, "libpcap cannot select a direction on %s: leave -Q "
 						"out", name);
 	if (pcap_setnonblock(s->pcap, 1, msg))

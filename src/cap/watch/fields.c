@@ -160,6 +160,7 @@ static bool get_verdict(const struct weir_packet *p, struct weir_value *ret)
 		[WEIR_WATCH_PASS] = "pass",
 		[WEIR_WATCH_DROP] = "drop",
 		[WEIR_WATCH_TX] = "tx",
+		[WEIR_WATCH_TAKEN] = "taken",
 	};
 
 	if (p->ev.verdict >= WEIR_ARRAY_SIZE(words))

@@ -15,6 +15,10 @@
 #define FLOWS_FIRST_SIZE 1024 /* slots; a power of two */
 /* A flow this long without a packet has ended. */
 #define FLOW_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
+/* weir_flows_expire_some() looks at so many slots, or a part of a larger table: at two
+ * ticks a second that comes round in eight seconds. */
+#define EXPIRE_SLOTS 65536
+#define EXPIRE_PARTS 16
 
 static size_t hash_key(const struct weir_flow_key *k)
 {
@@ -83,7 +87,7 @@ int weir_flows_new(struct weir_watch *w, struct weir_error *err)
 		return weir_fail(err, -ENOMEM, "out of memory: lower --flows-max");
 	}
 	f->limit = w->opt.flows_max * FLOWS_USER_FACTOR;
-	f->shown_at = weir_clock_mono();
+	f->period_began = weir_clock_mono();
 	w->flows = f;
 	if (w->opt.read_file) /* may come from another host */
 		return 0;
@@ -134,7 +138,10 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 {
 	struct weir_flows *f = w->flows;
 	struct weir_flow *slot = find_slot(f->slots, f->size, k);
+	uint64_t bytes = v->bytes[0] + v->bytes[1];
 
+	f->packets += v->packets[0] + v->packets[1];
+	f->bytes += bytes;
 	if (!slot->used && f->used * 2 >= f->size) {
 		if (f->used >= f->limit || resize(f, f->size * 2)) {
 			merge_beyond(w, k, v, sides);
@@ -149,6 +156,12 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		f->used++;
 	}
 	weir_flow_val_merge(&slot->val, v);
+	if (slot->period != f->period) {
+		slot->recent[1] = weir_flow_recent(f, slot);
+		slot->recent[0] = 0;
+		slot->period = f->period;
+	}
+	slot->recent[0] += bytes;
 	weir_observers_flow(w, slot, v, sides);
 }
 
@@ -159,7 +172,7 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
 	struct weir_flow_val v = { 0 };
 	struct weir_flow_sides sides = { 0 };
 
-	weir_flow_key_of(&p->hdr, p->ev.ifindex, src_a, &k);
+	weir_flow_key_of(&p->hdr, weir_watch_one_point(w) ? 0 : p->ev.ifindex, src_a, &k);
 	weir_flow_add(&v, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT, p->ev.len, p->ev.gso_size,
 		      p->ev.ts);
 	if (w->wants_sides)
@@ -238,12 +251,13 @@ static void remove_slot(struct weir_flows *f, size_t i)
 	}
 }
 
-void weir_flows_expire(struct weir_watch *w, uint64_t now,
-		       void (*gone)(void *arg, const struct weir_flow *x), void *arg)
+static void expire(struct weir_watch *w, size_t from, size_t n, uint64_t now,
+		   void (*gone)(void *arg, const struct weir_flow *x), void *arg)
 {
 	struct weir_flows *f = w->flows;
 
-	for (size_t i = 0; i < f->size; i++) {
+	for (size_t at = from; at < from + n; at++) {
+		size_t i = at & (f->size - 1);
 		struct weir_flow *x = &f->slots[i];
 
 		while (x->used && !x->bypass_cookie && x->val.last + FLOW_IDLE_NS <= now) {
@@ -253,4 +267,31 @@ void weir_flows_expire(struct weir_watch *w, uint64_t now,
 			remove_slot(f, i); /* another one may have moved here */
 		}
 	}
+}
+
+void weir_flows_expire(struct weir_watch *w, uint64_t now,
+		       void (*gone)(void *arg, const struct weir_flow *x), void *arg)
+{
+	expire(w, 0, w->flows->size, now, gone, arg);
+}
+
+void weir_flows_expire_some(struct weir_watch *w, uint64_t now,
+			    void (*gone)(void *arg, const struct weir_flow *x), void *arg)
+{
+	struct weir_flows *f = w->flows;
+	size_t n = f->size / EXPIRE_PARTS;
+
+	if (n < EXPIRE_SLOTS)
+		n = f->size < EXPIRE_SLOTS ? f->size : EXPIRE_SLOTS;
+	expire(w, f->swept, n, now, gone, arg);
+	f->swept = (f->swept + n) & (f->size - 1);
+}
+
+void weir_flows_period(struct weir_flows *f)
+{
+	uint64_t now = weir_clock_mono();
+
+	f->period++;
+	f->period_ns = now - f->period_began;
+	f->period_began = now;
 }

@@ -4,8 +4,9 @@
  * fit, or has ended unseen, is summed up under "other", so that the totals stay true.
  *
  *   flows.c       the table
- *   flows_rows.c  the rows of a picture: by flow, host, port or protocol
- *   flows_show.c  pictures and JSON lines
+ *   flows_by.c    what a row may be of, its name and JSON: by flow, host, port or protocol
+ *   flows_rows.c  the rows of a picture
+ *   flows_show.c  plain pictures and JSON lines; top*.c: the full-screen view
  */
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "cap/watch/packet.h"
 
@@ -23,11 +25,12 @@ struct weir_watch;
 struct weir_flow {
 	struct weir_flow_key key;
 	struct weir_flow_val val; /* times in ns since the epoch */
-	uint64_t shown_bytes;	  /* at the previous picture, for the rate */
+	uint64_t recent[2];	  /* bytes in period number `period`, and in the one before */
 	uint64_t bypassed;	  /* bytes that no packet carried (weir bypass) */
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
 	uint32_t alerted; /* rules of --alert that have counted it, as bits */
+	uint32_t period;
 	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */
 	bool used;
 	bool beyond; /* in no table, for there was no room: told of once */
@@ -38,7 +41,11 @@ struct weir_flows {
 	size_t size, used, limit;
 	struct weir_flow_val other; /* what did not fit, or has ended unseen */
 	uint64_t other_flows;
-	uint64_t shown_at;
+	uint64_t packets, bytes; /* all that was ever merged */
+	uint32_t period;	 /* a rate is of the last whole one: this is the next */
+	uint64_t period_began;	 /* CLOCK_MONOTONIC */
+	uint64_t period_ns;	 /* how long the last whole one was */
+	size_t swept;		 /* weir_flows_expire_some() goes on here */
 	uint32_t bypass_look;
 	size_t bypassing;	      /* flows with a bypass_cookie, at most */
 	uint8_t listening[65536 / 8]; /* TCP ports that this host listens on */
@@ -61,6 +68,19 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
  * observers and @gone are told of each. */
 void weir_flows_expire(struct weir_watch *w, uint64_t now,
 		       void (*gone)(void *arg, const struct weir_flow *x), void *arg);
+/* The same of a part of a large table, so that a tick's work is bounded; the whole comes
+ * round in some seconds. */
+void weir_flows_expire_some(struct weir_watch *w, uint64_t now,
+			    void (*gone)(void *arg, const struct weir_flow *x), void *arg);
+/* Bytes of @x in the last whole period. */
+static inline uint64_t weir_flow_recent(const struct weir_flows *f, const struct weir_flow *x)
+{
+	return x->period == f->period	  ? x->recent[1] :
+	       x->period + 1 == f->period ? x->recent[0] :
+					    0;
+}
+/* A period ends and the next one begins. */
+void weir_flows_period(struct weir_flows *f);
 /* Add the counts of @v to @to. */
 void weir_flow_val_merge(struct weir_flow_val *to, const struct weir_flow_val *v);
 /* Who began? Seen: a SYN, or the first packet of anything else. Guessed: who listens,
@@ -83,22 +103,61 @@ int weir_watch_bypass_new(struct weir_watch *w);
 void weir_watch_bypass_free(struct weir_watch_bypass *b);
 void weir_watch_bypass_look(struct weir_watch *w);
 
-/* flows_rows.c */
-enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL };
+/* flows_by.c */
+enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL, WEIR_BY_MAX };
+extern const char *const weir_by_names[]; /* of --by, and NULL */
 
 struct weir_flow_row { /* a line of a picture; what it is of: by enum weir_by */
 	const struct weir_flow *flow; /* WEIR_BY_FLOW */
+	const char *text;	      /* a grouping by text; NULL: unknown */
 	uint8_t addr[16];	      /* WEIR_BY_HOST */
 	uint16_t port;		      /* WEIR_BY_PORT */
 	uint8_t proto;		      /* WEIR_BY_PORT, WEIR_BY_PROTOCOL */
 	uint16_t eth_type;
-	uint64_t packets[2], wire, bytes[2], bypassed, shown_bytes, first, last, flows;
+	uint64_t packets[2], wire, bytes[2], bypassed, recent, first, last, flows;
 };
 
-/* The largest by bytes first; NULL: out of memory. To be freed. */
-struct weir_flow_row *weir_flow_rows(const struct weir_flows *f, enum weir_by by, size_t *ret_n);
-struct weir_flow_row weir_flow_row_of(const struct weir_flow *x);
+struct weir_json;
+
+/* A way to add flows up. */
+struct weir_grouping {
+	const char *name;  /* of --by */
+	const char *title; /* of the column */
+	/* The one or two rows that a flow belongs to, as rows without sums. The text of a
+	 * row lasts until the flow table is changed. */
+	int (*keys)(const struct weir_flows *f, const struct weir_flow *x,
+		    struct weir_flow_row keys[2]);
+	/* What the row is called, without what weir_row_name() adds. */
+	void (*title_of)(const struct weir_watch *w, const struct weir_flow_row *r,
+			 struct weir_buf *out);
+	void (*json)(const struct weir_watch *w, const struct weir_flow_row *r,
+		     struct weir_json *j);
+};
+extern const struct weir_grouping weir_groupings[WEIR_BY_MAX];
+
+/* In text, from hostile packets too: to be cleaned where a terminal shows it. */
+void weir_row_name(const struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
+		   struct weir_buf *out);
+
+/* flows_rows.c */
+/* An order of rows by what they are of; 0: the same row. */
+int weir_row_compare(const struct weir_flow_row *a, const struct weir_flow_row *b);
+struct weir_flow_row weir_flow_row_of(const struct weir_flows *f, const struct weir_flow *x);
 struct weir_flow_row weir_flow_row_other(const struct weir_flows *f);
 
-/* flows_show.c: table on a terminal, JSON lines or a table otherwise. @last: the final one. */
+/* Rows added up by what they have in common; the room is used again the next time. */
+struct weir_groups {
+	struct weir_flow_row *rows;
+	size_t n, cap;
+	uint32_t *slots; /* open addressing: 1 + an index of rows */
+	size_t size;
+};
+typedef bool weir_flow_fn(void *arg, const struct weir_flow *x);
+/* All of @f that @keep (NULL: all) takes. 0 or -ENOMEM. */
+int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+		     weir_flow_fn *keep, void *arg);
+void weir_groups_free(struct weir_groups *g);
+
+/* flows_show.c: a table, or JSON lines. @last: the final one; before that, flows that have
+ * ended leave the table. */
 int weir_flows_show(struct weir_watch *w, bool last);

@@ -52,6 +52,7 @@ static void take(void *arg, const struct weir_bypass_seen *c)
 		.proto = IPPROTO_TCP,
 		.flags = WEIR_ENDS_INITIATED,
 	};
+	bool one = weir_watch_one_point(w);
 	struct weir_flow_key k;
 	struct weir_pkt p;
 
@@ -60,9 +61,9 @@ static void take(void *arg, const struct weir_bypass_seen *c)
 	memcpy(e.local, c->pair.src, sizeof(e.local));
 	memcpy(e.remote, c->pair.dst, sizeof(e.remote));
 	weir_ends_pkt(&e, &p);
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+	for (unsigned int i = 0; i < (one ? 1 : w->n_ifaces); i++) {
 		memset(&k, 0, sizeof(k));
-		weir_flow_key_of(&p, w->ifaces[i].ifindex, weir_flow_src_is_a(&p), &k);
+		weir_flow_key_of(&p, one ? 0 : w->ifaces[i].ifindex, weir_flow_src_is_a(&p), &k);
 		weir_flows_bypassed(w->flows, &k, c->cookie, c->bytes);
 	}
 }

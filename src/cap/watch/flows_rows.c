@@ -2,8 +2,11 @@
 /* The rows of a picture: the flows added up by what they have in common. */
 #include "cap/watch/flows.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FIRST_ROWS 1024 /* a power of two */
 
 static void add_val(struct weir_flow_row *r, const struct weir_flow_val *v)
 {
@@ -18,131 +21,173 @@ static void add_val(struct weir_flow_row *r, const struct weir_flow_val *v)
 		r->last = v->last;
 }
 
-static void add_to_row(struct weir_flow_row *r, const struct weir_flow *x)
+static void add_to_row(const struct weir_flows *f, struct weir_flow_row *r,
+		       const struct weir_flow *x)
 {
 	add_val(r, &x->val);
 	r->bypassed += x->bypassed;
-	r->shown_bytes += x->shown_bytes;
+	r->recent += weir_flow_recent(f, x);
 	r->flows++;
 }
 
+/* It has no rate: it is a sum of the past. */
 struct weir_flow_row weir_flow_row_other(const struct weir_flows *f)
 {
 	struct weir_flow_row r = { .flows = f->other_flows };
 
 	add_val(&r, &f->other);
-	r.shown_bytes = r.bytes[0] + r.bytes[1]; /* no rate: it is a sum of the past */
 	return r;
 }
 
-struct weir_flow_row weir_flow_row_of(const struct weir_flow *x)
+struct weir_flow_row weir_flow_row_of(const struct weir_flows *f, const struct weir_flow *x)
 {
 	struct weir_flow_row r = { .flow = x };
 
-	add_to_row(&r, x);
+	add_to_row(f, &r, x);
 	return r;
 }
 
-/* The one or two rows that a flow belongs to. */
-static int keys_of(const struct weir_flows *f, const struct weir_flow *x, enum weir_by by,
-		   struct weir_flow_row keys[2])
+static int compare_text(const char *a, const char *b)
 {
-	bool guessed, b = weir_flow_initiator_is_b(f, x, &guessed);
+	if (!a || !b)
+		return !!a - !!b;
+	return strcmp(a, b);
+}
 
-	memset(keys, 0, 2 * sizeof(*keys));
-	switch (by) {
-	case WEIR_BY_FLOW:
-		keys[0].flow = x;
-		return 1;
-	case WEIR_BY_HOST:
-		memcpy(keys[0].addr, x->key.addr_a, 16);
-		memcpy(keys[1].addr, x->key.addr_b, 16);
-		return memcmp(keys[0].addr, keys[1].addr, 16) ? 2 : 1;
-	case WEIR_BY_PORT:
-		keys[0].port = b ? x->key.port_a : x->key.port_b;
-		keys[0].proto = x->key.proto;
-		keys[0].eth_type = x->key.eth_type;
-		return 1;
-	case WEIR_BY_PROTOCOL:
-		keys[0].proto = x->key.proto;
-		keys[0].eth_type = x->key.proto ? 0 : x->key.eth_type;
-		return 1;
+/* As a person would sort them: IPv4 before IPv6 by value, then ports by number. */
+static int compare_flows(const struct weir_flow_key *a, const struct weir_flow_key *b)
+{
+	int c = memcmp(a->addr_a, b->addr_a, 16);
+
+	c = c ? c : memcmp(a->addr_b, b->addr_b, 16);
+	c = c ? c : a->proto - b->proto;
+	c = c ? c : a->port_a - b->port_a;
+	c = c ? c : a->port_b - b->port_b;
+	return c ? c : memcmp(a, b, sizeof(*a));
+}
+
+int weir_row_compare(const struct weir_flow_row *x, const struct weir_flow_row *y)
+{
+	int c;
+
+	if (x->flow && y->flow)
+		return compare_flows(&x->flow->key, &y->flow->key);
+	c = memcmp(x->addr, y->addr, 16);
+	c = c ? c : compare_text(x->text, y->text);
+	c = c ? c : x->port - y->port;
+	c = c ? c : x->proto - y->proto;
+	return c ? c : x->eth_type - y->eth_type;
+}
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * 0xff51afd7ed558ccdULL;
+	return h ^ h >> 32;
+}
+
+static size_t hash(const struct weir_flow_row *r)
+{
+	uint64_t addr[2], h;
+
+	memcpy(addr, r->addr, sizeof(addr));
+	h = mix(mix(0x9e3779b97f4a7c15ULL, addr[0]), addr[1]);
+	h = mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
+	for (const char *c = r->text; c && *c; c++)
+		h = mix(h, (unsigned char)*c);
+	return (size_t)h;
+}
+
+static uint32_t *find(const struct weir_groups *g, const struct weir_flow_row *key)
+{
+	size_t i = hash(key) & (g->size - 1);
+
+	while (g->slots[i] && weir_row_compare(&g->rows[g->slots[i] - 1], key))
+		i = (i + 1) & (g->size - 1);
+	return &g->slots[i];
+}
+
+/* At most half of the slots are in use. */
+static int grow(struct weir_groups *g, bool hashed)
+{
+	size_t cap = g->cap ? g->cap * 2 : FIRST_ROWS;
+	struct weir_flow_row *rows = realloc(g->rows, cap * sizeof(*rows));
+	uint32_t *slots;
+
+	if (!rows)
+		return -ENOMEM;
+	g->rows = rows;
+	g->cap = cap;
+	if (!hashed)
+		return 0;
+	slots = calloc(cap * 2, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	free(g->slots);
+	g->slots = slots;
+	g->size = cap * 2;
+	for (size_t i = 0; i < g->n; i++)
+		*find(g, &g->rows[i]) = (uint32_t)i + 1;
+	return 0;
+}
+
+/* Of rows that are flows no two are the same: they need no slots. */
+static int append(struct weir_groups *g, const struct weir_flows *f, const struct weir_flow *x)
+{
+	if (g->n == g->cap && grow(g, false))
+		return -ENOMEM;
+	g->rows[g->n++] = weir_flow_row_of(f, x);
+	return 0;
+}
+
+static struct weir_flow_row *row_of(struct weir_groups *g, const struct weir_flow_row *key)
+{
+	uint32_t *slot;
+
+	if (g->n * 2 >= g->size && grow(g, true))
+		return NULL;
+	slot = find(g, key);
+	if (!*slot) {
+		g->rows[g->n++] = *key;
+		*slot = (uint32_t)g->n;
+	}
+	return &g->rows[*slot - 1];
+}
+
+static int add_flow(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+		    const struct weir_flow *x)
+{
+	struct weir_flow_row keys[2], *to;
+	int n;
+
+	if (by == WEIR_BY_FLOW)
+		return append(g, f, x);
+	n = weir_groupings[by].keys(f, x, keys);
+	for (int i = 0; i < n; i++) {
+		to = row_of(g, &keys[i]);
+		if (!to)
+			return -ENOMEM;
+		add_to_row(f, to, x);
 	}
 	return 0;
 }
 
-static int compare_keys(const void *a, const void *b)
+int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+		     weir_flow_fn *keep, void *arg)
 {
-	const struct weir_flow_row *x = a, *y = b;
-	int c = memcmp(x->addr, y->addr, 16);
+	int ret = 0;
 
-	if (c)
-		return c;
-	if (x->port != y->port)
-		return x->port < y->port ? -1 : 1;
-	if (x->proto != y->proto)
-		return x->proto < y->proto ? -1 : 1;
-	if (x->flow != y->flow)
-		return x->flow < y->flow ? -1 : 1;
-	return (x->eth_type > y->eth_type) - (x->eth_type < y->eth_type);
+	g->n = 0;
+	if (g->size)
+		memset(g->slots, 0, g->size * sizeof(*g->slots));
+	WEIR_FLOWS_EACH(f, x)
+	if (!ret && (!keep || keep(arg, x)))
+		ret = add_flow(g, f, by, x);
+	return ret;
 }
 
-static int compare_bytes(const void *a, const void *b)
+void weir_groups_free(struct weir_groups *g)
 {
-	const struct weir_flow_row *x = a, *y = b;
-	uint64_t bx = x->bytes[0] + x->bytes[1], by = y->bytes[0] + y->bytes[1];
-
-	return (bx < by) - (bx > by);
-}
-
-/* Sort by key and add up equals. */
-static size_t combine(struct weir_flow_row *rows, size_t n)
-{
-	size_t out = 0;
-
-	qsort(rows, n, sizeof(*rows), compare_keys);
-	for (size_t i = 1; i < n; i++) {
-		struct weir_flow_row *to = &rows[out], *from = &rows[i];
-
-		if (compare_keys(to, from)) {
-			rows[++out] = *from;
-			continue;
-		}
-		for (int d = 0; d < 2; d++) {
-			to->packets[d] += from->packets[d];
-			to->bytes[d] += from->bytes[d];
-		}
-		to->wire += from->wire;
-		to->bypassed += from->bypassed;
-		to->shown_bytes += from->shown_bytes;
-		to->flows += from->flows;
-		if (from->first < to->first)
-			to->first = from->first;
-		if (from->last > to->last)
-			to->last = from->last;
-	}
-	return n ? out + 1 : 0;
-}
-
-struct weir_flow_row *weir_flow_rows(const struct weir_flows *f, enum weir_by by, size_t *ret_n)
-{
-	struct weir_flow_row *rows = calloc(f->used * 2 + 1, sizeof(*rows)), keys[2];
-	size_t n = 0;
-
-	*ret_n = 0;
-	if (!rows)
-		return NULL;
-	for (size_t i = 0; i < f->size; i++) {
-		int k = f->slots[i].used ? keys_of(f, &f->slots[i], by, keys) : 0;
-
-		for (int j = 0; j < k; j++) {
-			rows[n] = keys[j];
-			add_to_row(&rows[n++], &f->slots[i]);
-		}
-	}
-	if (by != WEIR_BY_FLOW)
-		n = combine(rows, n);
-	qsort(rows, n, sizeof(*rows), compare_bytes);
-	*ret_n = n;
-	return rows;
+	free(g->rows);
+	free(g->slots);
+	*g = (struct weir_groups){ 0 };
 }

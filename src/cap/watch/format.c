@@ -139,14 +139,14 @@ void weir_format_colour(const struct weir_formatter *f, enum weir_colour c,
 bool weir_format_verdict(const struct weir_formatter *f, const struct weir_packet *p,
 			 struct weir_buf *out)
 {
-	if (p->ev.verdict != WEIR_WATCH_DROP && p->ev.verdict != WEIR_WATCH_TX)
+	if (p->ev.verdict < WEIR_WATCH_DROP)
 		return false;
 	if (p->ev.verdict == WEIR_WATCH_DROP) {
 		weir_format_colour(f, WEIR_COLOUR_BAD, out);
 		ADD(out, "DROP");
 	} else {
 		weir_format_colour(f, WEIR_COLOUR_NOTE, out);
-		ADD(out, "TX");
+		weir_buf_adds(out, p->ev.verdict == WEIR_WATCH_TX ? "TX" : "TAKEN");
 	}
 	if (p->rule) {
 		weir_buf_addc(out, ' ');

@@ -608,7 +608,7 @@ void weir_format_line(const struct weir_formatter *f, const struct weir_packet *
 		ADD(out, "[malformed]");
 		weir_format_colour(f, WEIR_COLOUR_NONE, out);
 	}
-	if (p->ev.verdict == WEIR_WATCH_DROP || p->ev.verdict == WEIR_WATCH_TX) {
+	if (p->ev.verdict >= WEIR_WATCH_DROP) {
 		ADD(out, "  ");
 		weir_format_verdict(f, p, out);
 	}

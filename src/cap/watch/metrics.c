@@ -22,6 +22,7 @@
 #include "net/sock.h"
 
 #define BACKLOG 16
+#define IFACES_MAX 16 /* that have series of their own */
 
 struct metrics {
 	struct weir_watch *w;
@@ -81,28 +82,66 @@ static const struct {
 	{ "delivered_bytes_total", "Bytes of them.", get_delivered_bytes },
 };
 
-static void print_account(const struct weir_watch *w, const struct weir_watch_account *a,
-			  const struct weir_prom *p)
+/* An interface, or those that have no series of their own. */
+struct row {
+	const char *name;
+	struct weir_watch_account account;
+};
+
+static void add_account(struct weir_watch_account *to, const struct weir_watch_account *a)
+{
+	to->k.seen += a->k.seen;
+	to->k.seen_bytes += a->k.seen_bytes;
+	to->unmatched += a->unmatched;
+	to->sampled_out += a->sampled_out;
+	to->matched += a->matched;
+	to->delivered += a->delivered;
+	to->u.delivered_bytes += a->u.delivered_bytes;
+	for (int r = 0; r < WEIR_WATCH_LOST_MAX; r++)
+		to->lost_by[r] += a->lost_by[r];
+}
+
+/* Of many interfaces the first have series, and the others one of all. */
+static size_t make_rows(struct weir_watch *w, struct row rows[IFACES_MAX])
+{
+	struct weir_watch_account a;
+	size_t n = 0;
+
+	memset(rows, 0, IFACES_MAX * sizeof(*rows));
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		bool rest = w->n_ifaces > IFACES_MAX && i >= IFACES_MAX - 1;
+		struct row *row = &rows[rest ? IFACES_MAX - 1 : i];
+
+		weir_account_get(w, i, &a);
+		add_account(&row->account, &a);
+		row->name = rest ? "other" : w->ifaces[i].name;
+		n = (size_t)(row - rows) + 1;
+	}
+	return n;
+}
+
+static void print_account(const struct row *rows, size_t n, const struct weir_prom *p)
 {
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(of_iface); i++) {
 		weir_prom_head(p, of_iface[i].name, "counter", of_iface[i].help);
-		for (unsigned int k = 0; k < w->n_ifaces; k++) {
-			const struct weir_prom_label labels[] = { { "iface", w->ifaces[k].name },
+		for (size_t k = 0; k < n; k++) {
+			const struct weir_prom_label labels[] = { { "iface", rows[k].name },
 								  { NULL, NULL } };
 
-			weir_prom_value(p, of_iface[i].name, labels, of_iface[i].get(&a[k]));
+			weir_prom_value(p, of_iface[i].name, labels,
+					of_iface[i].get(&rows[k].account));
 		}
 	}
 	weir_prom_head(p, "lost_total", "counter", "Packets that matched and were lost.");
-	for (unsigned int k = 0; k < w->n_ifaces; k++)
+	for (size_t k = 0; k < n; k++)
 		for (int r = 0; r < WEIR_WATCH_LOST_MAX; r++) {
 			const struct weir_prom_label labels[] = {
-				{ "iface", w->ifaces[k].name },
+				{ "iface", rows[k].name },
 				{ "reason", weir_account_reason(r) },
 				{ NULL, NULL },
 			};
 
-			weir_prom_value(p, "lost_total", labels, a[k].lost_by[r]);
+			weir_prom_value(p, "lost_total", labels, rows[k].account.lost_by[r]);
 		}
 }
 
@@ -221,17 +260,15 @@ static int print_all(void *arg, struct weir_buf *out)
 	struct weir_watch *w = m->w;
 	const struct weir_prom p = { out, "watch" };
 	const struct weir_prom_label version[] = { { "version", WEIR_VERSION }, { NULL, NULL } };
-	struct weir_watch_account a[WEIR_WATCH_IFACES];
+	struct row rows[IFACES_MAX];
 	struct weir_watch_stats s;
 
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		weir_account_get(w, i, &a[i]);
 	weir_stats_get(w, &m->own, &s);
 	weir_prom_head(&p, "info", "gauge", "Always 1; which version it is.");
 	weir_prom_value(&p, "info", version, 1);
 	weir_prom_one(&p, "start_time_seconds", "gauge", "When it was started, since the epoch.",
 		      w->started / WEIR_NSEC_PER_SEC);
-	print_account(w, a, &p);
+	print_account(rows, make_rows(w, rows), &p);
 	print_stats(&s, &p);
 	weir_prom_one(&p, "flows", "gauge", "Flows in the table.", w->flows->used);
 	weir_prom_one(&p, "new_flows_total", "counter", "Flows begun.", m->new_flows);

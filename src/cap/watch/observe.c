@@ -12,6 +12,7 @@
 #define CATCH_UP_TICKS 8
 
 static const struct weir_observer *const observers[] = {
+	&weir_observer_top,
 	&weir_observer_summary,
 	&weir_observer_metrics,
 	&weir_observer_alerts,
@@ -56,6 +57,16 @@ int weir_observers_open(struct weir_watch *w, struct weir_error *err)
 		ret = observers[i]->open(w, &w->observers->state[i], err);
 		w->observers->open[i] = !ret || w->observers->state[i];
 	}
+	return ret;
+}
+
+int weir_observers_start(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = 0;
+
+	EACH_OPEN(w->observers, o, i)
+	if (o->start && !ret)
+		ret = o->start(w->observers->state[i], err);
 	return ret;
 }
 

@@ -33,6 +33,8 @@ struct weir_observer {
 	bool (*wanted)(const struct weir_watch_options *o);
 	/* Check the options whole, take sockets and files. Nothing is captured yet. */
 	int (*open)(struct weir_watch *w, void **ret, struct weir_error *err);
+	/* All is open, and the privileges are gone: packets come from now on. May be NULL. */
+	int (*start)(void *state, struct weir_error *err);
 	/* @d, of one flow, has been added to @f (f->val has it); @sides: who sent it, or
 	 * NULL unless w->wants_sides. May be NULL. */
 	void (*flow)(void *state, struct weir_flow *f, const struct weir_flow_val *d,
@@ -57,6 +59,7 @@ extern const struct weir_observer weir_observer_summary, weir_observer_metrics,
 /* Does any observer go with these options? */
 bool weir_observers_wanted(const struct weir_watch_options *o);
 int weir_observers_open(struct weir_watch *w, struct weir_error *err);
+int weir_observers_start(struct weir_watch *w, struct weir_error *err);
 /* The descriptor of observer @i: -1 if it has none; -ENOENT behind the last. */
 int weir_observers_fd(struct weir_watch *w, unsigned int i);
 void weir_observers_ready(struct weir_watch *w, unsigned int i);
@@ -72,3 +75,4 @@ int weir_observers_tick(struct weir_watch *w, struct weir_error *err);
 int weir_observers_close(struct weir_watch *w, struct weir_error *err);
 
 extern const struct weir_observer weir_observer_ipfix;
+extern const struct weir_observer weir_observer_top; /* the full-screen view of --flows */

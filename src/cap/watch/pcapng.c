@@ -224,7 +224,10 @@ static char *put_verdict(char *p, uint8_t verdict)
 {
 	/* enum xdp_action, which the option carries as it is */
 	static const uint64_t action[] = {
-		[WEIR_WATCH_PASS] = 2, [WEIR_WATCH_DROP] = 1, [WEIR_WATCH_TX] = 3
+		[WEIR_WATCH_PASS] = 2,
+		[WEIR_WATCH_DROP] = 1,
+		[WEIR_WATCH_TX] = 3,
+		[WEIR_WATCH_TAKEN] = 4,
 	};
 	uint8_t val[9] = { VERDICT_XDP };
 

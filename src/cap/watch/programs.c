@@ -15,6 +15,7 @@
 #include "bpf/flow.bpf.h"
 #include "cap/watch/alert.h"
 #include "cap/watch/stats.h"
+#include "cap/watch/xsk.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
 
@@ -32,6 +33,9 @@ struct weir_programs {
 
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
+	/* Only what would pass is there to be taken. */
+	bool passes = w->opt.verdict == 1 || w->hook == WEIR_HOOK_XSK;
+
 	*cfg = (struct weir_watch_config){
 		.mode = w->mode,
 		.ifaces = w->n_ifaces,
@@ -42,9 +46,12 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
 		.strict_head = w->strict_insns ? w->strict_head : 0,
-		.verdicts = w->opt.verdict == 1 ? 1U << WEIR_WATCH_PASS :
+		.take_max = w->take_max,
+		.verdicts = passes ? 1U << WEIR_WATCH_PASS :
 			    w->opt.verdict == 2 ? 1U << WEIR_WATCH_DROP :
 						  ~0U,
+		.follow = w->full_screen && w->mode == WEIR_WATCH_FLOWS,
+		.one_point = weir_watch_one_point(w),
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
@@ -52,12 +59,16 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.alerts = weir_alerts_in_kernel(w) ? (uint32_t)w->alerts.n : 0,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		cfg->ifindex[i] = w->ifaces[i].ifindex;
-		cfg->no_l2 |= (uint32_t)w->ifaces[i].no_l2 << i;
+		const struct weir_watch_iface *x = &w->ifaces[i];
+		/* A datagram socket shows the filter what it will show the reader. */
+		bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
+
+		if (i < WEIR_WATCH_IFACES_FEW)
+			cfg->ifindex[i] = x->ifindex;
+		cfg->flags[i] = (uint8_t)((no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
+					  (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
+					  (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0));
 	}
-	/* A datagram socket shows the filter what it will show the reader. */
-	if (w->hook == WEIR_HOOK_MMAP && w->opt.socket)
-		cfg->no_l2 = ~0U;
 }
 
 /* Only what this run uses is created and loaded. */
@@ -71,18 +82,25 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		{s->progs.weir_watch_out, w->hook == WEIR_HOOK_TCX && w->want_out},
 		{s->progs.weir_watch_tap, w->hook == WEIR_HOOK_TAP || w->hook == WEIR_HOOK_MMAP},
 		{s->progs.weir_watch_xdp, w->hook == WEIR_HOOK_XDP},
+		{s->progs.weir_watch_take, w->hook == WEIR_HOOK_XSK},
 	};
 	struct bpf_map *map;
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(progs); i++)
 		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
-	bpf_map__set_autocreate(s->maps.weir_rings, w->mode == WEIR_WATCH_RING);
+	bpf_map__set_autocreate(s->maps.weir_rings,
+				w->mode == WEIR_WATCH_RING ||
+					(w->mode == WEIR_WATCH_FLOWS && w->full_screen));
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_alerts, weir_alerts_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
-	if (w->hook == WEIR_HOOK_XDP)
+	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
+	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
+	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
+	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
+	if (weir_watch_at_xdp(w))
 		return;
 	bpf_object__for_each_map(map, s->obj) {
 		const char *name = bpf_map__name(map);
@@ -104,6 +122,9 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_counters, first->maps.weir_counters},
 		{s->maps.weir_stats, first->maps.weir_stats},
 		{s->maps.weir_alerts, first->maps.weir_alerts},
+		{s->maps.weir_followed, first->maps.weir_followed},
+		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
+		{s->maps.weir_slots, first->maps.weir_slots},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {
@@ -126,6 +147,16 @@ static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_
 	if (w->strict_insns)
 		return weir_load_strict(obj, w->strict_insns, w->n_strict_insns, rules, n, err);
 	return weir_load_masked(obj, w->user_stage ? NULL : w->match, rules, n, err);
+}
+
+static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
+		      struct weir_error *err)
+{
+	for (uint32_t i = 0; w->n_ifaces > WEIR_WATCH_IFACES_FEW && i < w->n_ifaces; i++)
+		if (bpf_map_update_elem(bpf_map__fd(s->maps.weir_slots), &w->ifaces[i].ifindex, &i,
+					BPF_ANY))
+			return weir_load_explain(err, -errno, "number the interfaces");
+	return 0;
 }
 
 /* A refusal is expected: libbpf need not load again, and again, to have it explained. */
@@ -165,7 +196,8 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		return code;
 	if (w->strict_insns && !weir_log_enabled())
 		hush_verifier(p->skel->obj);
-	return load(w, p->skel->obj, err);
+	code = load(w, p->skel->obj, err);
+	return code ? code : fill_slots(w, p->skel, err);
 }
 
 /* What a verifier says to code that is right, but too much or too deep for it. */
@@ -188,7 +220,7 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 	code = load_parts(w, gate, guest, first, p, err);
 	if (!w->strict_insns || !is_refusal(code))
 		return code;
-	code = weir_stage_retreat(w, "its verifier refuses it", err);
+	code = weir_place_retreat(w, "its verifier refuses it", err);
 	if (code)
 		return code;
 	watch_bpf__destroy(p->skel);
@@ -214,6 +246,8 @@ int weir_programs_fd(const struct weir_programs *p, enum weir_program which)
 		return bpf_program__fd(p->skel->progs.weir_watch_tap);
 	case WEIR_PROGRAM_XDP:
 		return bpf_program__fd(p->skel->progs.weir_watch_xdp);
+	case WEIR_PROGRAM_TAKE:
+		return bpf_program__fd(p->skel->progs.weir_watch_take);
 	}
 	return -EINVAL;
 }
@@ -233,6 +267,10 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_alerts);
 	case WEIR_MAP_STATS:
 		return bpf_map__fd(p->skel->maps.weir_stats);
+	case WEIR_MAP_FOLLOWED:
+		return bpf_map__fd(p->skel->maps.weir_followed);
+	case WEIR_MAP_XSKS:
+		return bpf_map__fd(p->skel->maps.weir_xsks);
 	}
 	return -EINVAL;
 }
@@ -271,12 +309,10 @@ static void add_cpus(int map, uint32_t key, uint64_t *sum, size_t words)
 		sum[i % words] += v[i];
 }
 
-void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
-			    struct weir_watch_counters *ret)
+static void sum_counters(int map, unsigned int slot, struct weir_watch_counters *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	add_cpus(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, (uint64_t *)ret,
-		 sizeof(*ret) / sizeof(uint64_t));
+	add_cpus(map, slot, (uint64_t *)ret, sizeof(*ret) / sizeof(uint64_t));
 }
 
 void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum)
@@ -290,6 +326,17 @@ void weir_programs_alerts(const struct weir_programs *p, struct weir_watch_alert
 	memset(ret, 0, sizeof(*ret));
 	add_cpus(weir_programs_map(p, WEIR_MAP_ALERTS), 0, (uint64_t *)ret,
 		 sizeof(*ret) / sizeof(uint64_t));
+}
+
+void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
+			    struct weir_watch_counters *ret)
+{
+	sum_counters(weir_programs_map(p, WEIR_MAP_COUNTERS), slot, ret);
+}
+
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret)
+{
+	sum_counters(bpf_map__fd(p->skel->maps.weir_follow_counters), 0, ret);
 }
 
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err)

@@ -12,12 +12,26 @@
 
 struct weir_programs;
 
-enum weir_program { WEIR_PROGRAM_IN, WEIR_PROGRAM_OUT, WEIR_PROGRAM_TAP, WEIR_PROGRAM_XDP };
-enum weir_program_map { WEIR_MAP_RINGS, WEIR_MAP_PERF, WEIR_MAP_FLOWS, WEIR_MAP_COUNTERS,
-			WEIR_MAP_STATS, WEIR_MAP_ALERTS };
+enum weir_program {
+	WEIR_PROGRAM_IN,
+	WEIR_PROGRAM_OUT,
+	WEIR_PROGRAM_TAP,
+	WEIR_PROGRAM_XDP,
+	WEIR_PROGRAM_TAKE,
+};
+enum weir_program_map {
+	WEIR_MAP_RINGS,
+	WEIR_MAP_PERF,
+	WEIR_MAP_FLOWS,
+	WEIR_MAP_COUNTERS,
+	WEIR_MAP_XSKS,
+	WEIR_MAP_FOLLOWED,
+	WEIR_MAP_STATS,
+	WEIR_MAP_ALERTS,
+};
 
-/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP
- * only, else NULL): the gate and the slot of it that the stage will take.
+/* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP and
+ * AF_XDP only, else NULL): the gate and the slot of it that the stage will take.
  * @first: share this one's maps, or NULL. */
 int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 		       const struct weir_programs *first, struct weir_programs **ret,
@@ -34,6 +48,9 @@ void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum);
 /* The kernel's counts of the rules of --alert, summed over CPUs. */
 void weir_programs_alerts(const struct weir_programs *p, struct weir_watch_alerts *ret);
+
+/* The same of the packets of the followed flow. */
+void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret);
 
 /* Make @prog_fd the filter of packet socket @fd. */
 int weir_attach_filter(int fd, int prog_fd, struct weir_error *err);

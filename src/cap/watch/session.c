@@ -6,11 +6,13 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -21,9 +23,9 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/term.h"
 #include "base/verb.h"
 #include "dataplane/caps.h"
+#include "dataplane/netns.h"
 #include "dataplane/rules.h"
 
 #include "cap/watch/observe.h"
@@ -40,7 +42,7 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_KEY, EV_OBSERVER }; /* + its index */
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OBSERVER }; /* + its index */
 
 struct loop {
 	int epoll, signals, timer;
@@ -48,7 +50,6 @@ struct loop {
 	uint64_t deadline; /* of --for; 0 = none */
 	int promisc[WEIR_WATCH_IFACES];
 	bool ended; /* the source has no more */
-	struct weir_keys keys; /* of the flow table on a terminal */
 };
 
 void weir_watch_stop(struct weir_watch *w)
@@ -94,6 +95,8 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 		[WEIR_HOOK_MMAP] = WEIR_CAP_BPF | WEIR_CAP_NET_RAW | WEIR_CAP_PERFMON,
 		[WEIR_HOOK_PCAP] = WEIR_CAP_NET_RAW,
 		[WEIR_HOOK_DPDK] = 0, /* the port's driver knows */
+		[WEIR_HOOK_XSK] = WEIR_CAP_BPF | WEIR_CAP_NET_ADMIN | WEIR_CAP_NET_RAW |
+				  WEIR_CAP_PERFMON,
 	};
 	uint64_t caps = needs[w->hook];
 
@@ -182,23 +185,6 @@ static int open_sinks(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
-/* A table that refreshes in place ends at the key q. */
-static void open_keys(struct weir_watch *w, struct loop *l)
-{
-	if (w->opt.flows && !w->opt.read_file && isatty(STDOUT_FILENO))
-		weir_keys_open(&l->keys);
-	if (l->keys.on && add_fd(l, STDIN_FILENO, EV_KEY))
-		weir_keys_close(&l->keys);
-}
-
-static void on_key(struct weir_watch *w)
-{
-	char key;
-
-	if (read(STDIN_FILENO, &key, 1) == 1 && key == 'q')
-		weir_watch_stop(w);
-}
-
 /* What only makes sense for eyes: the bar, the top talkers. */
 static void open_screen(struct weir_watch *w)
 {
@@ -227,6 +213,8 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "direction", direction);
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
 	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
+	if (w->netns)
+		weir_json_uint(&j, "netns", w->netns);
 	weir_json_end_object(&j);
 }
 
@@ -239,6 +227,7 @@ static void announce(const struct weir_watch *w)
 		[WEIR_HOOK_MMAP] = "af_packet (TPACKET_V3)",
 		[WEIR_HOOK_PCAP] = "pcap",
 		[WEIR_HOOK_DPDK] = "dpdk",
+		[WEIR_HOOK_XSK] = "af_xdp (copy mode: what matches is taken off the interface)",
 	};
 
 	const char *direction = w->want_in && w->want_out ? "inout" : w->want_in ? "in" : "out";
@@ -247,8 +236,13 @@ static void announce(const struct weir_watch *w)
 	if (w->opt.read_file)
 		return;
 	weir_buf_adds(&where, "listening on ");
-	for (unsigned int i = 0; i < w->n_ifaces; i++)
+	if (w->any)
+		weir_buf_addf(&where, "any (%u interfaces, each packet at %s)", w->n_ifaces,
+			      weir_watch_one_point(w) ? "one point" : "all points");
+	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
+	if (w->netns && w->opt.stats != 1)
+		weir_buf_addf(&where, " of network namespace %s", w->opt.netns);
 	if (w->opt.stats == 1)
 		announce_json(w, where.data, hooks[w->hook], direction, &out);
 	else
@@ -288,10 +282,9 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 
 static void close_loop(struct weir_watch *w, struct loop *l)
 {
-	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd};
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd};
 	struct signalfd_siginfo late;
 
-	weir_keys_close(&l->keys);
 	/* A signal that came after the end would kill the process as soon as it is
 	 * let through. */
 	while (l->signals >= 0 && read(l->signals, &late, sizeof(late)) == sizeof(late))
@@ -309,13 +302,13 @@ static void close_loop(struct weir_watch *w, struct loop *l)
  * a look, an interface that was deleted would be watched for ever. */
 static int check_interfaces(struct weir_watch *w, struct weir_error *err)
 {
-	char name[IF_NAMESIZE];
 	unsigned int left = 0;
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		struct weir_watch_iface *x = &w->ifaces[i];
+		struct ifreq ifr = {.ifr_ifindex = (int)x->ifindex};
 
-		if (!x->gone && !if_indextoname(x->ifindex, name) && errno == ENXIO) {
+		if (!x->gone && ioctl(w->look_fd, SIOCGIFNAME, &ifr) && errno == ENODEV) {
 			x->gone = true;
 			if (w->n_ifaces > 1)
 				fprintf(stderr, "weir watch: %s is gone\n", x->name);
@@ -340,12 +333,14 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 		weir_watch_stop(w);
 	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK)
 		ret = check_interfaces(w, err);
+	if (!ret && w->any)
+		weir_any_tick(w);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
 		ret = weir_bpf_drain_flows(w, err);
 	if (!ret && w->opt.flows && weir_flows_show(w, false))
 		weir_watch_stop(w);
 	else if (!ret && w->flows && !w->opt.flows && !w->opt.read_file)
-		weir_flows_expire(w, weir_clock_real(), NULL, NULL);
+		weir_flows_expire_some(w, weir_clock_real(), NULL, NULL);
 	if (!ret && !w->opt.read_file)
 		ret = weir_observers_tick(w, err);
 	if (w->opt.write_file)
@@ -410,8 +405,6 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				on_signals(w, l);
 			else if (ev[i].data.u32 == EV_TIMER)
 				ret = on_timer(w, l, err);
-			else if (ev[i].data.u32 == EV_KEY)
-				on_key(w);
 			else if (ev[i].data.u32 >= EV_OBSERVER)
 				weir_observers_ready(w, ev[i].data.u32 - EV_OBSERVER);
 		}
@@ -507,7 +500,6 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	w->running = true;
 	drop_privileges(w);
 	announce(w);
-	open_keys(w, l);
 	if (w->opt.for_ns)
 		l->deadline = weir_clock_mono() + w->opt.for_ns;
 	ret = w->engine->start ? w->engine->start(w, err) : 0;
@@ -517,7 +509,9 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 	if (fd >= 0 && add_fd(l, fd, EV_ENGINE))
 		return weir_fail(err, -errno, "cannot wait for packets: %s: report this",
 				 strerror(errno));
-	ret = wait_for_observers(w, l, err);
+	ret = weir_observers_start(w, err);
+	if (!ret)
+		ret = wait_for_observers(w, l, err);
 	return ret ? ret : run_loop(w, l, err);
 }
 
@@ -527,14 +521,26 @@ static void open_rules(struct weir_watch *w, struct weir_rules *store)
 		w->rules = store;
 }
 
+/* With --netns: to where the command was given, or back. The sockets that observers open, also
+ * later on, are of that place, and so is what they start; packets are looked at in the other. */
+static int move(const struct weir_watch *w, int fd, struct weir_error *err)
+{
+	return fd < 0 || !setns(fd, CLONE_NEWNET) ?
+		       0 :
+		       weir_netns_explain(err, -errno, fd == w->home_fd ? "/proc/self/ns/net" :
+									  w->opt.netns);
+}
+
 /* Their options are words of the command line as all others. */
 static int open_observers(struct weir_watch *w, struct weir_error *err)
 {
-	int ret = weir_observers_open(w, err);
+	int ret = move(w, w->home_fd, err);
 
+	if (!ret)
+		ret = weir_observers_open(w, err);
 	if (ret == -EINVAL)
 		w->status = WEIR_EXIT_USAGE;
-	return ret;
+	return ret ? ret : move(w, w->netns_fd, err);
 }
 
 int weir_watch_run(struct weir_watch *w, struct weir_error *err)
@@ -546,6 +552,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 
 	memset(l.promisc, -1, sizeof(l.promisc));
 	w->stop_fd = -1;
+	w->look_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	w->clock_offset = weir_clock_offset();
 	w->started = weir_clock_real();
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
@@ -569,6 +576,8 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		open_screen(w);
 		ret = w->engine->open(w, err);
 	}
+	if (!ret)
+		ret = move(w, w->home_fd, err);
 	if (!ret)
 		ret = capture(w, &l, err);
 	if (w->running) {

@@ -13,7 +13,9 @@
  *   metrics.c   --metrics, an observer
  *   alert*.c    --alert, an observer (alert.h)
  *   strict.c    --strict-pcap: libpcap's side of it
- *   stage.c     where the match runs: in the kernel or in user space
+ *   place.c     where the match runs: in the kernel or in user space
+ *   ifaces.c    --netns, -i
+ *   any.c       -i any: where each packet is looked at
  *   account.c   the law: nothing vanishes silently
  *   bar.c       the status bar and the top talkers
  */
@@ -41,6 +43,7 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_PACKET,
 	WEIR_CAPTURE_PACKET, /* alias of af_packet */
 	WEIR_CAPTURE_PCAP,
+	WEIR_CAPTURE_AF_XDP,
 	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
 
@@ -48,6 +51,8 @@ enum weir_capture { /* order of the --capture choices */
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
+	const char *netns; /* where the run takes place, NULL = here */
+	int points; /* 0 one, 1 all, -1 = not given */
 	int direction; /* index of in|out|inout, -1 = not given */
 	struct weir_match_spec spec;
 	bool strict_pcap;
@@ -56,6 +61,7 @@ struct weir_watch_options {
 	uint32_t sample;
 	int capture; /* enum weir_capture */
 	const char *dpdk_args;
+	bool take; /* off an interface that this host uses */
 	int xdp_mode; /* enum weir_xdp_mode */
 	int verdict; /* 0 all, 1 pass, 2 drop */
 	uint64_t fanout;
@@ -104,7 +110,7 @@ struct weir_watch_iface {
 	bool no_l2;
 	bool loopback;
 	bool gone; /* deleted while we watched */
-	bool in_only; /* lo: what goes out comes in again */
+	bool in_only, out_only; /* what is left out is seen elsewhere: lo, -i any */
 };
 
 struct weir_watch;
@@ -135,6 +141,7 @@ extern const struct weir_engine weir_engine_bpf;
 extern const struct weir_engine weir_engine_mmap;
 extern const struct weir_engine weir_engine_pcap;
 extern const struct weir_engine weir_engine_dpdk; /* in builds with -Ddpdk=enabled */
+extern const struct weir_engine weir_engine_xsk;
 
 /* How this run's capture was chosen, for the summary and the usage errors. */
 enum weir_hook {
@@ -143,6 +150,7 @@ enum weir_hook {
 	WEIR_HOOK_TAP,
 	WEIR_HOOK_MMAP,
 	WEIR_HOOK_PCAP,
+	WEIR_HOOK_XSK, /* AF_XDP */
 	WEIR_HOOK_DPDK,
 };
 
@@ -190,13 +198,19 @@ struct weir_watch {
 	struct weir_watch_options opt;
 	struct weir_watch_iface ifaces[WEIR_WATCH_IFACES];
 	unsigned int n_ifaces;
+	struct weir_any *any; /* NULL: the interfaces were named */
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
+	uint64_t netns; /* cookie of --netns; 0 = not given */
+	int look_fd; /* a socket of the namespace of the interfaces, to ask for them */
+	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
 	bool keeps_flows;   /* --flows, or an observer */
+	bool full_screen;   /* the view of top.c is on */
 	bool wants_sides;   /* flow records tell who sent what */
 	bool shows_packets; /* each packet that matches is shown or written */
 	uint32_t snaplen; /* of the events */
+	uint32_t take_max; /* the longest frame that AF_XDP takes */
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
@@ -230,6 +244,12 @@ struct weir_watch {
 	int status; /* exit status so far */
 };
 
+/* Does it sit in the XDP gate? */
+static inline bool weir_watch_at_xdp(const struct weir_watch *w)
+{
+	return w->hook == WEIR_HOOK_XDP || w->hook == WEIR_HOOK_XSK;
+}
+
 /* session.c */
 int weir_watch_run(struct weir_watch *w, struct weir_error *err);
 void weir_watch_stop(struct weir_watch *w);
@@ -244,8 +264,38 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w);
 void weir_sink_free(struct weir_sink *s);
 /* One packet. @ev->ts is in ns since the epoch. 0, or WEIR_STOP when -c is reached. */
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data);
+/* The packet of @ev in @ret, its VLAN tag back in place; valid until the next one. */
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
+
+/* ifaces.c */
+/* Into the namespace of --netns, before anything is opened or looked for. Files and directories
+ * stay those of the caller. */
+int weir_ifaces_enter(struct weir_watch *w, struct weir_error *err);
+/* Is one of the words of -i that for all interfaces? */
+bool weir_ifaces_any(const struct weir_watch_options *o);
+/* The interfaces of -i, or that of the default route, into w->ifaces. */
+int weir_ifaces_find(struct weir_watch *w, struct weir_error *err);
+
+/* any.c */
+struct weir_any;
+/* All interfaces that are up, with the points at which they are looked at, into w->ifaces.
+ * w->hook and the options are settled. */
+int weir_any_find(struct weir_watch *w, struct weir_error *err);
+/* Say which interfaces have come up since; called each second. */
+void weir_any_tick(struct weir_watch *w);
+void weir_any_free(struct weir_any *a);
+/* Is each packet looked at in one place only, so that flows are not of an interface? */
+static inline bool weir_watch_one_point(const struct weir_watch *w)
+{
+	return w->any && w->opt.points != 1;
+}
+
+/* take.c: packets are not taken off an interface by which this host reaches others or is
+ * reached, unless --take says so. */
+int weir_take_check(const struct weir_watch *w, struct weir_error *err);
 
 /* strict.c: libpcap's own semantics, kept apart since its headers and libbpf's
  * define the same names. @no_l2: for raw IP instead of Ethernet. */
@@ -258,13 +308,13 @@ struct sock_filter;
 size_t weir_strict_code(const struct weir_strict *s, const struct sock_filter **ret);
 void weir_strict_free(struct weir_strict *s);
 
-/* stage.c: where the match runs, and what follows from that. */
+/* place.c: where the match runs, and what follows from that. */
 /* Work out the snap length and the mode: the options and user_stage are set. */
-void weir_stage_settle(struct weir_watch *w);
+void weir_place_settle(struct weir_watch *w);
 /* --strict-pcap wants the kernel: translate the filter, or go to user space and say so. */
-int weir_stage_strict(struct weir_watch *w, struct weir_error *err);
+int weir_place_strict(struct weir_watch *w, struct weir_error *err);
 /* The kernel does not take it, for @why: to user space, unless the kernel was asked for. */
-int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
+int weir_place_retreat(struct weir_watch *w, const char *why, struct weir_error *err);
 
 /* writer.c */
 /* Before anything is attached: the directory of -w is there and can be written. */
@@ -294,6 +344,13 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
 void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum);
 /* What the kernel has counted for the rules of --alert. */
 void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret);
+
+/* Ship the packets of the flow @k beside its sums, from now on; NULL: of none. */
+int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k);
+/* Those that have come since, to @fn, with times and headers as everywhere. Returns how
+ * many there was no room for in all. */
+uint64_t weir_bpf_followed(struct weir_watch *w,
+			   void (*fn)(void *arg, const struct weir_packet *p), void *arg);
 
 /* account.c */
 struct weir_watch_account {

@@ -153,6 +153,16 @@ static void put_out(struct weir_sink *s, struct weir_packet *p)
 	s->pending[p->ev.slot]++;
 }
 
+void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
+		      struct weir_packet *ret)
+{
+	*ret = (struct weir_packet){ .ev = *ev, .data = data,
+				     .iface = s->w->ifaces[ev->slot].name };
+	if ((ev->flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
+		restore_vlan(s, ret);
+	parse(ret);
+}
+
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data)
 {
 	struct weir_watch *w = s->w;

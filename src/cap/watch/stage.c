@@ -1,62 +1,73 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * Where the match runs. Usually that is the kernel; libpcap and files are matched in
- * user space, and so is a strict filter that the kernel cannot run.
- */
-#include <errno.h>
-#include <stdlib.h>
+#include "cap/watch/stage.h"
 
-#include "cap/watch/session.h"
-#include "match/cbpf.h"
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-/* The match must see in user space what it would see in the kernel. */
-void weir_stage_settle(struct weir_watch *w)
+#include "base/cleanup.h"
+
+void weir_stage_init(struct weir_stage *s)
 {
-	const struct weir_watch_options *o = &w->opt;
-
-	w->snaplen = w->out_snaplen;
-	if (w->user_stage && o->strict_pcap)
-		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if ((w->user_stage || w->keeps_flows) && w->snaplen < WEIR_PKT_HDR_MAX)
-		w->snaplen = WEIR_PKT_HDR_MAX;
-	if (o->snaplen && weir_hook_is_library(w->hook) && !o->strict_pcap)
-		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
-							     WEIR_PKT_HDR_MAX;
-	w->mode = w->hook == WEIR_HOOK_MMAP				? WEIR_WATCH_MMAP :
-		  weir_hook_is_library(w->hook)				? WEIR_WATCH_RING :
-		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
-		  o->count_only && !w->user_stage			? WEIR_WATCH_COUNT :
-		  o->transport == 1					? WEIR_WATCH_PERF :
-									  WEIR_WATCH_RING;
+	memset(s, 0, sizeof(*s));
+	weir_gate_init(&s->gate);
+	s->guest = -1;
 }
 
-int weir_stage_retreat(struct weir_watch *w, const char *why, struct weir_error *err)
+static void tell_offloads(const char *ifname, const struct weir_gate_offloads *before)
 {
-	free(w->strict_insns);
-	w->strict_insns = NULL;
-	if (!w->opt.filter_at)
-		return weir_fail(err, -EINVAL,
-				 "the kernel cannot match this expression (%s): leave --filter-at "
-				 "kernel out",
-				 why);
-	fprintf(stderr,
-		"weir watch: the kernel cannot match this expression (%s): it is matched "
-		"in user space\n",
-		why);
-	w->user_stage = true;
-	weir_stage_settle(w);
-	return 0;
+	struct weir_gate_offloads after;
+	char text[256];
+
+	if (weir_gate_offloads(ifname, &after))
+		return;
+	weir_gate_offloads_diff(before, &after, text, sizeof(text));
+	if (text[0])
+		fprintf(stderr, "weir watch: native XDP on %s turned off: %s (back when it ends)\n",
+			ifname, text);
 }
 
-int weir_stage_strict(struct weir_watch *w, struct weir_error *err)
+int weir_stage_prepare(struct weir_watch *w, unsigned int i, const struct weir_programs *first,
+		       struct weir_stage *s, struct weir_error *err)
 {
-	const struct sock_filter *f;
-	struct weir_error why = { "" };
-	size_t n = weir_strict_code(w->strict, &f);
-	int ret = weir_cbpf_translate(f, n, &w->strict_insns, &w->n_strict_insns, &w->strict_head,
-				      &why);
+	struct weir_gate_offloads before;
+	bool known = !weir_gate_offloads(w->ifaces[i].name, &before);
+	int ret = weir_gate_open(&s->gate, w->ifaces[i].name, (enum weir_xdp_mode)w->opt.xdp_mode,
+				 err);
 
-	if (ret == -ENOMEM)
-		return weir_fail(err, ret, "out of memory");
-	return ret ? weir_stage_retreat(w, why.msg, err) : 0;
+	if (ret)
+		return ret;
+	if (known && !s->gate.joined && s->gate.mode == WEIR_XDP_NATIVE)
+		tell_offloads(w->ifaces[i].name, &before);
+	s->guest = weir_gate_claim_guest(&s->gate, err);
+	if (s->guest < 0)
+		return s->guest;
+	return weir_programs_load(w, &s->gate, s->guest, first, &s->programs, err);
+}
+
+int weir_stage_enter(struct weir_stage *s, enum weir_program which, struct weir_error *err)
+{
+	return weir_gate_enter_guest(&s->gate, s->guest, weir_programs_fd(s->programs, which), err);
+}
+
+void weir_stage_leave(struct weir_stage *s)
+{
+	if (s->guest >= 0)
+		weir_gate_leave_guest(&s->gate, s->guest);
+	s->guest = -1;
+	weir_gate_close(&s->gate);
+}
+
+void weir_stage_free(struct weir_stage *s)
+{
+	weir_stage_leave(s);
+	weir_programs_free(WEIR_TAKE_PTR(s->programs));
+}
+
+void weir_stage_wait(void)
+{
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		usleep(20 * 1000);
 }

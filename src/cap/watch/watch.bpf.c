@@ -5,7 +5,8 @@
  *
  * Three ways in lead to one road: a guest stage of the XDP gate, which finds
  * the packet parsed already; the tcx programs; and a socket filter on
- * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate.
+ * AF_PACKET, for kernels without tcx. Nothing here changes a packet's fate, but for
+ * weir_watch_take, which takes it off the interface.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -84,6 +85,37 @@ struct {
 	__type(value, struct weir_watch_alerts);
 } weir_alerts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_followed);
+} weir_followed SEC(".maps");
+
+/* Of the packets of the followed flow: sent, and lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_counters);
+} weir_follow_counters SEC(".maps");
+
+/* The slot of an interface, where there are more than a few. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEIR_WATCH_IFACES);
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_slots SEC(".maps");
+
+/* The AF_XDP sockets, by receive queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 1); /* set to the number of queues before load */
+	__type(key, __u32);
+	__type(value, __u32);
+} weir_xsks SEC(".maps");
+
 /* Room that would not fit on the stack. Two entries, one for each direction,
  * since a hook on the way out never interrupts itself but may be interrupted
  * by one on the way in. */
@@ -130,18 +162,29 @@ struct seen {
 
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
 {
+	const __u32 *found;
 	__u32 slot = 0;
 
 	/* The usual single interface costs no comparison at all. */
-	if (cfg.ifaces > 1) {
-		for (slot = 0; slot < WEIR_WATCH_IFACES; slot++)
+	if (cfg.ifaces > WEIR_WATCH_IFACES_FEW) {
+		found = bpf_map_lookup_elem(&weir_slots, &ifindex);
+		if (!found)
+			return NULL;
+		slot = *found & (WEIR_WATCH_IFACES - 1);
+	} else if (cfg.ifaces > 1) {
+		for (slot = 0; slot < WEIR_WATCH_IFACES_FEW; slot++)
 			if (cfg.ifindex[slot] == ifindex)
 				break;
-		if (slot == WEIR_WATCH_IFACES)
+		if (slot == WEIR_WATCH_IFACES_FEW)
 			return NULL;
 	}
 	*ret_slot = slot;
 	return bpf_map_lookup_elem(&weir_counters, &slot);
+}
+
+static __always_inline __u32 flags_of(const struct seen *s)
+{
+	return cfg.flags[s->slot & (WEIR_WATCH_IFACES - 1)];
 }
 
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)
@@ -363,6 +406,32 @@ static __always_inline __u32 add_alerts(const struct seen *s)
 	return mask;
 }
 
+static __always_inline bool same_flow(const struct weir_flow_key *a, const struct weir_flow_key *b)
+{
+	const __u32 *x = (const __u32 *)a, *y = (const __u32 *)b;
+
+	for (unsigned int i = 0; i < sizeof(*a) / sizeof(*x); i++)
+		if (x[i] != y[i])
+			return false;
+	return true;
+}
+
+/* A reader that meets a change half way sees a packet of neither flow, or of the old one:
+ * user space looks again. */
+static __always_inline void follow(const struct seen *s, const struct weir_flow_key *key)
+{
+	__u32 zero = 0;
+	struct weir_watch_followed *f = bpf_map_lookup_elem(&weir_followed, &zero);
+	struct seen copy;
+
+	if (!f || !f->on || !same_flow(&f->key, key))
+		return;
+	copy = *s;
+	copy.count = bpf_map_lookup_elem(&weir_follow_counters, &zero);
+	if (copy.count)
+		ship_ring(&copy);
+}
+
 static __always_inline void add_flow(const struct seen *s)
 {
 	__u32 alerts = cfg.alerts ? add_alerts(s) : 0;
@@ -377,7 +446,7 @@ static __always_inline void add_flow(const struct seen *s)
 		lose(s, WEIR_WATCH_LOST_MAP_FULL);
 		return;
 	}
-	weir_flow_key_of(s->pkt, s->ifindex, src_a, &part->key);
+	weir_flow_key_of(s->pkt, cfg.one_point ? 0 : s->ifindex, src_a, &part->key);
 	part->cpu = bpf_get_smp_processor_id();
 	v = bpf_map_lookup_elem(flows, part);
 	if (!v) {
@@ -399,6 +468,8 @@ static __always_inline void add_flow(const struct seen *s)
 		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
 				    s->dir == WEIR_WATCH_OUT, s->gso_size);
 	s->count->sent++;
+	if (cfg.follow)
+		follow(s, &part->key);
 }
 
 static __always_inline void count_seen(const struct seen *s)
@@ -522,13 +593,15 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
 			 .ifindex = skb->ifindex, .dir = dir};
+	__u32 not_here = dir == WEIR_WATCH_IN ? WEIR_WATCH_IFACE_OUT_ONLY :
+						WEIR_WATCH_IFACE_IN_ONLY;
 	enum weir_l2 l2 = WEIR_L2_ETHER;
 
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.work || !s.count)
+	if (!s.work || !s.count || flags_of(&s) & not_here)
 		return false;
-	if (cfg.no_l2 >> s.slot & 1) {
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
 	} else if (pointers) {
@@ -591,25 +664,34 @@ int weir_watch_tap(struct __sk_buff *skb)
 	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
 }
 
-static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+/* The packet that the gate has parsed; false: of no interface of ours. */
+static __always_inline bool look_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch,
+				     struct seen *s)
 {
-	struct seen s = {
+	*s = (struct seen){
 		.ctx = ctx, .dir = WEIR_WATCH_IN, .xdp = true, .reach = ~0U,
 		.data = (const __u8 *)(long)ctx->data,
 		.end = (const __u8 *)(long)ctx->data_end,
 		.pkt = &scratch->pkt,
 		.ifindex = ctx->ingress_ifindex,
 	};
-	__u32 zero = 0;
+	s->count = counters_of(s->ifindex, &s->slot);
+	if (!s->count)
+		return false;
+	s->len = s->bytes = scratch->pkt.len;
+	s->verdict = scratch->verdict == XDP_PASS     ? WEIR_WATCH_PASS :
+		     scratch->verdict == XDP_DROP     ? WEIR_WATCH_DROP :
+		     scratch->verdict == XDP_REDIRECT ? WEIR_WATCH_TAKEN :
+							WEIR_WATCH_TX;
+	return strict_wanted(s) && wanted(s);
+}
 
-	s.count = counters_of(s.ifindex, &s.slot);
-	if (!s.count)
-		return;
-	s.len = s.bytes = scratch->pkt.len;
-	s.verdict = scratch->verdict == XDP_PASS ? WEIR_WATCH_PASS :
-		    scratch->verdict == XDP_DROP ? WEIR_WATCH_DROP :
-						   WEIR_WATCH_TX;
-	if (!strict_wanted(&s) || !wanted(&s))
+static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_scratch *scratch)
+{
+	__u32 zero = 0;
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
 		return;
 	s.work = bpf_map_lookup_elem(&weir_work, &zero);
 	if (!s.work) {
@@ -619,7 +701,7 @@ static __always_inline void observe_xdp(struct xdp_md *ctx, const struct weir_sc
 	s.rule = scratch->rule;
 	s.queue = ctx->rx_queue_index;
 	s.flags = WEIR_WATCH_QUEUE;
-	if (cfg.no_l2 >> s.slot & 1)
+	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2)
 		s.flags |= WEIR_WATCH_NO_L2;
 	deliver(&s);
 }
@@ -634,6 +716,56 @@ int weir_watch_xdp(struct xdp_md *ctx)
 	/* The gates of a namespace share their guests; each looks at its own. */
 	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
 		observe_xdp(ctx, scratch);
+	return weir_gate_next_guest(ctx, scratch);
+}
+
+/* AF_XDP has no times: the frame carries its own. */
+static __always_inline void write_note(struct xdp_md *ctx)
+{
+	struct weir_watch_note *note;
+
+	/* Metadata of another would come to lie between. */
+	if (ctx->data_meta != ctx->data || bpf_xdp_adjust_meta(ctx, -(int)sizeof(*note)))
+		return;
+	note = (void *)(long)ctx->data_meta;
+	if ((void *)(note + 1) > (void *)(long)ctx->data)
+		return;
+	note->ts = bpf_ktime_get_ns();
+	note->magic = WEIR_WATCH_NOTE_MAGIC;
+	note->pad = 0;
+}
+
+static __always_inline void take(struct xdp_md *ctx, struct weir_scratch *scratch)
+{
+	struct seen s;
+
+	if (!look_xdp(ctx, scratch, &s))
+		return;
+	/* What the socket would refuse stays with the host. */
+	if (s.len > cfg.take_max ||
+	    (cfg.take_max <= WEIR_WATCH_XSK_PIECE && s.end - s.data < s.len)) {
+		lose(&s, WEIR_WATCH_LOST_TOO_BIG);
+		return;
+	}
+	if (bpf_redirect_map(&weir_xsks, ctx->rx_queue_index, XDP_PASS) != XDP_REDIRECT) {
+		lose(&s, WEIR_WATCH_LOST_NO_QUEUE);
+		return;
+	}
+	write_note(ctx);
+	scratch->verdict = XDP_REDIRECT;
+	s.count->sent++;
+}
+
+/* A guest that decides: those behind it see that the packet was taken. */
+SEC("xdp.frags")
+int weir_watch_take(struct xdp_md *ctx)
+{
+	struct weir_scratch *scratch = weir_gate_scratch();
+
+	if (!scratch)
+		return XDP_PASS;
+	if (weir_gate_is_mine(ctx) && !(scratch->flags & WEIR_SCRATCH_TEST))
+		take(ctx, scratch);
 	return weir_gate_next_guest(ctx, scratch);
 }
 

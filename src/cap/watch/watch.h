@@ -10,7 +10,10 @@
 
 #include <linux/types.h>
 
-#define WEIR_WATCH_IFACES 16	/* interfaces watched by one process */
+#include "bpf/flow.bpf.h"
+
+#define WEIR_WATCH_IFACES 256	/* interfaces watched by one process; a slot is a byte */
+#define WEIR_WATCH_IFACES_FEW 16 /* up to so many are compared one by one */
 #define WEIR_WATCH_SNAPLEN 262144 /* the largest --snaplen, as tcpdump's */
 #define WEIR_WATCH_CPUS 1024
 
@@ -25,6 +28,7 @@ enum weir_watch_verdict {
 	WEIR_WATCH_PASS = 1,
 	WEIR_WATCH_DROP = 2,
 	WEIR_WATCH_TX = 3,	   /* answered or sent back by a stage */
+	WEIR_WATCH_TAKEN = 4,	   /* taken off the interface: an AF_XDP socket has it */
 };
 
 /* struct weir_watch_event.flags */
@@ -54,6 +58,20 @@ struct weir_watch_event {
 
 _Static_assert(sizeof(struct weir_watch_event) == 40, "ABI: weir_watch_event");
 
+/* What stands right before a frame in an AF_XDP socket's memory, as XDP metadata. Not every
+ * driver has room for it: magic tells. */
+struct weir_watch_note {
+	__u64 ts;    /* CLOCK_MONOTONIC */
+	__u32 magic; /* WEIR_WATCH_NOTE_MAGIC */
+	__u32 pad;
+};
+/* Bytes of a frame that one buffer of an AF_XDP socket holds: a page without the room that the
+ * kernel keeps before it. Where take_max is no more, frames are taken that are in one piece. */
+#define WEIR_WATCH_XSK_PIECE (4096 - 256)
+#define WEIR_WATCH_NOTE_MAGIC 0x65746f6eU
+
+_Static_assert(sizeof(struct weir_watch_note) == 16, "ABI: weir_watch_note");
+
 /* What the programs do with a packet that matches. */
 enum weir_watch_mode {
 	WEIR_WATCH_RING,  /* write an event to this CPU's ring buffer */
@@ -61,15 +79,21 @@ enum weir_watch_mode {
 	WEIR_WATCH_FLOWS, /* add it to the flow map */
 	WEIR_WATCH_COUNT, /* only count */
 	WEIR_WATCH_MMAP,  /* socket filter: let it into the socket's own ring */
+	WEIR_WATCH_XSK,	  /* XDP: take it off the interface, into an AF_XDP socket */
 };
+
+/* struct weir_watch_config.flags[] */
+#define WEIR_WATCH_IFACE_NO_L2 (1U << 0) /* no link-level header */
+#define WEIR_WATCH_IFACE_OUT_ONLY (1U << 1) /* only what goes out is looked at */
+#define WEIR_WATCH_IFACE_IN_ONLY (1U << 2)
 
 /* Read-only data of the programs, written before load: the verifier removes
  * what it switches off. */
 struct weir_watch_config {
 	__u32 mode;		/* enum weir_watch_mode */
 	__u32 ifaces;		/* entries used in ifindex[] */
-	__u32 ifindex[WEIR_WATCH_IFACES];
-	__u32 no_l2;		/* bit set by slot: devices without a link-level header */
+	__u32 ifindex[WEIR_WATCH_IFACES_FEW]; /* by slot; with more: the map weir_slots */
+	__u8  flags[WEIR_WATCH_IFACES]; /* by slot: WEIR_WATCH_IFACE_* */
 	__u32 snaplen;		/* bytes of each packet to ship, >= 1 */
 	__u32 sample;		/* keep one flow in so many; 0 or 1 = all */
 	__u32 seed;		/* of the sampling hash */
@@ -77,12 +101,24 @@ struct weir_watch_config {
 	__u32 verdicts;		/* bit set: 1 << enum weir_watch_verdict (XDP) */
 	__u32 wake_events;	/* wake the reader after so many events ... */
 	__u32 match_kind;	/* enum weir_match_kind */
+	__u32 follow;		/* 1: with FLOWS, packets of one flow may be asked for, too */
+	__u32 take_max;		/* longest frame that an AF_XDP socket takes */
+	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u32 sides;		/* flow records are struct weir_flow_full */
 	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
 	__u32 stats;		/* 1: keep struct weir_watch_stats, too */
 	__u32 alerts;		/* rules of --alert: struct weir_watch_alerts */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
+
+/* The flow whose packets are shipped beside the sums, for a look at them. They are no part
+ * of the account: what there was no room for has been added up all the same. */
+struct weir_watch_followed {
+	struct weir_flow_key key;
+	__u32 on; /* 0: none */
+};
+
+_Static_assert(sizeof(struct weir_watch_followed) == 48, "ABI: weir_watch_followed");
 
 /*
  * Counters: per CPU and interface slot. The law, checked at exit:
@@ -97,6 +133,9 @@ struct weir_watch_config {
 	X(COPY, copy, "the kernel could not copy the packet")                  \
 	X(NO_BUFFER, no_buffer, "no buffer to receive into: raise -B")            \
 	X(PORT, port, "the port received it with an error")                       \
+	X(NO_FRAME, no_frame, "no free buffer for AF_XDP: the reader is too slow") \
+	X(NO_QUEUE, no_queue, "came by a receive queue without AF_XDP socket: passed on") \
+	X(REDIRECT, redirect, "the kernel could not hand it to the AF_XDP socket") \
 	X(WRITER, writer, "the output could not take it")
 
 enum weir_watch_lost {

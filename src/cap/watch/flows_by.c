@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The ways to add flows up: what a row is of, what it is called, and its JSON. */
+#include "cap/watch/flows.h"
+
+#include <net/if.h>
+#include <string.h>
+
+#include "base/addr.h"
+#include "base/json.h"
+#include "base/units.h"
+#include "cap/watch/format_impl.h"
+#include "cap/watch/session.h"
+
+static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
+{
+	if (proto || eth_type == 0x0800 || eth_type == 0x86dd)
+		weir_format_proto_name(out, proto);
+	else if (eth_type == 0x0806)
+		weir_buf_adds(out, "arp");
+	else
+		weir_buf_addf(out, "ether-0x%04x", eth_type);
+}
+
+static int flow_keys(const struct weir_flows *f, const struct weir_flow *x,
+		     struct weir_flow_row keys[2])
+{
+	(void)f;
+	memset(keys, 0, sizeof(*keys));
+	keys[0].flow = x;
+	return 1;
+}
+
+/* A packet counts for both of its hosts. */
+static int host_keys(const struct weir_flows *f, const struct weir_flow *x,
+		     struct weir_flow_row keys[2])
+{
+	(void)f;
+	memset(keys, 0, 2 * sizeof(*keys));
+	memcpy(keys[0].addr, x->key.addr_a, 16);
+	memcpy(keys[1].addr, x->key.addr_b, 16);
+	return memcmp(keys[0].addr, keys[1].addr, 16) ? 2 : 1;
+}
+
+/* The port that was connected to. */
+static int port_keys(const struct weir_flows *f, const struct weir_flow *x,
+		     struct weir_flow_row keys[2])
+{
+	bool guessed, b = weir_flow_initiator_is_b(f, x, &guessed);
+
+	memset(keys, 0, sizeof(*keys));
+	keys[0].port = b ? x->key.port_a : x->key.port_b;
+	keys[0].proto = x->key.proto;
+	keys[0].eth_type = x->key.eth_type;
+	return 1;
+}
+
+static int protocol_keys(const struct weir_flows *f, const struct weir_flow *x,
+			 struct weir_flow_row keys[2])
+{
+	(void)f;
+	memset(keys, 0, sizeof(*keys));
+	keys[0].proto = x->key.proto;
+	keys[0].eth_type = x->key.proto ? 0 : x->key.eth_type;
+	return 1;
+}
+
+/* The TCP flags seen in either direction. */
+static bool flags_of(const struct weir_flow *x, char ret[WEIR_TCP_LETTERS])
+{
+	if (x->key.proto != 6 || x->key.fragment)
+		return false;
+	weir_format_tcp_letters(x->val.tcp_flags[0] | x->val.tcp_flags[1], ret);
+	return true;
+}
+
+static void add_flags(const struct weir_flow *x, struct weir_buf *out)
+{
+	char letters[WEIR_TCP_LETTERS];
+
+	if (flags_of(x, letters))
+		weir_buf_addf(out, " [%s]", letters);
+}
+
+static void flow_title(const struct weir_watch *w, const struct weir_flow_row *r,
+		       struct weir_buf *out)
+{
+	const struct weir_flow *x = r->flow;
+	bool guessed, numeric = w->opt.numeric, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
+	uint16_t pa = b ? x->key.port_b : x->key.port_a, pb = b ? x->key.port_a : x->key.port_b;
+
+	add_protocol(out, x->key.proto, x->key.eth_type);
+	weir_buf_addc(out, ' ');
+	weir_format_end(out, b ? x->key.addr_b : x->key.addr_a, pa, pa, x->key.proto, numeric);
+	weir_buf_adds(out, guessed ? " ?> " : " > ");
+	weir_format_end(out, b ? x->key.addr_a : x->key.addr_b, pb, pb, x->key.proto, numeric);
+	if (x->key.fragment)
+		weir_buf_adds(out, " fragment");
+	add_flags(x, out);
+}
+
+static void host_title(const struct weir_watch *w, const struct weir_flow_row *r,
+		       struct weir_buf *out)
+{
+	(void)w;
+	weir_buf_add_addr(out, r->addr);
+}
+
+static void port_title(const struct weir_watch *w, const struct weir_flow_row *r,
+		       struct weir_buf *out)
+{
+	const char *service = NULL;
+
+	add_protocol(out, r->proto, r->eth_type);
+	if (!r->port)
+		return;
+	weir_buf_addf(out, "/%u", r->port);
+	if (!w->opt.numeric)
+		service = weir_format_service(r->port, r->proto);
+	if (service)
+		weir_buf_addf(out, " %s", service);
+}
+
+static void protocol_title(const struct weir_watch *w, const struct weir_flow_row *r,
+			   struct weir_buf *out)
+{
+	(void)w;
+	add_protocol(out, r->proto, r->eth_type);
+}
+
+void weir_row_name(const struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
+		   struct weir_buf *out)
+{
+	weir_groupings[by].title_of(w, r, out);
+	if (!r->bypassed)
+		return;
+	weir_buf_adds(out, " +");
+	weir_buf_add_si(out, (double)r->bypassed);
+	weir_buf_adds(out, "B by bypass");
+}
+
+static void json_protocol(struct weir_json *j, uint8_t proto, uint16_t eth_type)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	add_protocol(&text, proto, eth_type);
+	weir_json_str(j, "protocol", text.data);
+}
+
+static void json_ends(const struct weir_watch *w, struct weir_json *j, const struct weir_flow *x)
+{
+	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed),
+		      ip = x->key.proto || x->key.eth_type == 0x0800 || x->key.eth_type == 0x86dd ||
+			   x->key.eth_type == 0x0806;
+	const uint8_t *ends[2] = { b ? x->key.addr_b : x->key.addr_a,
+				   b ? x->key.addr_a : x->key.addr_b };
+	uint16_t ports[2] = { b ? x->key.port_b : x->key.port_a,
+			      b ? x->key.port_a : x->key.port_b };
+	static const char *const names[2][2] = { { "src_ip", "src_port" },
+						 { "dst_ip", "dst_port" } };
+	static const uint8_t none[16];
+	char name[IF_NAMESIZE];
+
+	for (int i = 0; i < 2; i++) {
+		weir_autobuf struct weir_buf text = { 0 };
+
+		if (x->key.eth_type == 0x86dd)
+			weir_buf_add_addr6(&text, ends[i]);
+		else
+			weir_buf_add_addr(&text, ends[i]);
+		if (ip && memcmp(ends[i], none, 16))
+			weir_json_str(j, names[i][0], text.data);
+		if (ports[i])
+			weir_json_uint(j, names[i][1], ports[i]);
+	}
+	for (unsigned int i = 0; i < w->n_ifaces; i++)
+		if (w->ifaces[i].ifindex == x->key.ifindex) {
+			snprintf(name, sizeof(name), "%s", w->ifaces[i].name);
+			weir_json_str(j, "iface", name);
+			break;
+		}
+	if (guessed)
+		weir_json_bool(j, "initiator_guessed", true);
+	if (x->key.fragment)
+		weir_json_bool(j, "fragment", true);
+}
+
+static void flow_json(const struct weir_watch *w, const struct weir_flow_row *r,
+		      struct weir_json *j)
+{
+	char letters[WEIR_TCP_LETTERS];
+
+	json_protocol(j, r->flow->key.proto, r->flow->key.eth_type);
+	json_ends(w, j, r->flow);
+	if (flags_of(r->flow, letters))
+		weir_json_str(j, "tcp_flags", letters);
+}
+
+static void host_json(const struct weir_watch *w, const struct weir_flow_row *r,
+		      struct weir_json *j)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	(void)w;
+	weir_buf_add_addr(&text, r->addr);
+	weir_json_str(j, "host", text.data);
+}
+
+static void port_json(const struct weir_watch *w, const struct weir_flow_row *r,
+		      struct weir_json *j)
+{
+	(void)w;
+	json_protocol(j, r->proto, r->eth_type);
+	if (r->port)
+		weir_json_uint(j, "port", r->port);
+}
+
+static void protocol_json(const struct weir_watch *w, const struct weir_flow_row *r,
+			  struct weir_json *j)
+{
+	(void)w;
+	json_protocol(j, r->proto, r->eth_type);
+}
+
+const struct weir_grouping weir_groupings[WEIR_BY_MAX] = {
+	[WEIR_BY_FLOW] = { "flow", "FLOW", flow_keys, flow_title, flow_json },
+	[WEIR_BY_HOST] = { "host", "HOST", host_keys, host_title, host_json },
+	[WEIR_BY_PORT] = { "port", "PORT", port_keys, port_title, port_json },
+	[WEIR_BY_PROTOCOL] = { "protocol", "PROTOCOL", protocol_keys, protocol_title,
+			       protocol_json },
+};
+
+/* In the order of enum weir_by. */
+const char *const weir_by_names[] = { "flow", "host", "port", "protocol", NULL };
+_Static_assert(sizeof(weir_by_names) / sizeof(*weir_by_names) == WEIR_BY_MAX + 1,
+	       "a name for each grouping");

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the match runs. Usually that is the kernel; libpcap and files are matched in
+ * user space, and so is a strict filter that the kernel cannot run.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cap/watch/session.h"
+#include "match/cbpf.h"
+
+/* The match must see in user space what it would see in the kernel. */
+void weir_place_settle(struct weir_watch *w)
+{
+	const struct weir_watch_options *o = &w->opt;
+
+	w->snaplen = w->out_snaplen;
+	if (w->user_stage && o->strict_pcap)
+		w->snaplen = WEIR_WATCH_SNAPLEN;
+	else if ((w->user_stage || w->keeps_flows) && w->snaplen < WEIR_PKT_HDR_MAX)
+		w->snaplen = WEIR_PKT_HDR_MAX;
+	if (o->snaplen && weir_hook_is_library(w->hook) && !o->strict_pcap)
+		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :
+							     WEIR_PKT_HDR_MAX;
+	w->mode = w->hook == WEIR_HOOK_MMAP				? WEIR_WATCH_MMAP :
+		  weir_hook_is_library(w->hook)				? WEIR_WATCH_RING :
+		  w->hook == WEIR_HOOK_XSK				? WEIR_WATCH_XSK :
+		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
+		  o->count_only && !w->user_stage			? WEIR_WATCH_COUNT :
+		  o->transport == 1					? WEIR_WATCH_PERF :
+									  WEIR_WATCH_RING;
+}
+
+int weir_place_retreat(struct weir_watch *w, const char *why, struct weir_error *err)
+{
+	free(w->strict_insns);
+	w->strict_insns = NULL;
+	if (!w->opt.filter_at)
+		return weir_fail(err, -EINVAL,
+				 "the kernel cannot match this expression (%s): leave --filter-at "
+				 "kernel out",
+				 why);
+	fprintf(stderr,
+		"weir watch: the kernel cannot match this expression (%s): it is matched "
+		"in user space\n",
+		why);
+	w->user_stage = true;
+	weir_place_settle(w);
+	return 0;
+}
+
+int weir_place_strict(struct weir_watch *w, struct weir_error *err)
+{
+	const struct sock_filter *f;
+	struct weir_error why = { "" };
+	size_t n = weir_strict_code(w->strict, &f);
+	int ret = weir_cbpf_translate(f, n, &w->strict_insns, &w->n_strict_insns, &w->strict_head,
+				      &why);
+
+	if (ret == -ENOMEM)
+		return weir_fail(err, ret, "out of memory");
+	return ret ? weir_place_retreat(w, why.msg, err) : 0;
+}
