@@ -117,7 +117,7 @@ static size_t count_lines(const char *s, const char *end)
 	return n;
 }
 
-static void add_picture(const struct weir_buf *text, struct weir_buf *out)
+void weir_live_picture(const struct weir_buf *text, struct weir_buf *out)
 {
 	const char *line = text->data ? text->data : "", *end = line + text->len;
 	size_t left = count_lines(line, end), room;
@@ -144,7 +144,7 @@ int weir_live_show(struct weir_live *l, struct weir_buf *text, struct weir_error
 	int ret;
 
 	if (l->screen) {
-		add_picture(text, &out);
+		weir_live_picture(text, &out);
 		ret = weir_buf_flush(&out, STDOUT_FILENO);
 		weir_buf_reset(text);
 	} else {

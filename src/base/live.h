@@ -36,6 +36,10 @@ void weir_live_close(struct weir_live *l);
 /* Wait for whichever comes first; @fd may be -1. */
 enum weir_live_event weir_live_wait(struct weir_live *l, int fd);
 
+/* @text, whole lines, as a picture on the terminal of standard output: in place of what is
+ * there, cut to its rows and columns. */
+void weir_live_picture(const struct weir_buf *text, struct weir_buf *out);
+
 /* Show @text: on a screen in place, cut to its rows and columns (escape sequences take
  * none), with the number of rows that have no room; elsewhere as it is. Resets @text. 0,
  * -EPIPE when the reader has gone (no message), or a negative errno with one. */

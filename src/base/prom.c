@@ -87,7 +87,7 @@ void weir_prom_histogram_end_of(const struct weir_prom *p, const char *name,
 	add_series(p, name, "_bucket", labels, "+Inf");
 	weir_buf_addf(p->out, "%" PRIu64 "\n", count);
 	add_series(p, name, "_sum", labels, NULL);
-	weir_buf_addf(p->out, "%g\n", sum);
+	weir_buf_addf(p->out, "%.15g\n", sum);
 	add_series(p, name, "_count", labels, NULL);
 	weir_buf_addf(p->out, "%" PRIu64 "\n", count);
 }

@@ -29,6 +29,8 @@ struct weir_flow_part {
 #define WEIR_FLOW_SYN_A	  (1U << 1) /* side A opened: its SYN, or B's SYN-ACK, was seen */
 #define WEIR_FLOW_SYN_B	  (1U << 2)
 
+#define WEIR_FLOW_ALERT_SHIFT 16 /* above: a bit for each rule that a packet matched */
+
 /* Index of packets, wire and bytes */
 #define WEIR_FLOW_IN 0	/* received by this host */
 #define WEIR_FLOW_OUT 1 /* sent by it */

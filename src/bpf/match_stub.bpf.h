@@ -47,6 +47,18 @@ static __always_inline int weir_match_inline(const struct weir_pkt *p)
 	return ret;
 }
 
+/* Bit i: match i of weir_load_masked() holds. */
+static __attribute__((noinline, unused)) int weir_match_mask(const struct weir_pkt *p)
+{
+	int ret;
+
+	asm volatile(WEIR_STUB(WEIR_MATCH_MASK_MAGIC)
+		     : [ret] "=r"(ret), [p] "+r"(p)
+		     :
+		     : "r0", "r2", "r3", "r4", "r5");
+	return ret;
+}
+
 /* @kind must be a constant for the verifier: read-only data. */
 static __always_inline int weir_match(const struct weir_pkt *p, __u32 kind)
 {

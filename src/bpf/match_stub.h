@@ -6,6 +6,9 @@
  * called, and of the one that stands in line. */
 #define WEIR_MATCH_STUB_MAGIC 0x57454952
 #define WEIR_MATCH_INLINE_MAGIC 0x57454953
+/* Of the third one, which answers with a bit for each of several matches. */
+#define WEIR_MATCH_MASK_MAGIC 0x5745494d
+#define WEIR_MATCH_MASK_MAX 16
 #define WEIR_MATCH_STUB_INSNS 4096 /* its length, with the move that ends it */
 
 /* Which of them a program runs; chosen by weir_load_match_kind(). */

@@ -38,11 +38,13 @@ enum place { PLACE_MATCH, PLACE_POLICY, PLACE_STRICT };
 
 /* What is being loaded; libbpf's callbacks carry no pointer of ours. Loading
  * happens on one thread at a time (load_lock). */
-static struct {
+static struct stubs {
 	const struct bpf_insn *code;
 	size_t len;
 	enum weir_match_kind kind;
 	enum place place;
+	const struct bpf_insn *mask; /* of weir_match_mask(), or NULL */
+	size_t mask_len;
 } current;
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -142,6 +144,14 @@ static bool write_stubs(struct bpf_insn *copy, size_t n)
 	return found;
 }
 
+static void write_mask(struct bpf_insn *copy, size_t n)
+{
+	for (size_t i = 0; i + WEIR_MATCH_STUB_INSNS <= n; i++)
+		if (copy[i].code == (BPF_ALU64 | BPF_MOV | BPF_K) &&
+		    copy[i].imm == WEIR_MATCH_MASK_MAGIC)
+			write_stub(copy + i, current.mask, current.mask_len, false);
+}
+
 /* Write @current.code into the place of a translated filter; the call behind it says where
  * weir_strict_load() is. */
 static bool write_strict(struct bpf_insn *start, size_t n)
@@ -179,6 +189,8 @@ static int on_prepare_load(struct bpf_program *prog, struct bpf_prog_load_opts *
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, insns, n * sizeof(*copy));
+	if (current.mask)
+		write_mask(copy, n);
 	if (current.place == PLACE_MATCH)
 		return write_stubs(copy, n) ? bpf_program__set_insns(prog, copy, n) : 0;
 	if (current.place == PLACE_STRICT)
@@ -253,11 +265,39 @@ static int fill_set(const struct weir_match *match, size_t i, struct weir_error 
 	return WEIR_TAKE_FD(fd);
 }
 
-static void close_sets(int *fds, size_t n)
+struct sets { /* descriptors of the sets of several matches, one's behind the other's */
+	int *fds;
+	size_t n;
+};
+
+/* The loaded programs hold the maps. */
+static void close_sets(struct sets *s)
 {
+	for (size_t i = 0; i < s->n; i++)
+		close(s->fds[i]);
+	free(s->fds);
+}
+
+/* @m[i] may be NULL. */
+static int fill_sets(const struct weir_match *const *m, size_t n, struct sets *ret,
+		     struct weir_error *err)
+{
+	size_t room = 0;
+
 	for (size_t i = 0; i < n; i++)
-		close(fds[i]);
-	free(fds);
+		room += m[i] ? weir_match_sets(m[i]) : 0;
+	ret->fds = calloc(room + 1, sizeof(*ret->fds));
+	if (!ret->fds)
+		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; m[i] && k < weir_match_sets(m[i]); k++) {
+			int fd = fill_set(m[i], k, err);
+
+			if (fd < 0)
+				return fd;
+			ret->fds[ret->n++] = fd;
+		}
+	return 0;
 }
 
 enum weir_match_kind weir_load_match_kind(const struct weir_match *match)
@@ -287,17 +327,13 @@ static int set_targets(struct bpf_object *obj, struct weir_error *err)
 	return 0;
 }
 
-/* Load with the code in @place; @kind: of a match. */
-static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t len,
-		     enum place place, enum weir_match_kind kind, struct weir_error *err)
+/* Load with what @what says in the stubs. */
+static int load_with(struct bpf_object *obj, const struct stubs *what, struct weir_error *err)
 {
 	int ret;
 
 	pthread_mutex_lock(&load_lock);
-	current.code = code;
-	current.len = len;
-	current.kind = kind;
-	current.place = place;
+	current = *what;
 	last_line[0] = '\0';
 	ret = bpf_object__load(obj);
 	memset(&current, 0, sizeof(current));
@@ -305,66 +341,76 @@ static int load_with(struct bpf_object *obj, const struct bpf_insn *code, size_t
 	return ret ? weir_load_explain(err, ret, "load the programs") : 0;
 }
 
-int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
+static int load_match(struct bpf_object *obj, const struct weir_match *match, struct stubs *what,
+		      struct weir_error *err)
 {
 	static const struct bpf_insn all[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 1},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
+	weir_cleanup(close_sets) struct sets sets = { 0 };
 	weir_autofree struct bpf_insn *code = NULL;
-	size_t n_sets = match ? weir_match_sets(match) : 0, open_sets = 0, len = 0;
-	int *fds = calloc(n_sets + 1, sizeof(*fds));
-	int ret = fds ? set_targets(obj, err) : -ENOMEM;
+	size_t len = 0;
+	int ret = fill_sets(&match, 1, &sets, err);
 
-	for (; !ret && open_sets < n_sets; open_sets++) {
-		fds[open_sets] = fill_set(match, open_sets, err);
-		if (fds[open_sets] < 0) {
-			ret = fds[open_sets];
-			break;
-		}
-	}
+	if (!ret)
+		ret = set_targets(obj, err);
 	if (!ret && match && !weir_match_is_all(match))
-		ret = weir_match_codegen(match, fds, &code, &len, err);
+		ret = weir_match_codegen(match, sets.fds, &code, &len, err);
 	if (!ret && len > WEIR_MATCH_INSNS_MAX)
 		ret = -E2BIG;
 	/* "Everything" is written too: the stub itself is 4096 instructions. */
+	what->code = code ? code : all;
+	what->len = code ? len : WEIR_ARRAY_SIZE(all);
+	what->kind = weir_load_match_kind(match);
 	if (!ret)
-		ret = load_with(obj, code ? code : all, code ? len : WEIR_ARRAY_SIZE(all),
-				PLACE_MATCH, weir_load_match_kind(match), err);
+		ret = load_with(obj, what, err);
 	if (ret == -E2BIG && match)
 		weir_fail(err, ret, "the match is too large for the kernel: shorten it, or use "
 				    "--filter-at user");
-	close_sets(fds, open_sets); /* the loaded programs hold the maps */
 	return ret;
+}
+
+int weir_load(struct bpf_object *obj, const struct weir_match *match, struct weir_error *err)
+{
+	return load_match(obj, match, &(struct stubs){ 0 }, err);
+}
+
+/* The code of the mask into @what, @ret_code to be freed. */
+static int make_mask(const struct weir_match *const *m, size_t n, struct sets *sets,
+		     struct bpf_insn **ret_code, struct stubs *what, struct weir_error *err)
+{
+	int ret = n ? fill_sets(m, n, sets, err) : 0;
+
+	if (n && !ret)
+		ret = weir_match_codegen_mask(m, n, sets->fds, ret_code, &what->mask_len, err);
+	what->mask = *ret_code;
+	return ret;
+}
+
+int weir_load_masked(struct bpf_object *obj, const struct weir_match *match,
+		     const struct weir_match *const *m, size_t n, struct weir_error *err)
+{
+	weir_cleanup(close_sets) struct sets sets = { 0 };
+	weir_autofree struct bpf_insn *mask = NULL;
+	struct stubs what = { 0 };
+	int ret = make_mask(m, n, &sets, &mask, &what, err);
+
+	return ret ? ret : load_match(obj, match, &what, err);
 }
 
 int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,
 		    struct weir_error *err)
 {
+	weir_cleanup(close_sets) struct sets sets = { 0 };
+	struct stubs what = { .kind = WEIR_MATCH_CALL };
 	weir_autofree struct bpf_insn *code = NULL;
-	size_t n_sets = 0, open_sets = 0, len = 0;
-	int *fds;
-	int ret = 0;
+	int ret = fill_sets(m, n, &sets, err);
 
-	for (size_t i = 0; i < n; i++)
-		n_sets += weir_match_sets(m[i]);
-	fds = calloc(n_sets + 1, sizeof(*fds));
-	if (!fds)
-		return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-	for (size_t i = 0; !ret && i < n; i++)
-		for (size_t k = 0; !ret && k < weir_match_sets(m[i]); k++) {
-			fds[open_sets] = fill_set(m[i], k, err);
-			if (fds[open_sets] < 0)
-				ret = fds[open_sets];
-			else
-				open_sets++;
-		}
 	if (!ret)
-		ret = weir_match_codegen_first(m, n, fds, &code, &len, err);
-	if (!ret)
-		ret = load_with(obj, code, len, PLACE_MATCH, WEIR_MATCH_CALL, err);
-	close_sets(fds, open_sets); /* the loaded programs hold the maps */
-	return ret;
+		ret = weir_match_codegen_first(m, n, sets.fds, &code, &what.len, err);
+	what.code = code;
+	return ret ? ret : load_with(obj, &what, err);
 }
 
 int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
@@ -372,7 +418,11 @@ int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t 
 {
 	int ret = n > WEIR_MATCH_INSNS_MAX ?
 			  -E2BIG :
-			  load_with(obj, insns, n, PLACE_MATCH, WEIR_MATCH_INLINE, err);
+			  load_with(obj,
+				    &(struct stubs){ .code = insns,
+						     .len = n,
+						     .kind = WEIR_MATCH_INLINE },
+				    err);
 
 	if (ret == -E2BIG || ret == -EFAULT)
 		return weir_fail(err, ret, "the rules are too large for the kernel: have fewer of "
@@ -383,9 +433,12 @@ int weir_load_code(struct bpf_object *obj, const struct bpf_insn *insns, size_t 
 int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
 		     struct weir_error *err)
 {
-	int ret = n > WEIR_POLICY_INSNS_MAX ? -E2BIG :
-					      load_with(obj, insns, n, PLACE_POLICY, WEIR_MATCH_ALL,
-							err);
+	int ret = n > WEIR_POLICY_INSNS_MAX ?
+			  -E2BIG :
+			  load_with(obj,
+				    &(struct stubs){
+					    .code = insns, .len = n, .place = PLACE_POLICY },
+				    err);
 
 	/* So do the verifier's bounds: on what it looks at, and, by another code, on branches. */
 	if (ret == -E2BIG || ret == -EFAULT)
@@ -395,9 +448,14 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 }
 
 int weir_load_strict(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
-		     struct weir_error *err)
+		     const struct weir_match *const *m, size_t n_m, struct weir_error *err)
 {
-	return load_with(obj, insns, n, PLACE_STRICT, WEIR_MATCH_ALL, err);
+	struct stubs what = { .code = insns, .len = n, .place = PLACE_STRICT };
+	weir_cleanup(close_sets) struct sets sets = { 0 };
+	weir_autofree struct bpf_insn *mask = NULL;
+	int ret = make_mask(m, n_m, &sets, &mask, &what, err);
+
+	return ret ? ret : load_with(obj, &what, err);
 }
 
 int weir_load_explain(struct weir_error *err, int code, const char *what)

@@ -27,6 +27,11 @@ enum weir_match_kind weir_load_match_kind(const struct weir_match *match);
 int weir_load(struct bpf_object *obj, const struct weir_match *match,
 	      struct weir_error *err);
 
+/* The same, and weir_match_mask() of the programs has bit i set where @m[i] matches; @m[i]
+ * NULL: never. At most WEIR_MATCH_MASK_MAX. */
+int weir_load_masked(struct bpf_object *obj, const struct weir_match *match,
+		     const struct weir_match *const *m, size_t n, struct weir_error *err);
+
 /* The same with several: weir_match_call() of the programs returns 1 + the index of the
  * first of @m that matches, or 0. */
 int weir_load_first(struct bpf_object *obj, const struct weir_match *const *m, size_t n,
@@ -45,9 +50,10 @@ int weir_load_policy(struct bpf_object *obj, const struct bpf_insn *insns, size_
 		     struct weir_error *err);
 
 /* The same for an object whose programs run a translated classic filter
- * (bpf/strict.bpf.h, match/cbpf.h), at most WEIR_MATCH_INSNS_MAX instructions. */
+ * (bpf/strict.bpf.h, match/cbpf.h), at most WEIR_MATCH_INSNS_MAX instructions; @m: as of
+ * weir_load_masked(), @n_m may be 0. */
 int weir_load_strict(struct bpf_object *obj, const struct bpf_insn *insns, size_t n,
-		     struct weir_error *err);
+		     const struct weir_match *const *m, size_t n_m, struct weir_error *err);
 
 /* A hash of an object file's bytes, which tells one build's from another's. */
 uint64_t weir_load_hash(const void *elf, size_t n);

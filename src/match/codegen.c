@@ -510,19 +510,49 @@ static void gen_first(struct weir_gen *g, const struct weir_match *const *m, siz
 	emit_insn(g, .code = BPF_JMP | BPF_EXIT);
 }
 
-int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const int *set_fds,
-			     struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
+/* One match behind the other: who matches sets its bit. */
+static void gen_mask(struct weir_gen *g, const struct weir_match *const *m, size_t n,
+		     const int *set_fds)
+{
+	g->pkt = BPF_REG_6;
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_6,
+		  .src_reg = BPF_REG_1);
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_7);
+	for (size_t i = 0; i < n; i++) {
+		int yes = weir_gen_label(g), no = weir_gen_label(g);
+
+		if (!m[i])
+			continue;
+		g->set_arg = (void *)set_fds;
+		if (!weir_match_is_all(m[i]))
+			weir_gen_match(g, m[i], (struct weir_gen_out){ yes, no, yes });
+		weir_gen_place(g, yes);
+		emit_insn(g, .code = BPF_ALU64 | BPF_OR | BPF_K, .dst_reg = BPF_REG_7,
+			  .imm = (int32_t)(1U << i));
+		weir_gen_place(g, no);
+		set_fds += m[i]->n_sets;
+	}
+	emit_insn(g, .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_0,
+		  .src_reg = BPF_REG_7);
+	emit_insn(g, .code = BPF_JMP | BPF_EXIT);
+}
+
+/* The code of several, put together by @put. */
+static int codegen_several(void (*put)(struct weir_gen *g, const struct weir_match *const *m,
+				       size_t n, const int *set_fds),
+			   const struct weir_match *const *m, size_t n, const int *set_fds,
+			   struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
 {
 	weir_cleanup(weir_gen_free) struct weir_gen g = { 0 };
 	int r;
 
 	for (size_t i = 0; i < n; i++)
-		if (m[i]->n_names)
+		if (m[i] && m[i]->n_names)
 			return weir_fail(err, -EINVAL, "@%s: " WEIR_AST_NO_NAMES, m[i]->names[0]);
 	if (weir_gen_init(&g, WEIR_MATCH_INSNS_MAX) < 0)
 		return weir_ast_oom(err);
 	g.set = test_trie;
-	gen_first(&g, m, n, set_fds);
+	put(&g, m, n, set_fds);
 	r = weir_gen_finish(&g, "the rules", err);
 	if (r == -E2BIG)
 		return weir_fail(err, r,
@@ -532,4 +562,16 @@ int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const 
 	*ret_insns = WEIR_TAKE_PTR(g.v);
 	*ret_n = g.n;
 	return r;
+}
+
+int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const int *set_fds,
+			     struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
+{
+	return codegen_several(gen_first, m, n, set_fds, ret_insns, ret_n, err);
+}
+
+int weir_match_codegen_mask(const struct weir_match *const *m, size_t n, const int *set_fds,
+			    struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err)
+{
+	return codegen_several(gen_mask, m, n, set_fds, ret_insns, ret_n, err);
 }

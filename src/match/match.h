@@ -105,5 +105,8 @@ int weir_match_codegen(const struct weir_match *m, const int *set_fds, struct bp
  * of each come in @set_fds behind those of the ones before it. */
 int weir_match_codegen_first(const struct weir_match *const *m, size_t n, const int *set_fds,
 			     struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err);
+/* The same, but r0 has bit i set where @m[i] matches; @m[i] NULL: never. */
+int weir_match_codegen_mask(const struct weir_match *const *m, size_t n, const int *set_fds,
+			    struct bpf_insn **ret_insns, size_t *ret_n, struct weir_error *err);
 /* One instruction a line, for `weir watch -d`. */
 void weir_match_disasm(const struct bpf_insn *insns, size_t n, struct weir_buf *out);

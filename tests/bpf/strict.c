@@ -46,7 +46,7 @@ static struct strict_bpf *load(const struct classic_program *p, const char *text
 	CHECK(!ret, "%s: %s", text, err.msg);
 	CHECK(!strstr(text, "protochain"), "%s: translated", text);
 	skel->rodata->want = head;
-	CHECK(!weir_load_strict(skel->obj, code, n, &err), "%s: %s", text, err.msg);
+	CHECK(!weir_load_strict(skel->obj, code, n, NULL, 0, &err), "%s: %s", text, err.msg);
 	return skel;
 }
 

@@ -27,7 +27,7 @@ LIBRARIES = {
     r"<pcap(/[a-z]+)?\.h>": {"dataplane", "cap", "cli"},
     r"<ares\.h>": {"net", "cli"},
     r"<yaml\.h>": {"cap", "cli"},
-    r"<microhttpd\.h>": {"cap", "cli"},
+    r"<microhttpd\.h>": {"net", "cli"},
     r"<jansson\.h>": {"cap", "cli"},
 }
 

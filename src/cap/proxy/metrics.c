@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Prometheus text over HTTP. The HTTP server runs in the main loop, by its own epoll
- * descriptor: the state that is told is that thread's.
+ * Prometheus text over HTTP. The server (net/http_metrics.h) works in the main loop: the
+ * state that is told is that thread's.
  */
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,18 +12,11 @@
 #include "base/clock.h"
 #include "base/prom.h"
 #include "cap/proxy/control.h"
-#include "net/sock.h"
-
-#define CLIENTS_MAX 16
-#define CLIENT_MEMORY 16384 /* bytes of a request */
-#define IDLE_S 10
-#define ROUNDS_MAX 64 /* of its work at a time */
-#define PATH "/metrics"
-#define TEXT "text/plain; version=0.0.4; charset=utf-8"
+#include "net/http_metrics.h"
 
 struct weir_metrics {
 	struct weir_service *service;
-	struct MHD_Daemon *daemon;
+	struct weir_http_metrics *http;
 	struct weir_io io;
 	struct weir_timer timer;
 };
@@ -192,64 +184,21 @@ static int print_all(const struct weir_service *s, struct weir_buf *out)
 	return out->failed ? -ENOMEM : ret;
 }
 
-/* ---- HTTP */
-
-static enum MHD_Result reply(struct MHD_Connection *conn, unsigned int code, const char *type,
-			     const char *text, size_t n)
-{
-	struct MHD_Response *r =
-		MHD_create_response_from_buffer(n, (void *)text, MHD_RESPMEM_MUST_COPY);
-	enum MHD_Result ret;
-
-	if (!r)
-		return MHD_NO;
-	MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-	if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
-		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-	ret = MHD_queue_response(conn, code, r);
-	MHD_destroy_response(r);
-	return ret;
-}
-
-static enum MHD_Result say(struct MHD_Connection *conn, unsigned int code, const char *text)
-{
-	return reply(conn, code, "text/plain", text, strlen(text));
-}
-
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const char *url,
-				  const char *method, const char *version, const char *body,
-				  size_t *body_size, void **state)
+static int print_text(void *arg, struct weir_buf *out)
 {
 	const struct weir_metrics *m = arg;
-	weir_autobuf struct weir_buf out = { 0 };
 
-	(void)version;
-	(void)body;
-	(void)body_size;
-	(void)state;
-	if (strcmp(url, PATH) != 0)
-		return say(conn, MHD_HTTP_NOT_FOUND, "here is only " PATH "\n");
-	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-		return say(conn, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
-	if (print_all(m->service, &out))
-		return say(conn, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
-	return reply(conn, MHD_HTTP_OK, TEXT, out.data, out.len);
+	return print_all(m->service, out);
 }
 
 /* ---- In the loop */
 
 static void serve(struct weir_metrics *m)
 {
-	MHD_UNSIGNED_LONG_LONG ms = 0;
-	enum MHD_Result wants = MHD_YES;
+	uint64_t again = weir_http_metrics_serve(m->http);
 
-	/* Its work is bounded by its clients, and each round by what they sent. */
-	for (int i = 0; wants == MHD_YES && !ms && i < ROUNDS_MAX; i++) {
-		MHD_run(m->daemon);
-		wants = MHD_get_timeout(m->daemon, &ms);
-	}
-	if (wants == MHD_YES)
-		weir_timer_set(m->service->loop, &m->timer, weir_clock_mono() + ms * 1000000);
+	if (again != WEIR_HTTP_METRICS_NEVER)
+		weir_timer_set(m->service->loop, &m->timer, weir_clock_mono() + again);
 	else
 		weir_timer_del(&m->timer);
 }
@@ -267,24 +216,13 @@ static void on_time(struct weir_timer *t)
 
 static int start(struct weir_metrics *m, struct weir_error *err)
 {
-	weir_autoclose int fd = weir_keeper_listen_metrics(&m->service->keeper, err);
-	const union MHD_DaemonInfo *info;
-	int ret;
+	int ret = weir_keeper_listen_metrics(&m->service->keeper, err);
 
-	if (fd < 0)
-		return fd;
-	m->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, m,
-				     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-				     CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S,
-				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CLIENT_MEMORY,
-				     MHD_OPTION_END);
-	if (!m->daemon)
-		return weir_fail(err, -ENOMEM,
-				 "cannot start the server of the metrics: free some "
-				 "memory or descriptors");
-	(void)WEIR_TAKE_FD(fd); /* the server's now */
-	info = MHD_get_daemon_info(m->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	m->io = (struct weir_io){ on_event, info->epoll_fd };
+	if (ret >= 0)
+		ret = weir_http_metrics_new(ret, print_text, m, &m->http, err);
+	if (ret)
+		return ret;
+	m->io = (struct weir_io){ on_event, weir_http_metrics_fd(m->http) };
 	ret = weir_loop_add(m->service->loop, &m->io, EPOLLIN);
 	return ret ? weir_fail(err, ret, "cannot watch the server of the metrics: %s",
 			       strerror(-ret)) :
@@ -304,8 +242,7 @@ struct weir_metrics *weir_metrics_new(struct weir_service *s, struct weir_error 
 	m->timer.fn = on_time;
 	if (!start(m, err))
 		return m;
-	if (m->daemon)
-		MHD_stop_daemon(m->daemon);
+	weir_http_metrics_free(m->http);
 	free(m);
 	return NULL;
 }
@@ -316,6 +253,6 @@ void weir_metrics_free(struct weir_metrics *m)
 		return;
 	weir_timer_del(&m->timer);
 	weir_loop_del(m->service->loop, &m->io);
-	MHD_stop_daemon(m->daemon);
+	weir_http_metrics_free(m->http);
 	free(m);
 }

@@ -80,6 +80,11 @@ uint64_t weir_account_lost(struct weir_watch *w)
 	return lost;
 }
 
+const char *weir_account_reason(int why)
+{
+	return lost_reasons[why].name;
+}
+
 static void print_json(const struct weir_watch *w, unsigned int slot,
 		       const struct weir_watch_account *a, struct weir_buf *out)
 {

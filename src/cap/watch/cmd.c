@@ -16,9 +16,11 @@
 #include "base/engines.h"
 #include "base/term.h"
 #include "base/units.h"
+#include "cap/watch/alert.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/owners.h"
 #include "cap/watch/session.h"
+#include "cap/watch/stats.h"
 #include "dataplane/gate.h"
 #include "dataplane/load.h"
 #include "dataplane/probe.h"
@@ -148,6 +150,13 @@ static const struct weir_opt options[] = {
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
 	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
 	  .help = "with --flows: top talkers by flow, host, port or protocol" },
+	{ "summary", 0, WEIR_OPT_DURATION, AT(summary_ns), "TIME", .min = 500000000,
+	  .help = "each TIME, totals, sizes, flags, top hosts and ports (10s; at least 500ms)" },
+	{ "metrics", 0, WEIR_OPT_STR, AT(metrics), "ADDRESS",
+	  .help = "Prometheus text by HTTP at ADDRESS:PORT, or PORT (of 127.0.0.1)" },
+	{ "metrics-top", 0, WEIR_OPT_U64, AT(metrics_top), "K", .min = 1,
+	  .max = WEIR_METRICS_TOP_MAX,
+	  .help = "with --metrics: the K largest hosts and ports, too (default: none)" },
 	{ "ipfix", 0, WEIR_OPT_STR, AT(ipfix), "[PROTO:]HOST:PORT",
 	  .help = "export flows as IPFIX over udp (default) or tcp" },
 	{ "ipfix-domain", 0, WEIR_OPT_U64, AT(ipfix_domain), "N", .max = UINT32_MAX,
@@ -161,6 +170,17 @@ static const struct weir_opt options[] = {
 	  .help = "form of the account on standard error (default: text)" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
 	  .help = "exit with status 3 if a packet was lost" },
+
+	{ "alert", 0, WEIR_OPT_LIST, AT(alert), "RULE", .group = "Alerts",
+	  .help = "NAME: [EXPRESSION] QUANTITY > VALUE [over T] [for T] [clear V] [cooldown T]; "
+		  "repeatable" },
+	{ "alert-file", 0, WEIR_OPT_STR, AT(alert_file), "FILE", .help = "such rules, one a line",
+	  .complete = "file" },
+	{ "alert-log", 0, WEIR_OPT_STR, AT(alert_log), "FILE",
+	  .help = "tell events there as JSON (syslog: the system log), not on standard output",
+	  .complete = "file" },
+	{ "exec", 0, WEIR_OPT_STR, AT(exec), "COMMAND",
+	  .help = "run this for each event: no shell; its facts are in WEIR_ALERT_*, and its input" },
 
 	{ NULL, 'c', WEIR_OPT_U64, AT(count), "N", .min = 1, .group = "End",
 	  .help = "stop after N packets" },
@@ -406,7 +426,8 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->ipfix && o->count_only, "--count shows only a number: leave --ipfix out" },
 		{ o->by && !o->flows, "--by without --flows: add --flows" },
 		{ o->once && !o->flows, "--once without --flows: add --flows, or use -c or --for" },
-		{ o->write_file && o->json, "-w writes pcapng: leave --json out" },
+		{ o->write_file && o->json && !weir_observers_wanted(o),
+		  "-w writes pcapng: leave --json out" },
 		{ o->flows && o->format >= 0 && o->format != WEIR_FORMAT_JSON &&
 			  o->format != WEIR_FORMAT_LINE,
 		  "--flows shows a table or JSON: use --format line or json" },
@@ -542,6 +563,10 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 	if (!ret)
 		ret = parse_rotation(&w->opt, err);
 	if (!ret)
+		ret = weir_stats_check(&w->opt, err);
+	if (!ret)
+		ret = weir_alerts_parse(w, err);
+	if (!ret)
 		ret = weir_ifaces_enter(w, err);
 	if (!ret)
 		ret = choose_hook(w, err);
@@ -573,6 +598,7 @@ static int run(int argc, char **argv)
 	weir_load_setup();
 	ret = prepare(&w, &words, &text, &err);
 	if (ret) {
+		weir_alert_rules_free(&w.alerts);
 		weir_strict_free(w.strict);
 		free(w.strict_insns);
 		weir_any_free(w.any);
@@ -584,6 +610,7 @@ static int run(int argc, char **argv)
 	}
 	ret = w.opt.dump_code ? dump_code(&w, &err) : weir_watch_run(&w, &err);
 	weir_strict_free(w.strict);
+	weir_alert_rules_free(&w.alerts);
 	free(w.strict_insns);
 	weir_any_free(w.any);
 	weir_match_free(w.match);

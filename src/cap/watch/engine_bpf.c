@@ -343,6 +343,19 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 	return 0;
 }
 
+void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum)
+{
+	struct bpf_state *st = state_of(w);
+
+	if (st && st->port[0].stage.programs)
+		weir_programs_stats(st->port[0].stage.programs, sum);
+}
+
+void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret)
+{
+	weir_programs_alerts(state_of(w)->port[0].stage.programs, ret);
+}
+
 int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k)
 {
 	struct weir_watch_followed f = { .on = !!k };

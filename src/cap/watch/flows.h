@@ -30,6 +30,7 @@ struct weir_flow {
 	uint64_t bypassed;	  /* bytes that no packet carried (weir bypass) */
 	uint64_t bypass_cookie;	  /* of a socket, while the connection goes on; 0 = none */
 	uint32_t bypass_look;
+	uint32_t alerted; /* rules of --alert that have counted it, as bits */
 	uint32_t period;
 	struct weir_flow_names *names; /* l7.h; NULL: none */
 	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */

@@ -13,6 +13,9 @@
 
 static const struct weir_observer *const observers[] = {
 	&weir_observer_top,
+	&weir_observer_summary,
+	&weir_observer_metrics,
+	&weir_observer_alerts,
 	&weir_observer_ipfix,
 };
 

@@ -53,6 +53,9 @@ struct weir_observer {
 	int (*close)(void *state, struct weir_error *err);
 };
 
+extern const struct weir_observer weir_observer_summary, weir_observer_metrics,
+	weir_observer_alerts;
+
 /* Does any observer go with these options? */
 bool weir_observers_wanted(const struct weir_watch_options *o);
 int weir_observers_open(struct weir_watch *w, struct weir_error *err);

@@ -24,7 +24,8 @@ void weir_place_settle(struct weir_watch *w)
 	w->snaplen = w->out_snaplen;
 	if (w->user_stage && o->strict_pcap)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
-	else if ((w->user_stage || weir_watch_owners_wanted(o)) && w->snaplen < WEIR_PKT_HDR_MAX)
+	else if ((w->user_stage || w->keeps_flows || weir_watch_owners_wanted(o)) &&
+		 w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
 	/* A library cannot tell which packets are worth more bytes. */
 	if (weir_hook_is_library(w->hook) && o->names)

@@ -13,6 +13,8 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "bpf/flow.bpf.h"
+#include "cap/watch/alert.h"
+#include "cap/watch/stats.h"
 #include "cap/watch/xsk.h"
 #include "dataplane/load.h"
 #include "dataplane/sys.h"
@@ -61,6 +63,8 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.sides = w->wants_sides,
 		.wake_events = WAKE_EVENTS,
 		.wake_ns = WAKE_NS,
+		.stats = weir_stats_in_kernel(w),
+		.alerts = weir_alerts_in_kernel(w) ? (uint32_t)w->alerts.n : 0,
 	};
 	for (unsigned int i = 0; i < w->n_ifaces; i++) {
 		const struct weir_watch_iface *x = &w->ifaces[i];
@@ -99,6 +103,8 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_begins, ship_names(w));
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
+	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
+	bpf_map__set_autocreate(s->maps.weir_alerts, weir_alerts_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
 	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
 	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
@@ -124,6 +130,8 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_perf, first->maps.weir_perf},
 		{s->maps.weir_flows, first->maps.weir_flows},
 		{s->maps.weir_counters, first->maps.weir_counters},
+		{s->maps.weir_stats, first->maps.weir_stats},
+		{s->maps.weir_alerts, first->maps.weir_alerts},
 		{s->maps.weir_followed, first->maps.weir_followed},
 		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
 		{s->maps.weir_slots, first->maps.weir_slots},
@@ -137,6 +145,19 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 			return -errno;
 	}
 	return 0;
+}
+
+/* The match or, with --strict-pcap, libpcap's filter, and the alerts' expressions. */
+static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_error *err)
+{
+	size_t n = weir_alerts_in_kernel(w) ? w->alerts.n : 0;
+	const struct weir_match *rules[WEIR_WATCH_ALERTS];
+
+	for (size_t i = 0; i < n; i++)
+		rules[i] = w->alerts.v[i].match;
+	if (w->strict_insns)
+		return weir_load_strict(obj, w->strict_insns, w->n_strict_insns, rules, n, err);
+	return weir_load_masked(obj, w->user_stage ? NULL : w->match, rules, n, err);
 }
 
 static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
@@ -186,9 +207,7 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 		return code;
 	if (w->strict_insns && !weir_log_enabled())
 		hush_verifier(p->skel->obj);
-	code = w->strict_insns ? weir_load_strict(p->skel->obj, w->strict_insns,
-						  w->n_strict_insns, err) :
-				 weir_load(p->skel->obj, w->user_stage ? NULL : w->match, err);
+	code = load(w, p->skel->obj, err);
 	return code ? code : fill_slots(w, p->skel, err);
 }
 
@@ -255,6 +274,10 @@ int weir_programs_map(const struct weir_programs *p, enum weir_program_map which
 		return bpf_map__fd(p->skel->maps.weir_flows);
 	case WEIR_MAP_COUNTERS:
 		return bpf_map__fd(p->skel->maps.weir_counters);
+	case WEIR_MAP_ALERTS:
+		return bpf_map__fd(p->skel->maps.weir_alerts);
+	case WEIR_MAP_STATS:
+		return bpf_map__fd(p->skel->maps.weir_stats);
 	case WEIR_MAP_FOLLOWED:
 		return bpf_map__fd(p->skel->maps.weir_followed);
 	case WEIR_MAP_XSKS:
@@ -285,17 +308,35 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Entry @key of a per-CPU array whose values are @words numbers: add up the CPUs. */
+static void add_cpus(int map, uint32_t key, uint64_t *sum, size_t words)
+{
+	size_t cpus = (size_t)weir_sys_cpus();
+	weir_autofree uint64_t *v = calloc(cpus, words * sizeof(*v));
+
+	if (!v || bpf_map_lookup_elem(map, &key, v))
+		return;
+	for (size_t i = 0; i < cpus * words; i++)
+		sum[i % words] += v[i];
+}
+
 static void sum_counters(int map, unsigned int slot, struct weir_watch_counters *ret)
 {
-	size_t cpus = (size_t)weir_sys_cpus(), words = sizeof(*ret) / sizeof(uint64_t);
-	weir_autofree struct weir_watch_counters *v = calloc(cpus, sizeof(*v));
-
 	memset(ret, 0, sizeof(*ret));
-	if (!v || bpf_map_lookup_elem(map, &slot, v))
-		return;
-	for (size_t cpu = 0; cpu < cpus; cpu++)
-		for (size_t i = 0; i < words; i++)
-			((uint64_t *)ret)[i] += ((uint64_t *)&v[cpu])[i];
+	add_cpus(map, slot, (uint64_t *)ret, sizeof(*ret) / sizeof(uint64_t));
+}
+
+void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum)
+{
+	add_cpus(weir_programs_map(p, WEIR_MAP_STATS), 0, (uint64_t *)sum,
+		 sizeof(*sum) / sizeof(uint64_t));
+}
+
+void weir_programs_alerts(const struct weir_programs *p, struct weir_watch_alerts *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	add_cpus(weir_programs_map(p, WEIR_MAP_ALERTS), 0, (uint64_t *)ret,
+		 sizeof(*ret) / sizeof(uint64_t));
 }
 
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,

@@ -26,6 +26,8 @@ enum weir_program_map {
 	WEIR_MAP_COUNTERS,
 	WEIR_MAP_XSKS,
 	WEIR_MAP_FOLLOWED,
+	WEIR_MAP_STATS,
+	WEIR_MAP_ALERTS,
 };
 
 /* Load what w->hook and w->mode need, with the match compiled in. @gate (XDP and
@@ -42,6 +44,10 @@ int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */
 void weir_programs_counters(const struct weir_programs *p, unsigned int slot,
 			    struct weir_watch_counters *ret);
+/* Add the kernel's statistics, summed over CPUs, to @sum. */
+void weir_programs_stats(const struct weir_programs *p, struct weir_watch_stats *sum);
+/* The kernel's counts of the rules of --alert, summed over CPUs. */
+void weir_programs_alerts(const struct weir_programs *p, struct weir_watch_alerts *ret);
 
 /* The same of the packets of the followed flow. */
 void weir_programs_follow_counters(const struct weir_programs *p, struct weir_watch_counters *ret);

@@ -10,6 +10,9 @@
  *   flows*.c    the flow table and its pictures (flows.h)
  *   observe.c   who else is told of what is seen (observe.h)
  *   owners.c    whose packets and flows they are (owners.h)
+ *   summary*.c  --summary, an observer
+ *   metrics.c   --metrics, an observer
+ *   alert*.c    --alert, an observer (alert.h)
  *   strict.c    --strict-pcap: libpcap's side of it
  *   place.c     where the match runs: in the kernel or in user space
  *   ifaces.c    --netns, -i
@@ -27,6 +30,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/opt.h"
+#include "cap/watch/alert_rule.h"
 #include "cap/watch/flows.h"
 #include "cap/watch/format.h"
 #include "cap/watch/l7.h"
@@ -44,6 +48,8 @@ enum weir_capture { /* order of the --capture choices */
 	WEIR_CAPTURE_AF_XDP,
 	WEIR_CAPTURE_DPDK, /* in builds with -Ddpdk=enabled */
 };
+
+#define WEIR_METRICS_TOP_MAX 50
 
 struct weir_watch_options {
 	struct weir_strv interfaces;
@@ -97,6 +103,11 @@ struct weir_watch_options {
 	uint64_t for_ns;
 	bool once;
 	int colour; /* auto, always, never */
+	uint64_t summary_ns; /* 0: none */
+	const char *metrics;
+	uint64_t metrics_top;
+	struct weir_strv alert;
+	const char *alert_file, *alert_log, *exec;
 };
 
 struct weir_watch_iface {
@@ -210,6 +221,7 @@ struct weir_watch {
 	uint32_t out_snaplen; /* of what is written, <= snaplen */
 	uint32_t seed;
 	struct weir_match *match;
+	struct weir_alert_rules alerts;
 	struct weir_buf match_text; /* flags and expression as one, for pcapng */
 	struct weir_strict *strict; /* --strict-pcap; NULL: weir's own match */
 	struct bpf_insn *strict_insns; /* for the kernel; NULL: not there */
@@ -322,6 +334,8 @@ int weir_writer_new(struct weir_watch *w, struct weir_error *err);
 int weir_writer_open(struct weir_watch *w, struct weir_error *err);
 /* Thread-safe. Writes @b whole and resets it. 0 or a negative errno. */
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b);
+/* The same to standard output, also where packets go to a file of -w. */
+int weir_writer_tell(struct weir_watch *w, struct weir_buf *b);
 /* Would @n more bytes reach the size limit of the present file? */
 bool weir_writer_full(const struct weir_watch *w, size_t n);
 /* The status bar's new text: under the same lock as the lines above it. */
@@ -337,6 +351,10 @@ bool weir_writer_needs_override(const struct weir_watch *w);
 
 /* engine_bpf.c: swap and read the kernel's flow map. */
 int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err);
+/* Add the kernel's statistics (stats.h) to @sum. */
+void weir_bpf_stats(struct weir_watch *w, struct weir_watch_stats *sum);
+/* What the kernel has counted for the rules of --alert. */
+void weir_bpf_alerts(struct weir_watch *w, struct weir_watch_alerts *ret);
 
 /* Ship the packets of the flow @k beside its sums, from now on; NULL: of none. */
 int weir_bpf_follow(struct weir_watch *w, const struct weir_flow_key *k);
@@ -357,6 +375,8 @@ void weir_account_get(struct weir_watch *w, unsigned int slot, struct weir_watch
 /* To standard error, in the form of --stats. */
 void weir_account_print(struct weir_watch *w);
 uint64_t weir_account_lost(struct weir_watch *w);
+/* What JSON and Prometheus call a reason, enum weir_watch_lost. */
+const char *weir_account_reason(int why);
 
 /* bar.c */
 int weir_bar_new(struct weir_watch *w);

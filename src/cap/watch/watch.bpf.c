@@ -25,7 +25,10 @@
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
 #include "bpf/strict.bpf.h"
+#include "cap/watch/stats.bpf.h"
 #include "cap/watch/watch.h"
+
+_Static_assert(WEIR_WATCH_ALERTS == WEIR_MATCH_MASK_MAX, "a bit for each rule");
 
 #define VLAN_TAG_LEN 4
 #define TCX_NEXT (-1) /* = TC_ACT_UNSPEC: the next program, or the default, decides */
@@ -70,6 +73,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weir_watch_counters);
 } weir_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_stats);
+} weir_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_watch_alerts);
+} weir_alerts SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -387,6 +404,34 @@ static __always_inline __u64 coarse_now(struct work *w)
 	return w->tick_ns;
 }
 
+static __always_inline void add_stats(const struct seen *s)
+{
+	__u32 zero = 0;
+	struct weir_watch_stats *stats = bpf_map_lookup_elem(&weir_stats, &zero);
+
+	if (stats)
+		weir_watch_stats_add(stats, s->pkt, s->bytes, s->gso_size);
+}
+
+/* Which rules the packet matches; without branches, for there may be many. */
+static __always_inline __u32 add_alerts(const struct seen *s)
+{
+	__u32 zero = 0, mask = (__u32)weir_match_mask(s->pkt);
+	struct weir_watch_alerts *a = bpf_map_lookup_elem(&weir_alerts, &zero);
+
+	if (!a)
+		return mask;
+	for (__u32 i = 0; i < WEIR_WATCH_ALERTS; i++) {
+		__u64 bit = mask >> i & 1;
+
+		if (i >= cfg.alerts)
+			break;
+		a->rule[i].packets += bit;
+		a->rule[i].bytes += -bit & s->bytes;
+	}
+	return mask;
+}
+
 static __always_inline bool same_flow(const struct weir_flow_key *a, const struct weir_flow_key *b)
 {
 	const __u32 *x = (const __u32 *)a, *y = (const __u32 *)b;
@@ -417,6 +462,7 @@ static __always_inline void follow(const struct seen *s, const struct weir_flow_
 
 static __always_inline void add_flow(const struct seen *s)
 {
+	__u32 alerts = cfg.alerts ? add_alerts(s) : 0;
 	struct weir_flow_part *part = &s->work->part;
 	int src_a = weir_flow_src_is_a(s->pkt);
 	__u64 now = coarse_now(s->work);
@@ -442,6 +488,10 @@ static __always_inline void add_flow(const struct seen *s)
 	}
 	weir_flow_add(v, s->pkt, src_a, s->dir == WEIR_WATCH_OUT, s->bytes,
 		      s->gso_size, now);
+	if (cfg.alerts)
+		v->flags |= alerts << WEIR_FLOW_ALERT_SHIFT;
+	if (cfg.stats)
+		add_stats(s);
 	if (cfg.sides)
 		weir_flow_add_sides((struct weir_flow_sides *)(v + 1), s->pkt, src_a,
 				    s->dir == WEIR_WATCH_OUT, s->gso_size);

@@ -110,6 +110,8 @@ struct weir_watch_config {
 	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
 	__u32 names;		/* packets that may tell a name are shipped whole: with
 				 * WEIR_WATCH_FLOWS to the rings, beside the flow map */
+	__u32 stats;		/* 1: keep struct weir_watch_stats, too */
+	__u32 alerts;		/* rules of --alert: struct weir_watch_alerts */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
 };
 
@@ -162,4 +164,60 @@ struct weir_watch_counters {
 	 * no room. The law above has counted them as parts of their flows. */
 	__u64 names_sent;
 	__u64 names_lost;
+};
+
+/*
+ * Statistics: what the delivered packets were. Per CPU in the kernel where flows are added
+ * up there, one in user space where packets are read: stats.bpf.h fills both.
+ */
+#define WEIR_WATCH_PROTOCOLS(X) \
+	X(TCP, tcp)             \
+	X(UDP, udp)             \
+	X(ICMP, icmp)           \
+	X(ICMPV6, icmpv6)       \
+	X(ARP, arp)             \
+	X(OTHER_IP, other_ip)   \
+	X(OTHER, other)
+
+enum weir_watch_protocol {
+#define X(id, name) WEIR_WATCH_PROTOCOL_##id,
+	WEIR_WATCH_PROTOCOLS(X)
+#undef X
+	WEIR_WATCH_PROTOCOL_MAX
+};
+
+/* The classes of frame sizes end at these; the last class has no end. Those up to 1518 are
+ * RMON's (RFC 2819), the others jumbo frames and what segmentation offload makes. */
+#define WEIR_WATCH_SIZES(X) X(64) X(127) X(255) X(511) X(1023) X(1518) X(9018) X(65535)
+
+enum {
+#define X(most) WEIR_WATCH_SIZE_##most,
+	WEIR_WATCH_SIZES(X)
+#undef X
+	WEIR_WATCH_SIZE_LARGER,
+	WEIR_WATCH_SIZE_MAX
+};
+
+#define WEIR_WATCH_TCP_FLAGS 9 /* the bits of struct weir_pkt.tcp_flags */
+
+struct weir_watch_sum {
+	__u64 packets;	    /* as the hook saw them (skbs) */
+	__u64 wire_packets; /* segmentation offload unfolded */
+	__u64 bytes;
+};
+
+struct weir_watch_stats {
+	struct weir_watch_sum protocol[WEIR_WATCH_PROTOCOL_MAX];
+	struct weir_watch_sum size[WEIR_WATCH_SIZE_MAX];
+	__u64 tcp_flags[WEIR_WATCH_TCP_FLAGS]; /* packets with the bit set */
+};
+
+/* What matched each rule of --alert, also packets that the flow table had no room for. Per
+ * CPU. Which flows had such packets is told by bits of struct weir_flow_val.flags. */
+#define WEIR_WATCH_ALERTS 16
+
+struct weir_watch_alerts {
+	struct {
+		__u64 packets, bytes;
+	} rule[WEIR_WATCH_ALERTS];
 };

@@ -92,17 +92,15 @@ static void begin_file(struct weir_watch *w, struct weir_buf *out)
 	weir_pcapng_begin(out, ifs, w->n_ifaces);
 }
 
-static int write_all(struct weir_watch *w, const char *data, size_t n)
+static int write_to(struct weir_watch *w, int fd, bool may_block, const char *data, size_t n)
 {
-	struct weir_writer *wr = w->writer;
-
 	while (n) {
-		size_t chunk = wr->may_block && n > PIPE_CHUNK ? PIPE_CHUNK : n;
+		size_t chunk = may_block && n > PIPE_CHUNK ? PIPE_CHUNK : n;
 		ssize_t done;
 
 		/* A reader that has stopped must not keep Ctrl-C from working. */
-		if (wr->may_block) {
-			struct pollfd p = {.fd = wr->fd, .events = POLLOUT};
+		if (may_block) {
+			struct pollfd p = {.fd = fd, .events = POLLOUT};
 
 			/* Being continued ends a poll too, with EINTR. */
 			for (int waits = 0; poll(&p, 1, POLL_MS) <= 0; waits++)
@@ -110,16 +108,25 @@ static int write_all(struct weir_watch *w, const char *data, size_t n)
 				    (atomic_load(&w->stop) && waits >= LAST_WAITS))
 					return -EINTR;
 		}
-		done = write(wr->fd, data, chunk);
+		done = write(fd, data, chunk);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
 			return -errno;
 		data += done;
 		n -= (size_t)done;
-		wr->written += (uint64_t)done;
 	}
 	return 0;
+}
+
+static int write_all(struct weir_watch *w, const char *data, size_t n)
+{
+	struct weir_writer *wr = w->writer;
+	int ret = write_to(w, wr->fd, wr->may_block, data, n);
+
+	if (!ret)
+		wr->written += n;
+	return ret;
 }
 
 /* Truncating the file that is being read would destroy it. */
@@ -331,6 +338,19 @@ int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 	if (ret)
 		ret = complain(w, ret);
 	pthread_mutex_unlock(&wr->lock);
+	weir_buf_reset(b);
+	return ret;
+}
+
+int weir_writer_tell(struct weir_watch *w, struct weir_buf *b)
+{
+	int ret;
+
+	if (w->writer->is_stdout)
+		return weir_writer_write(w, b);
+	ret = b->failed ? -ENOMEM :
+			  write_to(w, STDOUT_FILENO, blocks(STDOUT_FILENO), b->data, b->len);
+	b->failed = false;
 	weir_buf_reset(b);
 	return ret;
 }

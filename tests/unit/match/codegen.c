@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "bpf/match_stub.h"
 #include "match/match.h"
 #include "vm.h"
 
@@ -85,47 +86,81 @@ static size_t check(const char *text)
 	return n;
 }
 
+static const char *const sound[] = {
+	"",
+	"tcp",
+	"not tcp",
+	"ip and tcp or udp",
+	"host 10.0.0.1 or fe80::1",
+	"net 0.0.0.0/0 or ::/0",
+	"src and dst net 10.0.0.0/8 or 11.0.0.0/8",
+	"portrange 0-65535",
+	"src and dst portrange 0-65535 or vlan",
+	"ttl >= 0",
+	"not ttl >= 0",
+	"len >= 0",
+	"tcp or len >= 0 or udp",
+	"not (tcp or len >= 0)",
+	"vlan 5,6,7-4095",
+	"ether multicast",
+	"ether src and dst 2:0:0:0:0:1",
+	"port 5-10,12,15-20",
+	"src and dst portrange 5-10",
+	"tcp port 5 or 6",
+	"ttl 4-6",
+	"len > 40",
+	"len <= 40",
+	"src net 10.0.0.0/9",
+	"src and dst net 10.0.0.0/9",
+	"net 10.0.0.0/8 and not 10.128.0.0/9",
+	"vlan 1-3,6",
+	"ether host 2:0:0:0:0:1",
+	"tcp flags != syn,ack",
+	"frag first",
+	"proto 0-255",
+	"ah",
+	"not (not (tcp and not (port 80 or vlan)) or ether broadcast)",
+};
+
 static void is_sound(void **state)
 {
-	static const char *const texts[] = {
-		"",
-		"tcp",
-		"not tcp",
-		"ip and tcp or udp",
-		"host 10.0.0.1 or fe80::1",
-		"net 0.0.0.0/0 or ::/0",
-		"src and dst net 10.0.0.0/8 or 11.0.0.0/8",
-		"portrange 0-65535",
-		"src and dst portrange 0-65535 or vlan",
-		"ttl >= 0",
-		"not ttl >= 0",
-		"len >= 0",
-		"tcp or len >= 0 or udp",
-		"not (tcp or len >= 0)",
-		"vlan 5,6,7-4095",
-		"ether multicast",
-		"ether src and dst 2:0:0:0:0:1",
-		"port 5-10,12,15-20",
-		"src and dst portrange 5-10",
-		"tcp port 5 or 6",
-		"ttl 4-6",
-		"len > 40",
-		"len <= 40",
-		"src net 10.0.0.0/9",
-		"src and dst net 10.0.0.0/9",
-		"net 10.0.0.0/8 and not 10.128.0.0/9",
-		"vlan 1-3,6",
-		"ether host 2:0:0:0:0:1",
-		"tcp flags != syn,ack",
-		"frag first",
-		"proto 0-255",
-		"ah",
-		"not (not (tcp and not (port 80 or vlan)) or ether broadcast)",
-	};
+	(void)state;
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(sound); i++)
+		check(sound[i]);
+}
+
+/* Several at once, a bit each: what each says by itself. Those at odd places are left out. */
+static void answers_with_a_mask(void **state)
+{
+	struct weir_match *m[WEIR_MATCH_MASK_MAX] = { NULL };
+	weir_autofree struct bpf_insn *v = NULL;
+	struct weir_error err = { 0 };
+	const char *wrong;
+	size_t n = 0;
 
 	(void)state;
-	for (size_t i = 0; i < WEIR_ARRAY_SIZE(texts); i++)
-		check(texts[i]);
+	for (size_t i = 0; i < WEIR_MATCH_MASK_MAX; i += 2)
+		m[i] = parse(sound[i * 2]);
+	assert_int_equal(weir_match_codegen_mask((const struct weir_match *const *)m,
+						 WEIR_MATCH_MASK_MAX, NULL, &v, &n, &err),
+			 0);
+	wrong = vm_check(v, n);
+	if (wrong)
+		fail_msg("%s", wrong);
+	for (unsigned int k = 0; k < PACKETS; k++) {
+		uint64_t want = 0;
+		struct weir_pkt p;
+		struct vm vm;
+
+		make_packet(&p);
+		for (size_t i = 0; i < WEIR_MATCH_MASK_MAX; i++)
+			want |= (uint64_t)(m[i] && weir_match_eval(m[i], &p)) << i;
+		vm_run(&vm, NULL, v, n, &p);
+		assert_null(vm.wrong);
+		assert_int_equal(vm.r[0], want);
+	}
+	for (size_t i = 0; i < WEIR_MATCH_MASK_MAX; i++)
+		weir_match_free(m[i]);
 }
 
 static void looks_up_sets(void **state)
@@ -310,6 +345,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_sound),
+		cmocka_unit_test(answers_with_a_mask),
 		cmocka_unit_test(looks_up_sets),
 		cmocka_unit_test(is_short),
 		cmocka_unit_test(disassembles),

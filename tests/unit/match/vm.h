@@ -147,6 +147,8 @@ static inline void vm_alu(struct vm *vm, const struct bpf_insn *i)
 		*a &= b;
 	else if (BPF_OP(i->code) == BPF_ADD)
 		*a += b;
+	else if (BPF_OP(i->code) == BPF_OR)
+		*a |= b;
 	else
 		abort();
 	if (BPF_CLASS(i->code) == BPF_ALU)
