@@ -147,10 +147,15 @@ def test_bridge_within(space, tmp_path):
     check(ns, tmp_path / "host", lambda: ns.inject("br0", host), host)
 
 
+def add_or_skip(ns, *words):
+    if ns.ip("link", "add", *words, check=False).returncode:
+        pytest.skip(f"this kernel has no such device: {' '.join(words)}")
+
+
 def test_macvlan(space, tmp_path):
     host, out = space(), space()
     veth(host, "vb", out, "va")
-    host.ip("link", "add", "mv", "link", "vb", "type", "macvlan", "mode", "bridge")
+    add_or_skip(host, "mv", "link", "vb", "type", "macvlan", "mode", "bridge")
     host.ip("link", "set", "mv", "up")
     mac = bytes.fromhex(host.link("mv")["address"].replace(":", ""))
     came, went = frames(5, 1, mac), frames(6, 2)
@@ -160,11 +165,6 @@ def test_macvlan(space, tmp_path):
         host.inject("mv", went)
     check(host, tmp_path / "one", send, came + went)
     check(host, tmp_path / "all", send, came + went, "--points", "all", times=2)
-
-
-def add_or_skip(ns, *words):
-    if ns.ip("link", "add", *words, check=False).returncode:
-        pytest.skip(f"this kernel has no such device: {' '.join(words)}")
 
 
 def test_bond(space, tmp_path):

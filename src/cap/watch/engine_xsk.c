@@ -223,7 +223,8 @@ static void xsk_engine_counters(struct weir_watch *w, unsigned int slot,
 	p = &st->port[slot];
 	for (unsigned int q = 0; q < p->n; q++) {
 		weir_xsk_drops(p->queue[q], &drops);
-		waiting += weir_xsk_waiting(p->queue[q]);
+		if (st->detached)
+			waiting += weir_xsk_waiting(p->queue[q]);
 	}
 	weir_programs_counters(st->port[0].stage.programs, slot, ret);
 	/* The program has sent them on; the socket had no room. */
