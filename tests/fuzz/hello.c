@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 
-#include "../unit/proxy/hello_maker.h"
+#include "../unit/net/hello_maker.h"
 
 #define BODY_FIRST 2048 /* memory that even one byte of a body may take */
 #define PART_MAX 300	/* of a name, of a protocol list */

@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "cap/proxy/host.h"
+#include "net/host.h"
 
 #define BEHIND 40 /* bytes of other things behind a head */
 
@@ -73,6 +73,7 @@ static enum weir_hello_state find_all_ways(const char *data, size_t n, uint32_t 
 					   char name[WEIR_HELLO_NAME])
 {
 	const enum weir_hello_state state = weir_host_find(data, n, 0, name);
+	struct weir_request request;
 	char other[WEIR_HELLO_NAME];
 	size_t seen = n;
 
@@ -82,6 +83,13 @@ static enum weir_hello_state find_all_ways(const char *data, size_t n, uint32_t 
 	if (!n)
 		return state;
 	NEED(grow(data, &seen, n < 4096 ? 1 : 1 + n / 8, seed, other) == state);
+	if (weir_host_request(data, n, &request)) {
+		NEED(request.method >= data && request.method_len && request.target_len);
+		NEED(request.target > request.method + request.method_len &&
+		     request.target + request.target_len < data + n);
+	} else {
+		NEED(state != WEIR_HELLO_DONE);
+	}
 	if (state == WEIR_HELLO_DONE) {
 		NEED(!strcmp(name, other) && strlen(name) <= 253);
 		for (const char *c = name; *c; c++)

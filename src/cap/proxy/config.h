@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/opt.h"
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 #include "cap/proxy/proxy.h"
 #include "net/endpoint.h"
 #include "net/sock.h"

@@ -14,7 +14,7 @@
 
 #include "cap/proxy/backend.h"
 #include "cap/proxy/config.h"
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 #include "cap/proxy/names.h"
 #include "cap/proxy/relay.h"
 #include "net/endpoint.h"

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "cap/proxy/conn_impl.h"
-#include "cap/proxy/host.h"
+#include "net/host.h"
 #include "cap/proxy/pp.h"
 
 #define EARLY_MIN 4096

@@ -172,5 +172,9 @@ void weir_account_print(struct weir_watch *w)
 		else if (a.k.seen || !w->any) /* of all interfaces most are silent */
 			print_text(w, i, &a, &out);
 	}
+	if (w->l7 && w->opt.stats == 1)
+		weir_l7_account_json(w, &out);
+	else if (w->l7)
+		weir_l7_account_text(w, &out);
 	weir_buf_flush(&out, 2);
 }

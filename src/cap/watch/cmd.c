@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "cap/watch/alert.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 #include "cap/watch/stats.h"
 #include "dataplane/gate.h"
@@ -84,6 +85,14 @@ static const struct weir_opt options[] = {
 	{ "verdict", 0, WEIR_OPT_CHOICE, AT(verdict), "WHICH", verdicts,
 	  .help = "at XDP: only packets that pass, or that a filter drops (default: all)" },
 
+	{ "owners", 0, WEIR_OPT_FLAG, AT(owners), .group = "Whose",
+	  .help = "tell the process, cgroup and network namespace of local sockets" },
+	{ "pid", 0, WEIR_OPT_U64, AT(pid), "N", .min = 1, .max = INT32_MAX,
+	  .help = "only what this process sends or gets" },
+	{ "comm", 0, WEIR_OPT_STR, AT(comm), "NAME", .help = "only of processes of this name" },
+	{ "cgroup", 0, WEIR_OPT_STR, AT(cgroup), "PATH",
+	  .help = "only of processes in this cgroup and below", .complete = "file" },
+
 	{ "capture", 0, WEIR_OPT_CHOICE, AT(capture), "ENGINE", captures, .group = "How",
 	  .help = "see the table below (default: auto = tc, else a socket filter)" },
 	{ "take", 0, WEIR_OPT_FLAG, AT(take),
@@ -110,7 +119,9 @@ static const struct weir_opt options[] = {
 	{ "format", 0, WEIR_OPT_CHOICE, AT(format), "FORMAT", formats, .group = "What it shows",
 	  .help = "one line, + hex, + payload text, every field, JSON (default: line)" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "the same as --format json --stats json" },
-	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports" },
+	{ NULL, 'n', WEIR_OPT_FLAG, AT(numeric), .help = "no names for ports and addresses" },
+	{ "names", 0, WEIR_OPT_FLAG, AT(names),
+	  .help = "show what packets tell of names: TLS, HTTP, DNS; flows and addresses by them" },
 	{ NULL, 'q', WEIR_OPT_FLAG, AT(quiet), .help = "shorter lines" },
 	{ NULL, 'e', WEIR_OPT_FLAG, AT(link), .help = "show the link-level header" },
 	{ NULL, 'x', WEIR_OPT_COUNT, AT(hex),
@@ -378,6 +389,12 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap and -r match in user space: leave --filter-at out" },
+		{ o->read_file && weir_watch_owners_wanted(o),
+		  "a file's packets have no processes here: leave --owners, --pid, --comm and "
+		  "--cgroup out" },
+		{ o->owners && o->count_only && !weir_watch_owners_match(o),
+		  "--count shows no owners: leave --owners out, or say whose with --pid, --comm or "
+		  "--cgroup" },
 #ifdef WEIR_DPDK
 		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
 		  "DPDK tells no directions: leave -Q out" },
@@ -395,6 +412,7 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
+		{ o->count_only && o->names, "--count shows only a number: leave --names out" },
 		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
 		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&

@@ -43,7 +43,6 @@ struct bpf_state {
 	struct weir_ring *ring;
 	int flow_fd[2];
 	int flow_active;
-	struct weir_ring *follow; /* NULL: nobody may ask */
 	void (*followed)(void *arg, const struct weir_packet *p);
 	void *followed_arg;
 };
@@ -67,10 +66,13 @@ static int on_event(void *arg, const void *data, size_t size)
 	return weir_sink_packet(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev));
 }
 
-static int on_followed(void *arg, const void *data, size_t size)
+/* Beside flows that the kernel counts: packets of the one that is looked at, and those
+ * that may tell a name. */
+static int on_beside(void *arg, const void *data, size_t size)
 {
 	struct weir_watch *w = arg;
 	struct bpf_state *st = state_of(w);
+	const uint8_t *bytes = (const uint8_t *)data + sizeof(struct weir_watch_event);
 	struct weir_watch_event ev;
 	struct weir_packet p;
 
@@ -80,8 +82,12 @@ static int on_followed(void *arg, const void *data, size_t size)
 	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
 		return 0;
 	ev.ts += (uint64_t)w->clock_offset;
-	weir_sink_unpack(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev), &p);
-	st->followed(st->followed_arg, &p);
+	if (!(ev.flags & WEIR_WATCH_FOLLOWED)) {
+		weir_l7_candidate(w, &ev, bytes);
+	} else if (st->followed) {
+		weir_sink_unpack(&w->sinks[0], &ev, bytes, &p);
+		st->followed(st->followed_arg, &p);
+	}
 	return 0;
 }
 
@@ -166,17 +172,13 @@ static int open_transport(struct weir_watch *w, struct weir_error *err)
 {
 	struct bpf_state *st = state_of(w);
 	const struct weir_programs *p = st->port[0].stage.programs;
+	bool flows = w->mode == WEIR_WATCH_FLOWS;
+	int ret = flows ? create_flow_maps(w, err) : 0;
 
-	int ret;
-
-	if (w->mode == WEIR_WATCH_FLOWS) {
-		ret = create_flow_maps(w, err);
-		if (ret || !w->full_screen)
-			return ret;
-		return weir_ring_open(&st->follow, WEIR_TRANSPORT_RING,
-				      weir_programs_map(p, WEIR_MAP_RINGS), FOLLOW_RING,
-				      on_followed, w, err);
-	}
+	if (!ret && flows && (w->l7 || w->full_screen))
+		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
+				      weir_programs_map(p, WEIR_MAP_RINGS),
+				      w->l7 ? w->opt.buffer : FOLLOW_RING, on_beside, w, err);
 	if (w->mode == WEIR_WATCH_RING)
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_RING,
 				      weir_programs_map(p, WEIR_MAP_RINGS), w->opt.buffer, on_event,
@@ -185,7 +187,7 @@ static int open_transport(struct weir_watch *w, struct weir_error *err)
 		return weir_ring_open(&st->ring, WEIR_TRANSPORT_PERF,
 				      weir_programs_map(p, WEIR_MAP_PERF), w->opt.buffer, on_event,
 				      w, err);
-	return 0;
+	return ret;
 }
 
 static int attach_xdp(struct weir_watch *w, struct weir_error *err)
@@ -291,7 +293,6 @@ static void bpf_engine_close(struct weir_watch *w)
 	if (!st)
 		return;
 	weir_ring_close(st->ring);
-	weir_ring_close(st->follow);
 	for (int i = 0; i < 2; i++)
 		if (st->flow_fd[i] >= 0)
 			close(st->flow_fd[i]);
@@ -314,6 +315,8 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 
 	if (!parts || !vals)
 		return weir_fail(err, -ENOMEM, "out of memory");
+	if (st->ring) /* what flows are called is there before them */
+		weir_ring_consume(st->ring);
 	st->flow_active ^= 1;
 	/* For a map in a map the kernel itself waits here until no program can
 	 * still be using the old one. */
@@ -375,8 +378,8 @@ uint64_t weir_bpf_followed(struct weir_watch *w,
 
 	st->followed = fn;
 	st->followed_arg = arg;
-	if (st->follow)
-		weir_ring_consume(st->follow);
+	if (st->ring)
+		weir_ring_consume(st->ring);
 	weir_programs_follow_counters(st->port[0].stage.programs, &c);
 	return c.lost[WEIR_WATCH_LOST_RING_FULL] + c.lost[WEIR_WATCH_LOST_COPY] +
 	       c.lost[WEIR_WATCH_LOST_TOO_BIG];

@@ -8,6 +8,7 @@
 #include "cap/watch/community.h"
 #include "cap/watch/format_impl.h"
 #include "cap/watch/names.h"
+#include "cap/watch/owners.h"
 
 #define IP (WEIR_PKT_IP4 | WEIR_PKT_IP6)
 
@@ -154,6 +155,33 @@ static bool get_community_id(const struct weir_packet *p, struct weir_value *ret
 	return weir_community_id(&p->hdr, ret->text);
 }
 
+/* One of an owner's, by its place there; peers have the same. */
+static bool get_owned(const struct weir_owner_text *o, enum weir_packet_field field,
+		      struct weir_value *ret)
+{
+	if (!o)
+		return false;
+	switch ((int)field) {
+	case WEIR_PACKET_PID:
+		ret->num = o->pid;
+		return true;
+	case WEIR_PACKET_COMM:
+		ret->str = o->comm;
+		return true;
+	case WEIR_PACKET_CGROUP:
+		ret->str = o->cgroup;
+		return o->cgroup;
+	case WEIR_PACKET_NETNS:
+		ret->num = o->netns;
+		return true;
+	case WEIR_PACKET_NETNS_NAME:
+		ret->str = o->netns_name;
+		return o->netns_name;
+	}
+	ret->num = true;
+	return o->guessed;
+}
+
 static bool get_verdict(const struct weir_packet *p, struct weir_value *ret)
 {
 	static const char *const words[] = {
@@ -232,6 +260,10 @@ bool weir_field_get(const struct weir_packet *p, enum weir_packet_field id,
 
 	if (s->get)
 		return s->get(p, ret);
+	if (id >= WEIR_PACKET_PID && id <= WEIR_PACKET_OWNER_GUESSED)
+		return get_owned(p->owner, id, ret);
+	if (id >= WEIR_PACKET_PEER_PID && id <= WEIR_PACKET_PEER_GUESSED)
+		return get_owned(p->peer, WEIR_PACKET_PID + (id - WEIR_PACKET_PEER_PID), ret);
 	if (s->needs && !(p->hdr.flags & s->needs))
 		return false;
 	if (s->tcp_needs && !(p->hdr.tcp_flags & s->tcp_needs))

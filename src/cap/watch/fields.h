@@ -60,6 +60,18 @@ struct weir_value {
 	X(ICMP_CODE, "icmp_code", "code", UINT)                        \
 	X(CHECKSUM_OK, "checksum_ok", "checksum", BOOL)                \
 	X(COMMUNITY_ID, "community_id", "community id", STR)           \
+	X(PID, "pid", "process", UINT)                                 \
+	X(COMM, "comm", "command", STR)                                \
+	X(CGROUP, "cgroup", "cgroup", STR)                             \
+	X(NETNS, "netns", "network namespace", UINT)                   \
+	X(NETNS_NAME, "netns_name", "network namespace", STR)          \
+	X(OWNER_GUESSED, "owner_guessed", "guessed", BOOL)             \
+	X(PEER_PID, "peer_pid", "process", UINT)                       \
+	X(PEER_COMM, "peer_comm", "command", STR)                      \
+	X(PEER_CGROUP, "peer_cgroup", "cgroup", STR)                   \
+	X(PEER_NETNS, "peer_netns", "network namespace", UINT)         \
+	X(PEER_NETNS_NAME, "peer_netns_name", "network namespace", STR) \
+	X(PEER_GUESSED, "peer_guessed", "guessed", BOOL)               \
 	X(VERDICT, "verdict", "verdict", STR)                          \
 	X(RULE, "rule", "rule", STR)
 

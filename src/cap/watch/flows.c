@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cap/watch/l7.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 /* The table in user space may hold this many times --flows-max. */
@@ -101,6 +103,11 @@ void weir_flows_free(struct weir_flows *f)
 {
 	if (!f)
 		return;
+	WEIR_FLOWS_EACH(f, x)
+	{
+		weir_flow_names_free(x->names);
+		free(x->owners);
+	}
 	free(f->slots);
 	free(f);
 }
@@ -153,9 +160,14 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		memset(slot, 0, sizeof(*slot));
 		slot->used = true;
 		slot->key = *k;
+		slot->val = *v;
 		f->used++;
+		if (w->l7)
+			weir_l7_flow_begins(w, slot);
+	} else {
+		weir_flow_val_merge(&slot->val, v);
 	}
-	weir_flow_val_merge(&slot->val, v);
+	weir_watch_owners_flow(w, slot, v);
 	if (slot->period != f->period) {
 		slot->recent[1] = weir_flow_recent(f, slot);
 		slot->recent[0] = 0;
@@ -163,6 +175,13 @@ void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 	}
 	slot->recent[0] += bytes;
 	weir_observers_flow(w, slot, v, sides);
+}
+
+struct weir_flow *weir_flows_find(struct weir_flows *f, const struct weir_flow_key *k)
+{
+	struct weir_flow *x = find_slot(f->slots, f->size, k);
+
+	return x->used ? x : NULL;
 }
 
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
@@ -179,6 +198,8 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p)
 		weir_flow_add_sides(&sides, &p->hdr, src_a, p->ev.dir == WEIR_WATCH_OUT,
 				    p->ev.gso_size);
 	weir_flows_merge(w, &k, &v, w->wants_sides ? &sides : NULL);
+	if (p->l7)
+		weir_l7_name_flow(w, &k, p->l7);
 }
 
 bool weir_flow_initiator_is_b(const struct weir_flows *f, const struct weir_flow *x,
@@ -238,6 +259,8 @@ static void remove_slot(struct weir_flows *f, size_t i)
 {
 	size_t mask = f->size - 1;
 
+	weir_flow_names_free(f->slots[i].names);
+	free(f->slots[i].owners);
 	f->slots[i].used = false;
 	f->used--;
 	for (size_t j = (i + 1) & mask; f->slots[j].used; j = (j + 1) & mask) {

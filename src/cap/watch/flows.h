@@ -21,6 +21,7 @@
 #include "cap/watch/packet.h"
 
 struct weir_watch;
+struct weir_flow_owners;
 
 struct weir_flow {
 	struct weir_flow_key key;
@@ -31,8 +32,11 @@ struct weir_flow {
 	uint32_t bypass_look;
 	uint32_t alerted; /* rules of --alert that have counted it, as bits */
 	uint32_t period;
+	struct weir_flow_names *names; /* l7.h; NULL: none */
 	struct weir_ipfix_flow *ipfix; /* not exported yet; NULL: nothing is */
 	bool used;
+	bool hidden; /* --pid, --comm, --cgroup want others */
+	struct weir_flow_owners *owners; /* NULL: not known, or not asked for (owners.h) */
 	bool beyond; /* in no table, for there was no room: told of once */
 };
 
@@ -62,6 +66,8 @@ void weir_flows_free(struct weir_flows *f);
  * observers. @sides: NULL unless this run wants them. */
 void weir_flows_merge(struct weir_watch *w, const struct weir_flow_key *k,
 		      const struct weir_flow_val *v, const struct weir_flow_sides *sides);
+/* NULL: it is not there. Good until the table changes. */
+struct weir_flow *weir_flows_find(struct weir_flows *f, const struct weir_flow_key *k);
 /* One packet seen in user space. */
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
 /* Flows without a packet for a while at @now (ns since the epoch) leave the table; the
@@ -128,15 +134,15 @@ struct weir_grouping {
 	int (*keys)(const struct weir_flows *f, const struct weir_flow *x,
 		    struct weir_flow_row keys[2]);
 	/* What the row is called, without what weir_row_name() adds. */
-	void (*title_of)(const struct weir_watch *w, const struct weir_flow_row *r,
+	void (*title_of)(struct weir_watch *w, const struct weir_flow_row *r,
 			 struct weir_buf *out);
-	void (*json)(const struct weir_watch *w, const struct weir_flow_row *r,
+	void (*json)(struct weir_watch *w, const struct weir_flow_row *r,
 		     struct weir_json *j);
 };
 extern const struct weir_grouping weir_groupings[WEIR_BY_MAX];
 
 /* In text, from hostile packets too: to be cleaned where a terminal shows it. */
-void weir_row_name(const struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
+void weir_row_name(struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
 		   struct weir_buf *out);
 
 /* flows_rows.c */

@@ -9,6 +9,8 @@
 #include "base/json.h"
 #include "base/units.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/l7.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
@@ -81,31 +83,72 @@ static void add_flags(const struct weir_flow *x, struct weir_buf *out)
 		weir_buf_addf(out, " [%s]", letters);
 }
 
-static void flow_title(const struct weir_watch *w, const struct weir_flow_row *r,
+/* By its name, where there is one. */
+static void add_end(struct weir_watch *w, const struct weir_flow *x, int side, struct weir_buf *out)
+{
+	const char *host = weir_flow_end_name(w, x, side), *service = NULL;
+	const uint16_t port = side ? x->key.port_b : x->key.port_a;
+
+	if (!host) {
+		weir_format_end(out, side ? x->key.addr_b : x->key.addr_a, port, port,
+				x->key.proto, w->opt.numeric);
+		return;
+	}
+	weir_buf_adds(out, host);
+	if (!port)
+		return;
+	service = weir_format_service(port, x->key.proto);
+	weir_buf_addc(out, ':');
+	if (service)
+		weir_buf_adds(out, service);
+	else
+		weir_buf_addu(out, port);
+}
+
+static void add_owners(struct weir_watch *w, const struct weir_flow *x, struct weir_buf *out)
+{
+	struct weir_packet_owners o;
+
+	if (!weir_flow_owner(w, x, &o))
+		return;
+	ADD(out, " (");
+	weir_owner_add(out, &o.owner);
+	if (o.peer.pid) {
+		ADD(out, ", peer ");
+		weir_owner_add(out, &o.peer);
+	}
+	ADD(out, ")");
+}
+
+static void flow_title(struct weir_watch *w, const struct weir_flow_row *r,
 		       struct weir_buf *out)
 {
 	const struct weir_flow *x = r->flow;
-	bool guessed, numeric = w->opt.numeric, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
-	uint16_t pa = b ? x->key.port_b : x->key.port_a, pb = b ? x->key.port_a : x->key.port_b;
+	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
 
 	add_protocol(out, x->key.proto, x->key.eth_type);
 	weir_buf_addc(out, ' ');
-	weir_format_end(out, b ? x->key.addr_b : x->key.addr_a, pa, pa, x->key.proto, numeric);
+	add_end(w, x, b, out);
 	weir_buf_adds(out, guessed ? " ?> " : " > ");
-	weir_format_end(out, b ? x->key.addr_a : x->key.addr_b, pb, pb, x->key.proto, numeric);
+	add_end(w, x, !b, out);
 	if (x->key.fragment)
 		weir_buf_adds(out, " fragment");
 	add_flags(x, out);
+	weir_flow_names_text(x, weir_flow_end_name(w, x, !b), out);
+	add_owners(w, x, out);
 }
 
-static void host_title(const struct weir_watch *w, const struct weir_flow_row *r,
+static void host_title(struct weir_watch *w, const struct weir_flow_row *r,
 		       struct weir_buf *out)
 {
-	(void)w;
+	const char *name = weir_l7_addr_name(w, r->addr, r->last);
+
 	weir_buf_add_addr(out, r->addr);
+	if (name)
+		weir_buf_addf(out, " %s", name);
 }
 
-static void port_title(const struct weir_watch *w, const struct weir_flow_row *r,
+static void port_title(struct weir_watch *w, const struct weir_flow_row *r,
 		       struct weir_buf *out)
 {
 	const char *service = NULL;
@@ -120,14 +163,14 @@ static void port_title(const struct weir_watch *w, const struct weir_flow_row *r
 		weir_buf_addf(out, " %s", service);
 }
 
-static void protocol_title(const struct weir_watch *w, const struct weir_flow_row *r,
+static void protocol_title(struct weir_watch *w, const struct weir_flow_row *r,
 			   struct weir_buf *out)
 {
 	(void)w;
 	add_protocol(out, r->proto, r->eth_type);
 }
 
-void weir_row_name(const struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
+void weir_row_name(struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
 		   struct weir_buf *out)
 {
 	weir_groupings[by].title_of(w, r, out);
@@ -146,7 +189,7 @@ static void json_protocol(struct weir_json *j, uint8_t proto, uint16_t eth_type)
 	weir_json_str(j, "protocol", text.data);
 }
 
-static void json_ends(const struct weir_watch *w, struct weir_json *j, const struct weir_flow *x)
+static void json_ends(struct weir_watch *w, struct weir_json *j, const struct weir_flow *x)
 {
 	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed),
 		      ip = x->key.proto || x->key.eth_type == 0x0800 || x->key.eth_type == 0x86dd ||
@@ -155,8 +198,8 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 				   b ? x->key.addr_a : x->key.addr_b };
 	uint16_t ports[2] = { b ? x->key.port_b : x->key.port_a,
 			      b ? x->key.port_a : x->key.port_b };
-	static const char *const names[2][2] = { { "src_ip", "src_port" },
-						 { "dst_ip", "dst_port" } };
+	static const char *const names[2][3] = { { "src_ip", "src_port", "src_name" },
+						 { "dst_ip", "dst_port", "dst_name" } };
 	static const uint8_t none[16];
 	char name[IF_NAMESIZE];
 
@@ -171,6 +214,7 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 			weir_json_str(j, names[i][0], text.data);
 		if (ports[i])
 			weir_json_uint(j, names[i][1], ports[i]);
+		weir_json_str(j, names[i][2], weir_flow_end_name(w, x, b ? !i : i));
 	}
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
 		if (w->ifaces[i].ifindex == x->key.ifindex) {
@@ -184,28 +228,32 @@ static void json_ends(const struct weir_watch *w, struct weir_json *j, const str
 		weir_json_bool(j, "fragment", true);
 }
 
-static void flow_json(const struct weir_watch *w, const struct weir_flow_row *r,
+static void flow_json(struct weir_watch *w, const struct weir_flow_row *r,
 		      struct weir_json *j)
 {
+	struct weir_packet_owners owners;
 	char letters[WEIR_TCP_LETTERS];
 
 	json_protocol(j, r->flow->key.proto, r->flow->key.eth_type);
 	json_ends(w, j, r->flow);
 	if (flags_of(r->flow, letters))
 		weir_json_str(j, "tcp_flags", letters);
+	weir_flow_names_json(r->flow, j);
+	if (weir_flow_owner(w, r->flow, &owners))
+		weir_owner_json(j, &owners);
 }
 
-static void host_json(const struct weir_watch *w, const struct weir_flow_row *r,
+static void host_json(struct weir_watch *w, const struct weir_flow_row *r,
 		      struct weir_json *j)
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
-	(void)w;
 	weir_buf_add_addr(&text, r->addr);
 	weir_json_str(j, "host", text.data);
+	weir_json_str(j, "name", weir_l7_addr_name(w, r->addr, r->last));
 }
 
-static void port_json(const struct weir_watch *w, const struct weir_flow_row *r,
+static void port_json(struct weir_watch *w, const struct weir_flow_row *r,
 		      struct weir_json *j)
 {
 	(void)w;
@@ -214,7 +262,7 @@ static void port_json(const struct weir_watch *w, const struct weir_flow_row *r,
 		weir_json_uint(j, "port", r->port);
 }
 
-static void protocol_json(const struct weir_watch *w, const struct weir_flow_row *r,
+static void protocol_json(struct weir_watch *w, const struct weir_flow_row *r,
 			  struct weir_json *j)
 {
 	(void)w;

@@ -180,7 +180,7 @@ int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum wei
 	if (g->size)
 		memset(g->slots, 0, g->size * sizeof(*g->slots));
 	WEIR_FLOWS_EACH(f, x)
-	if (!ret && (!keep || keep(arg, x)))
+	if (!ret && !x->hidden && (!keep || keep(arg, x)))
 		ret = add_flow(g, f, by, x);
 	return ret;
 }

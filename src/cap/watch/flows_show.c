@@ -14,6 +14,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 #define CELLS_WIDTH 47 /* the columns of numbers */
@@ -35,7 +36,7 @@ static void json_sums(struct weir_json *j, const struct weir_flow_row *r)
 	weir_json_time(j, "last_ts", r->last);
 }
 
-static void json_row(const struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
+static void json_row(struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
 		     struct weir_buf *out)
 {
 	struct weir_json j;
@@ -92,12 +93,23 @@ static void text_cells(const struct weir_flow_row *r, double seconds, struct wei
 	weir_buf_addc(out, '\n');
 }
 
-static void text_row(const struct weir_watch *w, const struct weir_flow_row *r, double seconds,
+/* The numbers stay in their columns: names may be long. */
+static void cut_to(struct weir_buf *out, size_t start, size_t width)
+{
+	if (out->len - start < width || out->failed)
+		return;
+	out->len = start + width - 4;
+	weir_buf_adds(out, "...");
+}
+
+static void text_row(struct weir_watch *w, const struct weir_flow_row *r, double seconds,
 		     size_t width, struct weir_buf *out)
 {
 	size_t start = out->len;
 
 	weir_row_name(w, (enum weir_by)w->opt.by, r, out);
+	if (w->l7 || w->owners)
+		cut_to(out, start, width);
 	pad_to(out, start, width);
 	text_cells(r, seconds, out);
 }
@@ -147,7 +159,8 @@ static void on_gone(void *arg, const struct weir_flow *x)
 	struct weir_flow_row r = weir_flow_row_of(g->w->flows, x);
 
 	if (g->out) {
-		json_row(g->w, WEIR_BY_FLOW, &r, g->out);
+		if (!x->hidden)
+			json_row(g->w, WEIR_BY_FLOW, &r, g->out);
 		return;
 	}
 	weir_flow_val_merge(&g->w->flows->other, &x->val);

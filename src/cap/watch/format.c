@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cap/watch/format_impl.h"
 #include "cap/watch/names.h"
+#include "cap/watch/owners.h"
 
 #define SERVICE_ROOM 1024 /* one line of /etc/services */
 #define SERVICE_NAME_MAX 63
@@ -154,6 +155,21 @@ bool weir_format_verdict(const struct weir_formatter *f, const struct weir_packe
 	}
 	weir_format_colour(f, WEIR_COLOUR_NONE, out);
 	return true;
+}
+
+void weir_format_owners(const struct weir_formatter *f, const struct weir_packet *p,
+			struct weir_buf *out)
+{
+	if (!p->owner)
+		return;
+	weir_format_colour(f, WEIR_COLOUR_DIM, out);
+	ADD(out, "owner ");
+	weir_owner_add(out, p->owner);
+	if (p->peer) {
+		ADD(out, ", peer ");
+		weir_owner_add(out, p->peer);
+	}
+	weir_format_colour(f, WEIR_COLOUR_NONE, out);
 }
 
 /* HH:MM:SS.uuuuuu of a span, with a blank or a minus before it. */

@@ -41,6 +41,9 @@ void weir_format_time(const struct weir_formatter *f, uint64_t ns,
  * anything was added. */
 bool weir_format_verdict(const struct weir_formatter *f, const struct weir_packet *p,
 			 struct weir_buf *out);
+/* "owner curl 1234, peer nginx 77"; nothing where they are not known. */
+void weir_format_owners(const struct weir_formatter *f, const struct weir_packet *p,
+			struct weir_buf *out);
 void weir_format_colour(const struct weir_formatter *f, enum weir_colour c,
 			struct weir_buf *out);
 /* tcpdump's letters, "S." or "none". */

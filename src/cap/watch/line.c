@@ -9,13 +9,17 @@
 #include "cap/watch/bytes.h"
 #include "cap/watch/csum.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/l7.h"
 #include "cap/watch/names.h"
 
-static void add_end(const struct weir_line *l, const uint8_t addr[16], uint16_t port)
+static void add_end(const struct weir_line *l, const uint8_t addr[16], const char *host,
+		    uint16_t port)
 {
 	const char *name = NULL;
 
-	if (l->p->hdr.flags & WEIR_PKT_IP6)
+	if (host && host[0] && !l->f->numeric)
+		weir_buf_adds(l->out, host);
+	else if (l->p->hdr.flags & WEIR_PKT_IP6)
 		weir_buf_add_addr6(l->out, addr);
 	else
 		weir_buf_add_addr(l->out, addr);
@@ -395,14 +399,15 @@ static void add_bad_csum(const struct weir_line *l, const char *what,
 static void line_ip(const struct weir_line *l)
 {
 	const struct weir_pkt *h = &l->p->hdr;
+	const struct weir_l7_seen *l7 = l->p->l7;
 	struct weir_csum_result csum;
 	bool v4 = h->flags & WEIR_PKT_IP4;
 
 	if (!l->f->link || l->inner)
 		weir_buf_add(l->out, v4 ? "IP " : "IP6 ", v4 ? 3 : 4);
-	add_end(l, h->src, h->sport);
+	add_end(l, h->src, l7 ? l7->src_name : NULL, h->sport);
 	ADD(l->out, " > ");
-	add_end(l, h->dst, h->dport);
+	add_end(l, h->dst, l7 ? l7->dst_name : NULL, h->dport);
 	weir_buf_addc(l->out, ':');
 	if (!v4 || h->proto == IPPROTO_AH || h->l4_off > h->l3_off + WEIR_IP4_HLEN)
 		add_exts(l);
@@ -414,6 +419,8 @@ static void line_ip(const struct weir_line *l)
 		line_l4(l);
 	else if (h->flags & WEIR_PKT_TRUNCATED)
 		weir_buf_adds(l->out, v4 ? " [|ip]" : " [|ip6]");
+	if (l7)
+		weir_l7_line(l7, l->out);
 	weir_packet_csum_explain(l->p, &csum);
 	add_bad_csum(l, NULL, &csum);
 	if (v4) {
@@ -612,5 +619,8 @@ void weir_format_line(const struct weir_formatter *f, const struct weir_packet *
 		ADD(out, "  ");
 		weir_format_verdict(f, p, out);
 	}
+	if (p->owner)
+		ADD(out, "  ");
+	weir_format_owners(f, p, out);
 	weir_buf_addc(out, '\n');
 }

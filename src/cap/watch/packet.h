@@ -10,6 +10,9 @@
 #include "bpf/pkt.h"
 #include "cap/watch/watch.h"
 
+struct weir_l7_seen;
+struct weir_owner_text;
+
 struct weir_packet {
 	struct weir_watch_event ev; /* ts: ns since the epoch */
 	const uint8_t *data;	    /* ev.caplen bytes; a stripped VLAN tag is
@@ -18,7 +21,9 @@ struct weir_packet {
 	const char *iface;	    /* name, never NULL ("?" when unknown) */
 	const char *rule;	    /* "filter/NAME" or NULL */
 	const char *comment;	    /* of a pcapng packet that was read; or NULL */
+	const struct weir_owner_text *owner, *peer; /* NULL: not known, or not asked for */
 	uint32_t wire_packets;	    /* 1, or ceil(L4 payload / gso_size) */
+	const struct weir_l7_seen *l7; /* what it tells of names; NULL: not asked for */
 };
 
 /* Is the layer-4 (and for ICMP, SCTP their) checksum right? */

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "cap/watch/fields.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/l7.h"
 
 static void add_value(struct weir_buf *out, enum weir_value_kind kind,
 		      const struct weir_value *v)
@@ -47,6 +48,8 @@ void weir_format_json(const struct weir_packet *p, struct weir_buf *out)
 	for (unsigned int i = 0; i < WEIR_PACKET_FIELD_MAX; i++) {
 		const struct weir_field *f = &weir_fields[i];
 
+		if (i == WEIR_PACKET_VERDICT && p->l7)
+			weir_l7_json(p->l7, out);
 		if (!weir_field_get(p, i, &v))
 			continue;
 		weir_buf_add(out, f->json, f->json_len);

@@ -5,6 +5,10 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "cap/watch/format_impl.h"
+#include "cap/watch/l7.h"
+#include "cap/watch/owners.h"
+
 enum block {
 	BLOCK_SECTION = 0x0a0d0d0a,
 	BLOCK_INTERFACE = 1,
@@ -26,6 +30,7 @@ enum option {
 	EPB_DROPCOUNT = 4,
 	EPB_QUEUE = 6,
 	EPB_VERDICT = 7,
+	EPB_PROCESS_THREAD = 8,
 	ISB_STARTTIME = 2,
 	ISB_ENDTIME = 3,
 	ISB_IFRECV = 4,
@@ -42,7 +47,8 @@ enum option {
 #define VERDICT_XDP 2	     /* first byte of epb_verdict: a Linux XDP action */
 #define FLAG_CSUM_UNDONE (1U << 9)
 #define FLAG_SEGMENTED (1U << 11)
-#define PACKET_TAIL_MAX 64 /* flags, drops, queue, verdict, end, length: 56 bytes at most */
+/* flags, drops, queue, verdict, process, end, length: 68 bytes at most */
+#define PACKET_TAIL_MAX 80
 #define OPTION_MAX 65532     /* longest value whose padded length fits 16 bits */
 
 static void add_u16(struct weir_buf *b, uint16_t v)
@@ -250,6 +256,31 @@ static void option_rule(struct weir_buf *b, const char *rule)
 		option_text(b, OPT_COMMENT, text.data);
 }
 
+/* What Wireshark tells by itself only of a ClientHello that is whole in the file. */
+static void option_names(struct weir_buf *b, const struct weir_l7_seen *s)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_l7_text(s, &text);
+	if (text.failed)
+		b->failed = true;
+	else
+		option_text(b, OPT_COMMENT, text.data);
+}
+
+/* What the option for a process has no room for. */
+static void option_owners(struct weir_buf *b, const struct weir_packet *p)
+{
+	static const struct weir_formatter plain;
+	weir_autobuf struct weir_buf text = { 0 };
+
+	weir_format_owners(&plain, p, &text);
+	if (text.failed)
+		b->failed = true;
+	else
+		option_text(b, OPT_COMMENT, text.data);
+}
+
 void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 			unsigned int iface, uint64_t drops)
 {
@@ -263,6 +294,7 @@ void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 		.len = p->ev.len > p->ev.caplen ? p->ev.len : p->ev.caplen,
 	};
 	const uint32_t flags = packet_flags(p), queue = p->ev.queue;
+	const uint32_t process[2] = { p->owner ? p->owner->pid : 0 }; /* thread 0: not known */
 	char *to = weir_buf_room(out, sizeof(head) + p->ev.caplen + 3);
 
 	if (!to)
@@ -275,6 +307,10 @@ void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 		option_text(out, OPT_COMMENT, p->comment);
 	if (p->rule)
 		option_rule(out, p->rule);
+	if (p->l7 && p->l7->kind == WEIR_L7_TLS)
+		option_names(out, p->l7);
+	if (p->owner)
+		option_owners(out, p);
 	to = weir_buf_room(out, PACKET_TAIL_MAX);
 	if (!to)
 		return;
@@ -285,6 +321,8 @@ void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,
 	if (p->ev.flags & WEIR_WATCH_QUEUE)
 		to = put_option(to, EPB_QUEUE, &queue, sizeof(queue));
 	to = put_verdict(to, p->ev.verdict);
+	if (p->owner)
+		to = put_option(to, EPB_PROCESS_THREAD, process, sizeof(process));
 	to = put_option(to, OPT_END, "", 0);
 	head.total = (uint32_t)(to - out->data - (ptrdiff_t)begin) + sizeof(head.total);
 	to = put(to, &head.total, sizeof(head.total));

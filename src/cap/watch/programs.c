@@ -31,6 +31,13 @@ struct weir_programs {
 	struct watch_bpf *skel;
 };
 
+/* Where each packet comes whole, its names come with it. */
+static bool ship_names(const struct weir_watch *w)
+{
+	return w->opt.names && w->mode != WEIR_WATCH_XSK &&
+	       (w->mode == WEIR_WATCH_FLOWS || w->snaplen < WEIR_WATCH_SNAPLEN);
+}
+
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
 	/* Only what would pass is there to be taken. */
@@ -42,6 +49,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.snaplen = w->snaplen,
 		.sample = w->user_stage ? 0 : w->opt.sample,
 		.seed = w->seed,
+		.names = ship_names(w),
 		.match_kind = weir_load_match_kind(w->user_stage ? NULL : w->match),
 		.directions = (uint32_t)w->want_in << WEIR_WATCH_IN |
 			      (uint32_t)w->want_out << WEIR_WATCH_OUT,
@@ -90,7 +98,9 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 		bpf_program__set_autoload(progs[i].prog, progs[i].wanted);
 	bpf_map__set_autocreate(s->maps.weir_rings,
 				w->mode == WEIR_WATCH_RING ||
-					(w->mode == WEIR_WATCH_FLOWS && w->full_screen));
+					(w->mode == WEIR_WATCH_FLOWS &&
+					 (w->full_screen || w->opt.names)));
+	bpf_map__set_autocreate(s->maps.weir_begins, ship_names(w));
 	bpf_map__set_autocreate(s->maps.weir_perf, w->mode == WEIR_WATCH_PERF);
 	bpf_map__set_autocreate(s->maps.weir_flows, w->mode == WEIR_WATCH_FLOWS);
 	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
@@ -125,6 +135,7 @@ static int share_maps(struct watch_bpf *s, const struct watch_bpf *first)
 		{s->maps.weir_followed, first->maps.weir_followed},
 		{s->maps.weir_follow_counters, first->maps.weir_follow_counters},
 		{s->maps.weir_slots, first->maps.weir_slots},
+		{s->maps.weir_begins, first->maps.weir_begins},
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(shared); i++) {

@@ -6,6 +6,7 @@
 #include "bpf/parse.bpf.h"
 #include "cap/watch/bytes.h"
 #include "cap/watch/format_impl.h"
+#include "cap/watch/l7.h"
 
 #define INDENT 2
 
@@ -424,10 +425,30 @@ static void other(const struct weir_proto *top)
 	weir_proto_payload(top, off);
 }
 
+static void names(const struct weir_proto *top)
+{
+	weir_autobuf struct weir_buf text = { 0 };
+	const struct weir_l7_seen *s = top->p->l7;
+	const bool hosts = !top->f->numeric && (s->src_name[0] || s->dst_name[0]);
+	struct weir_proto c;
+
+	weir_l7_text(s, &text);
+	if (!hosts && !text.len)
+		return;
+	c = weir_proto_layer(top, "Names");
+	if (hosts && s->src_name[0])
+		text_item(&c, "source", s->src_name);
+	if (hosts && s->dst_name[0])
+		text_item(&c, "destination", s->dst_name);
+	if (text.len)
+		text_item(&c, "tells", text.data);
+}
+
 void weir_format_proto(const struct weir_formatter *f, const struct weir_packet *p,
 		       struct weir_buf *out)
 {
 	const struct weir_proto c = { .f = f, .p = p, .out = out };
+	weir_autobuf struct weir_buf owners = { 0 };
 
 	frame(&c);
 	if (p->hdr.flags & WEIR_PKT_ETHER) {
@@ -440,9 +461,14 @@ void weir_format_proto(const struct weir_formatter *f, const struct weir_packet 
 		arp(&c);
 	else
 		other(&c);
+	if (p->l7)
+		names(&c);
 	if (p->hdr.flags & WEIR_PKT_TRUNCATED)
 		weir_proto_note(&c, "truncated: a header runs past the bytes at hand");
 	if (p->hdr.flags & WEIR_PKT_MALFORMED)
 		weir_proto_note(&c, "malformed: a header contradicts itself");
+	weir_format_owners(f, p, &owners);
+	if (owners.len)
+		weir_proto_note(&c, owners.data);
 	weir_buf_addc(out, '\n');
 }

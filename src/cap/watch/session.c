@@ -29,6 +29,7 @@
 #include "dataplane/rules.h"
 
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/self.h"
 
 /* After packets were read, look again this soon: what a batch left unwoken. */
@@ -42,7 +43,7 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OBSERVER }; /* + its index */
+enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OWNERS, EV_OBSERVER }; /* + its index */
 
 struct loop {
 	int epoll, signals, timer;
@@ -333,6 +334,7 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 		weir_watch_stop(w);
 	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK)
 		ret = check_interfaces(w, err);
+	weir_watch_owners_tick(w);
 	if (!ret && w->any)
 		weir_any_tick(w);
 	if (!ret && w->mode == WEIR_WATCH_FLOWS)
@@ -405,6 +407,8 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				on_signals(w, l);
 			else if (ev[i].data.u32 == EV_TIMER)
 				ret = on_timer(w, l, err);
+			else if (ev[i].data.u32 == EV_OWNERS)
+				weir_watch_owners_tick(w);
 			else if (ev[i].data.u32 >= EV_OBSERVER)
 				weir_observers_ready(w, ev[i].data.u32 - EV_OBSERVER);
 		}
@@ -468,11 +472,13 @@ static void tell_count(struct weir_watch *w)
 static void conclude(struct weir_watch *w)
 {
 	weir_bar_free(WEIR_TAKE_PTR(w->bar));
+	weir_watch_owners_last(w);
 	if (w->opt.flows)
 		weir_flows_show(w, true);
 	if (w->opt.count_only)
 		tell_count(w);
 	weir_account_print(w);
+	weir_watch_owners_account(w);
 	if (atomic_load(&w->interrupted))
 		weir_talkers_print(w);
 	if (!w->status && w->opt.fail_on_loss && weir_account_lost(w))
@@ -481,8 +487,11 @@ static void conclude(struct weir_watch *w)
 
 static int wait_for_observers(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
-	int fd;
+	int fd = weir_watch_owners_fd(w);
 
+	if (fd >= 0 && add_fd(l, fd, EV_OWNERS))
+		return weir_fail(err, -errno, "cannot wait for a descriptor: %s: report this",
+				 strerror(errno));
 	for (unsigned int i = 0; (fd = weir_observers_fd(w, i)) != -ENOENT; i++)
 		if (fd >= 0 && add_fd(l, fd, EV_OBSERVER + i))
 			return weir_fail(err, -errno, "cannot wait for a descriptor: %s: report this",
@@ -561,8 +570,12 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	ret = check_privileges(w, err);
 	if (!ret && w->keeps_flows)
 		ret = weir_flows_new(w, err);
+	if (!ret && w->opt.names && weir_l7_new(&w->l7, !w->opt.numeric, w->seed))
+		ret = weir_fail(err, -ENOMEM, "out of memory: leave --names out");
 	if (!ret)
 		ret = open_observers(w, err);
+	if (!ret)
+		ret = weir_watch_owners_open(w, err);
 	if (!ret)
 		ret = weir_writer_new(w, err);
 	if (!ret)
@@ -598,7 +611,9 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 		weir_sink_free(&w->sinks[i]);
 	free(w->sinks);
 	weir_flows_free(w->flows);
+	weir_l7_free(w->l7);
 	weir_watch_bypass_free(w->bypass);
+	weir_watch_owners_close(w);
 	if (w->rules)
 		weir_rules_close(w->rules);
 	close_loop(w, &l);

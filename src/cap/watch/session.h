@@ -12,6 +12,7 @@
  *   summary*.c  --summary, an observer
  *   metrics.c   --metrics, an observer
  *   alert*.c    --alert, an observer (alert.h)
+ *   owners.c    whose packets and flows they are (owners.h)
  *   strict.c    --strict-pcap: libpcap's side of it
  *   place.c     where the match runs: in the kernel or in user space
  *   ifaces.c    --netns, -i
@@ -32,6 +33,7 @@
 #include "cap/watch/alert_rule.h"
 #include "cap/watch/flows.h"
 #include "cap/watch/format.h"
+#include "cap/watch/l7.h"
 #include "cap/watch/packet.h"
 #include "cap/watch/watch.h"
 #include "match/match.h"
@@ -86,6 +88,10 @@ struct weir_watch_options {
 	bool dump_code;
 	bool count_only;
 	bool show_self;
+	bool names;
+	bool owners;
+	uint64_t pid;
+	const char *comm, *cgroup; /* of the process */
 	bool flows;
 	uint64_t flows_max;
 	int by; /* enum weir_by */
@@ -182,6 +188,7 @@ struct weir_sink {
 	struct weir_sink_counts counts[WEIR_WATCH_IFACES];
 	struct weir_talkers *talkers; /* NULL: not asked for */
 	uint8_t *frame; /* a packet with its VLAN tag put back */
+	struct weir_l7_seen seen; /* of the packet at hand, with --names */
 };
 
 struct weir_self { /* this terminal's SSH connection */
@@ -228,6 +235,8 @@ struct weir_watch {
 	struct weir_writer *writer;
 	struct weir_flows *flows; /* NULL: none are kept */
 	struct weir_observers *observers; /* NULL: none */
+	struct weir_l7 *l7;	  /* --names; NULL: not asked for */
+	struct weir_watch_owners *owners; /* NULL: not asked for */
 	struct weir_watch_bypass *bypass; /* NULL: not looked at */
 	struct weir_bar *bar;
 	struct weir_self self;
@@ -267,6 +276,8 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 /* The packet of @ev in @ret, its VLAN tag back in place; valid until the next one. */
 void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data,
 		      struct weir_packet *ret);
+/* Fill @p->hdr from its bytes. */
+void weir_sink_parse(struct weir_packet *p);
 /* Write what is pending; what cannot be written is lost, and the run ends. */
 void weir_sink_flush(struct weir_sink *s);
 

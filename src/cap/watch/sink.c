@@ -10,6 +10,7 @@
 #include "bpf/parse.bpf.h"
 #include "cap/watch/pcapng.h"
 #include "cap/watch/observe.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/session.h"
 
 #define SINK_FLUSH_BYTES (256u << 10)
@@ -42,6 +43,7 @@ void weir_sink_free(struct weir_sink *s)
 {
 	weir_buf_free(&s->out);
 	weir_talkers_free(s->talkers);
+	weir_l7_seen_free(&s->seen);
 	free(s->frame);
 }
 
@@ -65,7 +67,7 @@ static void restore_vlan(struct weir_sink *s, struct weir_packet *p)
 	p->ev.flags &= (uint8_t)~WEIR_WATCH_VLAN_META;
 }
 
-static void parse(struct weir_packet *p)
+void weir_sink_parse(struct weir_packet *p)
 {
 	uint32_t n = p->ev.caplen < WEIR_PKT_HDR_MAX ? p->ev.caplen : WEIR_PKT_HDR_MAX;
 	bool no_l2 = p->ev.flags & WEIR_WATCH_NO_L2;
@@ -85,7 +87,7 @@ static bool reads_header(const struct weir_sink *s)
 	const struct weir_watch *w = s->w;
 
 	return (w->user_stage && !w->strict) || w->opt.sample > 1 || s->talkers || w->self.known ||
-	       w->flows || !(w->opt.write_file || w->opt.count_only);
+	       w->flows || w->l7 || w->owners || !(w->opt.write_file || w->opt.count_only);
 }
 
 /* The part of the road that is in user space with --filter-at user, with
@@ -138,6 +140,10 @@ static void put_out(struct weir_sink *s, struct weir_packet *p)
 {
 	struct weir_watch *w = s->w;
 
+	if (w->l7) { /* which may have been given more bytes than are shown */
+		weir_l7_packet(w->l7, p, NULL, &s->seen);
+		p->l7 = &s->seen;
+	}
 	if (p->ev.caplen > w->out_snaplen)
 		p->ev.caplen = w->out_snaplen;
 	if (w->flows) {
@@ -160,13 +166,14 @@ void weir_sink_unpack(struct weir_sink *s, const struct weir_watch_event *ev, co
 				     .iface = s->w->ifaces[ev->slot].name };
 	if ((ev->flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
 		restore_vlan(s, ret);
-	parse(ret);
+	weir_sink_parse(ret);
 }
 
 int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, const uint8_t *data)
 {
 	struct weir_watch *w = s->w;
 	struct weir_sink_counts *c = &s->counts[ev->slot];
+	struct weir_packet_owners owners;
 	struct weir_packet p = {.ev = *ev, .data = data, .iface = w->ifaces[ev->slot].name};
 	char rule[64];
 	bool self;
@@ -175,9 +182,13 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	if ((p.ev.flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
 		restore_vlan(s, &p);
 	if (reads_header(s))
-		parse(&p);
+		weir_sink_parse(&p);
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
+	if (w->owners && !weir_watch_owners_packet(w, &p, &owners)) {
+		c->unmatched++;
+		return 0;
+	}
 	if (p.ev.rule)
 		p.rule = weir_watch_rule_name(w, p.ev.rule, rule, sizeof(rule));
 	self = is_self(&w->self, &p.hdr);

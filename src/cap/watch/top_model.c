@@ -29,7 +29,7 @@ struct weir_top_pick {
 	const struct weir_flow_row *row;
 };
 
-int weir_top_init(struct weir_top *t, const struct weir_watch *w)
+int weir_top_init(struct weir_top *t, struct weir_watch *w)
 {
 	*t = (struct weir_top){ .w = w, .by = (enum weir_by)w->opt.by, .page = 1 };
 	t->rows = calloc(WEIR_TOP_WINDOW, sizeof(*t->rows));

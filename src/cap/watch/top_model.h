@@ -48,7 +48,7 @@ struct weir_top_place {		    /* one level's own */
 };
 
 struct weir_top {
-	const struct weir_watch *w;
+	struct weir_watch *w;
 	enum weir_by by;
 	enum weir_top_sort sort;
 	bool reverse, paused;
@@ -68,7 +68,7 @@ struct weir_top {
 };
 
 /* @w->flows is there. 0 or -ENOMEM. */
-int weir_top_init(struct weir_top *t, const struct weir_watch *w);
+int weir_top_init(struct weir_top *t, struct weir_watch *w);
 void weir_top_free(struct weir_top *t);
 
 /* Take a picture of the table as it is at @now (ns since the epoch). 0 or -ENOMEM. */

@@ -11,7 +11,10 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/tcp.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -147,6 +150,7 @@ struct seen {
 	__u32 len;	/* frame bytes at hand, without a stripped tag */
 	__u32 bytes;	/* on the wire, with it: what is counted */
 	__u32 reach;	/* bytes that can be copied */
+	__u32 snap;	/* with cfg.names: bytes to ship */
 	__u32 rule;
 	__u32 slot;
 	__u32 ifindex;
@@ -159,6 +163,8 @@ struct seen {
 	bool xdp;
 	bool displaced;	/* the frame begins before skb->data: see find_frame() */
 };
+
+#include "cap/watch/tells.bpf.h"
 
 static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __u32 *ret_slot)
 {
@@ -227,7 +233,27 @@ static __always_inline __u32 caplen_of(const struct seen *s)
 {
 	__u32 n = s->len < s->reach ? s->len : s->reach;
 
+	if (cfg.names)
+		return n < s->snap ? n : s->snap;
 	return n < cfg.snaplen ? n : cfg.snaplen;
+}
+
+/* With WEIR_WATCH_FLOWS the packet counts by its flow: what is shipped or lost of it is
+ * about its name only. */
+static __always_inline void lose_event(const struct seen *s, enum weir_watch_lost why)
+{
+	if (cfg.mode == WEIR_WATCH_FLOWS && !(s->flags & WEIR_WATCH_FOLLOWED))
+		s->count->names_lost++;
+	else
+		lose(s, why);
+}
+
+static __always_inline void sent_event(const struct seen *s)
+{
+	if (cfg.mode == WEIR_WATCH_FLOWS && !(s->flags & WEIR_WATCH_FOLLOWED))
+		s->count->names_sent++;
+	else
+		s->count->sent++;
 }
 
 /* Packets of SMALL_MIN..SMALL_MAX bytes are copied by the word, from the linear
@@ -284,17 +310,17 @@ static __always_inline __u64 wake_flags(struct work *w, __u64 now)
 		struct weir_watch_event *ev_ =                                      \
 			bpf_ringbuf_reserve(ring, sizeof(*ev_) + (room), 0);        \
 		if (!ev_) {                                                         \
-			lose(s, WEIR_WATCH_LOST_RING_FULL);                         \
+			lose_event(s, WEIR_WATCH_LOST_RING_FULL);                   \
 			return;                                                     \
 		}                                                                   \
 		if (copy_bytes(s, ev_ + 1, weir_size(last))) {                      \
 			bpf_ringbuf_discard(ev_, BPF_RB_NO_WAKEUP);                 \
-			lose(s, WEIR_WATCH_LOST_COPY);                              \
+			lose_event(s, WEIR_WATCH_LOST_COPY);                        \
 			return;                                                     \
 		}                                                                   \
 		fill_event(s, ev_, now, caplen);                                    \
 		bpf_ringbuf_submit(ev_, wake_flags(s->work, now));                  \
-		s->count->sent++;                                                   \
+		sent_event(s);                                                      \
 		return;                                                             \
 	} while (0)
 
@@ -308,19 +334,19 @@ static __always_inline void ship_ring(const struct seen *s)
 	struct weir_watch_event *ev;
 
 	if (!ring) {
-		lose(s, WEIR_WATCH_LOST_RING_FULL);
+		lose_event(s, WEIR_WATCH_LOST_RING_FULL);
 		return;
 	}
 	if (s->data && caplen >= SMALL_MIN && caplen <= SMALL_MAX) {
 		ev = bpf_ringbuf_reserve(ring, sizeof(*ev) + SMALL_ROOM, 0);
 		if (!ev) {
-			lose(s, WEIR_WATCH_LOST_RING_FULL);
+			lose_event(s, WEIR_WATCH_LOST_RING_FULL);
 			return;
 		}
 		if (copy_small((__u8 *)(ev + 1), s->data, s->end, caplen - SMALL_MIN)) {
 			fill_event(s, ev, now, caplen);
 			bpf_ringbuf_submit(ev, wake_flags(s->work, now));
-			s->count->sent++;
+			sent_event(s);
 			return;
 		}
 		bpf_ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
@@ -341,7 +367,7 @@ static __always_inline void ship_ring(const struct seen *s)
 		SHIP(65624);
 	if (last < WEIR_WATCH_SNAPLEN)
 		SHIP(WEIR_WATCH_SNAPLEN);
-	lose(s, WEIR_WATCH_LOST_TOO_BIG);
+	lose_event(s, WEIR_WATCH_LOST_TOO_BIG);
 }
 
 static __always_inline void ship_perf(const struct seen *s)
@@ -427,6 +453,8 @@ static __always_inline void follow(const struct seen *s, const struct weir_flow_
 	if (!f || !f->on || !same_flow(&f->key, key))
 		return;
 	copy = *s;
+	copy.snap = cfg.snaplen;
+	copy.flags |= WEIR_WATCH_FOLLOWED;
 	copy.count = bpf_map_lookup_elem(&weir_follow_counters, &zero);
 	if (copy.count)
 		ship_ring(&copy);
@@ -501,15 +529,21 @@ static __always_inline bool wanted(const struct seen *s)
 }
 
 /* Second half: shipped, added up, or only counted. */
-static __always_inline void deliver(const struct seen *s)
+static __always_inline void deliver(struct seen *s)
 {
-	if (cfg.mode == WEIR_WATCH_RING)
+	bool whole = false;
+
+	if (cfg.mode == WEIR_WATCH_FLOWS)
+		add_flow(s);
+	if (cfg.names) {
+		whole = tells(s);
+		s->snap = whole ? WEIR_WATCH_SNAPLEN : cfg.snaplen;
+	}
+	if (cfg.mode == WEIR_WATCH_RING || (cfg.mode == WEIR_WATCH_FLOWS && whole))
 		ship_ring(s);
 	else if (cfg.mode == WEIR_WATCH_PERF)
 		ship_perf(s);
-	else if (cfg.mode == WEIR_WATCH_FLOWS)
-		add_flow(s);
-	else
+	else if (cfg.mode != WEIR_WATCH_FLOWS)
 		s->count->sent++;
 }
 
@@ -588,7 +622,8 @@ static __always_inline void find_frame(struct __sk_buff *skb, struct seen *s)
 	s->bytes += ETH_HLEN;
 }
 
-static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool pointers)
+/* Bytes of it that are wanted; 0: none. */
+static __always_inline __u32 observe_skb(struct __sk_buff *skb, __u8 dir, bool pointers)
 {
 	__u32 which = dir == WEIR_WATCH_OUT, n = skb->len, last;
 	struct seen s = {.ctx = skb, .len = n, .bytes = n, .reach = ~0U,
@@ -600,7 +635,7 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	s.work = bpf_map_lookup_elem(&weir_work, &which);
 	s.count = counters_of(s.ifindex, &s.slot);
 	if (!s.work || !s.count || flags_of(&s) & not_here)
-		return false;
+		return 0;
 	if (flags_of(&s) & WEIR_WATCH_IFACE_NO_L2) {
 		l2 = WEIR_L2_NONE;
 		s.flags = WEIR_WATCH_NO_L2;
@@ -626,14 +661,14 @@ static __always_inline bool observe_skb(struct __sk_buff *skb, __u8 dir, bool po
 	last = weir_last(n);
 	if (last >= WEIR_PKT_HDR_MAX || copy_bytes(&s, s.work->head, weir_size(last))) {
 		lose_unread(&s);
-		return false;
+		return 0;
 	}
 	s.pkt = &s.work->pkt;
 	weir_parse(&s.work->pkt, s.work->head, s.work->head + n, l2, s.vlan_meta, s.len);
 	if (!wanted(&s))
-		return false;
+		return 0;
 	deliver(&s);
-	return true;
+	return cfg.names ? s.snap : cfg.snaplen;
 }
 
 SEC("tcx/ingress")
@@ -656,12 +691,12 @@ SEC("socket")
 int weir_watch_tap(struct __sk_buff *skb)
 {
 	__u8 dir = skb->pkt_type == PACKET_OUTGOING ? WEIR_WATCH_OUT : WEIR_WATCH_IN;
+	__u32 n;
 
 	if (!(cfg.directions & 1U << dir))
 		return 0;
-	if (!observe_skb(skb, dir, false))
-		return 0;
-	return cfg.mode == WEIR_WATCH_MMAP ? cfg.snaplen : 0;
+	n = observe_skb(skb, dir, false);
+	return cfg.mode == WEIR_WATCH_MMAP ? n : 0;
 }
 
 /* The packet that the gate has parsed; false: of no interface of ours. */

@@ -37,6 +37,8 @@ enum weir_watch_verdict {
 #define WEIR_WATCH_CSUM_UNDONE (1U << 2) /* known: the L4 checksum is left to the device */
 #define WEIR_WATCH_CSUM_OK   (1U << 3) /* known: the device has verified it */
 #define WEIR_WATCH_QUEUE     (1U << 4) /* queue is known */
+#define WEIR_WATCH_ISN	     (1U << 5) /* rule is the sequence number of the sender's SYN */
+#define WEIR_WATCH_FOLLOWED  (1U << 6) /* beside flows: of the one that is looked at */
 
 struct weir_watch_event {
 	__u64 ts;	  /* ns since the epoch once user space has it; CLOCK_MONOTONIC in a ring */
@@ -106,6 +108,8 @@ struct weir_watch_config {
 	__u32 one_point;	/* flows are of the namespace, not of an interface */
 	__u32 sides;		/* flow records are struct weir_flow_full */
 	__u32 strict_head;	/* --strict-pcap: bytes of the head that it reads; 0 = not here */
+	__u32 names;		/* packets that may tell a name are shipped whole: with
+				 * WEIR_WATCH_FLOWS to the rings, beside the flow map */
 	__u32 stats;		/* 1: keep struct weir_watch_stats, too */
 	__u32 alerts;		/* rules of --alert: struct weir_watch_alerts */
 	__u64 wake_ns;		/* ... or when the last wake-up is this long ago */
@@ -156,6 +160,10 @@ struct weir_watch_counters {
 	__u64 sent;
 	__u64 lost[WEIR_WATCH_LOST_MAX];
 	__u64 lost_bytes[WEIR_WATCH_LOST_MAX];
+	/* Of WEIR_WATCH_FLOWS: packets shipped for their names, and such for which a ring had
+	 * no room. The law above has counted them as parts of their flows. */
+	__u64 names_sent;
+	__u64 names_lost;
 };
 
 /*

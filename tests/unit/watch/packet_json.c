@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "cap/watch/fields.h"
+#include "cap/watch/owners.h"
 #include "cap/watch/format.h"
 #include "samples.h"
 
@@ -142,6 +143,10 @@ static void where_and_verdict(void **state)
 /* Each field is told by some sample or by the test above. */
 static void every_field_is_filled(void **state)
 {
+	static const struct weir_owner_text owner = { .pid = 1, .guessed = true, .comm = "init",
+						      .cgroup = "/", .netns_name = "red",
+						      .netns = 1 };
+
 	(void)state;
 	for (unsigned int k = 0; k < WEIR_PACKET_FIELD_MAX; k++) {
 		bool seen = false;
@@ -154,6 +159,7 @@ static void every_field_is_filled(void **state)
 			s.p.ev.dir = WEIR_WATCH_IN;
 			s.p.ev.verdict = WEIR_WATCH_PASS;
 			s.p.rule = "filter/r";
+			s.p.owner = s.p.peer = &owner;
 			seen = weir_field_get(&s.p, k, &v);
 			sample_close(&s);
 		}

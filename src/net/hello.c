@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,10 +5,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 
 #define WEIR_HOST_MAX 32768 /* bytes of a head that are read */
 
@@ -20,3 +21,12 @@
  * The whole head is awaited, for only then no second Host can come. */
 enum weir_hello_state weir_host_find(const char *data, size_t n, size_t from,
 				     char name[WEIR_HELLO_NAME]);
+
+/* What a request asks for, in the bytes that it came in. */
+struct weir_request {
+	const char *method, *target;
+	size_t method_len, target_len;
+};
+
+/* The request line at the beginning of @data. False: it is not there to its end, or is none. */
+bool weir_host_request(const char *data, size_t n, struct weir_request *ret);

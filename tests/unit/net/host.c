@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "cap/proxy/host.h"
+#include "net/host.h"
 
 /* At once, and as every cut in two, and bytewise: the same. */
 static enum weir_hello_state find(const char *data, size_t n, char name[WEIR_HELLO_NAME])

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "cap/proxy/host.h"
+#include "net/host.h"
 
 #include <arpa/inet.h>
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -242,4 +241,22 @@ enum weir_hello_state weir_host_find(const char *data, size_t n, size_t from,
 			return state;
 	}
 	return look == WEIR_HOST_MAX ? WEIR_HELLO_TOO_LONG : WEIR_HELLO_MORE;
+}
+
+bool weir_host_request(const char *data, size_t n, struct weir_request *ret)
+{
+	struct text head = { data, n < WEIR_HOST_MAX ? n : WEIR_HOST_MAX }, target;
+	size_t begin;
+
+	if (read_begin(head, &begin) != WEIR_HELLO_DONE)
+		return false;
+	head = skip(head, begin);
+	ret->method = head.at;
+	ret->method_len = token_len(head);
+	if (!memchr(head.at, '\n', head.n) ||
+	    read_request(take_line(&head), &target) != WEIR_HELLO_DONE)
+		return false;
+	ret->target = target.at;
+	ret->target_len = target.n;
+	return true;
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "cap/proxy/hello.h"
+#include "net/hello.h"
 #include "hello_maker.h"
 #include "hello_samples.h"
 
