@@ -277,6 +277,18 @@ def test_main_match_comes_first(pair):
     assert {x["alert"] for x in watch.json} == {"udp", "lost"}
 
 
+def test_owners_are_asked_first(pair):
+    """Packets of no process of this host are nobody's that is asked for, and in no sum."""
+    watch = pair.b.watch("-i", "vb", "--json", "--pid", os.getpid(), "--summary", "500ms",
+                         "--alert", "a: packets > 0", "--alert-log", "/dev/stderr")
+    pair.a.inject("va", [packet(0, "udp", sport=1, dport=2).frame] * 20)
+    watch.wait_seen(20)
+    watch.stop()
+    assert watch.status == 0 and '"raised"' not in watch.err
+    assert watch.check_account()["unmatched"] == 20
+    assert sum(x["seen"] for x in watch.json) == 20 and not any(x["packets"] for x in watch.json)
+
+
 def test_raised_and_cleared_live(pair):
     watch = pair.b.watch("-i", "vb", "--json", "--alert", "a: packets > 10 over 500ms")
     for n in (1, 2):

@@ -6,14 +6,26 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cap/watch/alert.h"
 #include "cap/watch/owners.h"
 #include "cap/watch/session.h"
+#include "cap/watch/stats.h"
 #include "match/cbpf.h"
 
 /* Whose packets they are, the kernel's programs do not know. */
 static bool counts_there(const struct weir_watch *w)
 {
 	return w->opt.count_only && !w->user_stage && !weir_watch_owners_match(&w->opt);
+}
+
+/* Sums that are not of flows know no owners there, either. */
+static bool adds_up_there(const struct weir_watch *w)
+{
+	const struct weir_watch_options *o = &w->opt;
+	bool sums = weir_stats_wanted(o) || weir_alerts_wanted(o);
+
+	return w->keeps_flows && !w->shows_packets && !w->user_stage &&
+	       !(sums && weir_watch_owners_match(o));
 }
 
 /* The match must see in user space what it would see in the kernel. */
@@ -36,7 +48,7 @@ void weir_place_settle(struct weir_watch *w)
 	w->mode = w->hook == WEIR_HOOK_MMAP				? WEIR_WATCH_MMAP :
 		  weir_hook_is_library(w->hook)				? WEIR_WATCH_RING :
 		  w->hook == WEIR_HOOK_XSK				? WEIR_WATCH_XSK :
-		  w->keeps_flows && !w->shows_packets && !w->user_stage ? WEIR_WATCH_FLOWS :
+		  adds_up_there(w)					? WEIR_WATCH_FLOWS :
 		  counts_there(w)					? WEIR_WATCH_COUNT :
 		  o->transport == 1					? WEIR_WATCH_PERF :
 									  WEIR_WATCH_RING;

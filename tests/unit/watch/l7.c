@@ -28,6 +28,7 @@ struct scene {
 	struct weir_l7 *l7;
 	struct weir_l7_seen seen;
 	struct weir_buf told; /* what the packets told, a line each */
+	void *data; /* of the last packet */
 };
 
 static int set_up(void **state)
@@ -45,6 +46,7 @@ static int tear_down(void **state)
 	weir_l7_free(s->l7);
 	weir_l7_seen_free(&s->seen);
 	weir_buf_free(&s->told);
+	free(s->data);
 	free(s);
 	return 0;
 }
@@ -57,7 +59,8 @@ static void packet(struct scene *s, const struct frame *f, bool udp, const void 
 	weir_l7_packet(s->l7, &p, NULL, &s->seen);
 	if (weir_l7_text(&s->seen, &s->told))
 		weir_buf_addc(&s->told, '\n');
-	free((void *)p.data);
+	free(s->data); /* what was told of a packet lasts as long as it does */
+	s->data = (void *)p.data;
 }
 
 static void segment(struct scene *s, struct frame *f, uint8_t flags, uint32_t off, const void *data,
