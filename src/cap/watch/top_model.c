@@ -69,9 +69,11 @@ void weir_top_row_name(const struct weir_top *t, enum weir_by by, const struct w
 		       struct weir_buf *out)
 {
 	struct weir_flow_row row = r->sums;
-	const struct weir_flow *now = row.flow ? weir_flows_find(t->w->flows, &row.flow->key) : NULL;
+	const struct weir_flow *now = NULL;
 	struct weir_flow named;
 
+	if (row.flow)
+		now = weir_flows_find(t->w->flows, &row.flow->key);
 	if (now) {
 		named = *row.flow;
 		named.names = now->names;
