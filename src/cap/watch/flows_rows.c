@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "cap/watch/session.h"
 
 #define FIRST_ROWS 1024 /* a power of two */
@@ -82,22 +83,16 @@ int weir_row_compare(const struct weir_flow_row *x, const struct weir_flow_row *
 	return c ? c : x->eth_type - y->eth_type;
 }
 
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-	h = (h ^ v) * 0xff51afd7ed558ccdULL;
-	return h ^ h >> 32;
-}
-
 static size_t hash(const struct weir_flow_row *r)
 {
 	uint64_t addr[2], h;
 
 	memcpy(addr, r->addr, sizeof(addr));
-	h = mix(mix(0x9e3779b97f4a7c15ULL, addr[0]), addr[1]);
-	h = mix(h, r->pid);
-	h = mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
+	h = weir_key_mix(weir_key_mix(WEIR_KEY_START, addr[0]), addr[1]);
+	h = weir_key_mix(h, r->pid);
+	h = weir_key_mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
 	for (const char *c = r->text; c && *c; c++)
-		h = mix(h, (unsigned char)*c);
+		h = weir_key_mix(h, (unsigned char)*c);
 	return (size_t)h;
 }
 
