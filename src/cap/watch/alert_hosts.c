@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define FIRST_SIZE 256 /* slots; a power of two */
 
 void weir_alert_set_free(struct weir_alert_set *s)
@@ -15,15 +17,7 @@ void weir_alert_set_free(struct weir_alert_set *s)
 
 static size_t hash_key(const struct weir_alert_key *k)
 {
-	uint64_t v[3], h = 0x9e3779b97f4a7c15ULL;
-
-	_Static_assert(sizeof(v) == sizeof(*k), "the key is three words");
-	memcpy(v, k, sizeof(v));
-	for (size_t i = 0; i < 3; i++) {
-		h = (h ^ v[i]) * 0xff51afd7ed558ccdULL;
-		h ^= h >> 32;
-	}
-	return (size_t)h;
+	return (size_t)weir_key_hash(k, sizeof(*k));
 }
 
 static struct weir_alert_entry *find(struct weir_alert_entry *slots, size_t size,

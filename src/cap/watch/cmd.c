@@ -149,7 +149,8 @@ static const struct weir_opt options[] = {
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
 	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
-	  .help = "with --flows: top talkers by flow, host, port or protocol" },
+	  .help = "with --flows: top talkers by flow, host, port, protocol, process, cgroup, sni "
+		  "or domain" },
 	{ "summary", 0, WEIR_OPT_DURATION, AT(summary_ns), "TIME", .min = 500000000,
 	  .help = "each TIME, totals, sizes, flags, top hosts and ports (10s; at least 500ms)" },
 	{ "metrics", 0, WEIR_OPT_STR, AT(metrics), "ADDRESS",
@@ -284,9 +285,11 @@ static bool has_tcx(void)
  * are given beside it. */
 static void choose_output(struct weir_watch *w)
 {
-	const struct weir_watch_options *o = &w->opt;
+	struct weir_watch_options *o = &w->opt;
 	bool observed = weir_observers_wanted(o);
 
+	o->owners |= weir_by_needs_owners((enum weir_by)o->by);
+	o->names |= weir_by_needs_names((enum weir_by)o->by);
 	w->keeps_flows = o->flows || observed;
 	w->wants_sides = o->ipfix;
 	w->shows_packets = !o->flows && !o->count_only &&

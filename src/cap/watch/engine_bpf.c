@@ -52,18 +52,26 @@ static struct bpf_state *state_of(struct weir_watch *w)
 	return w->engine_state;
 }
 
+/* The header of a record, its time made the clock's; its bytes, NULL: no such record. */
+static const uint8_t *read_event(const struct weir_watch *w, const void *data, size_t size,
+				 struct weir_watch_event *ev)
+{
+	if (size < sizeof(*ev))
+		return NULL;
+	memcpy(ev, data, sizeof(*ev));
+	if (ev->caplen > size - sizeof(*ev) || ev->slot >= w->n_ifaces)
+		return NULL;
+	ev->ts += (uint64_t)w->clock_offset;
+	return (const uint8_t *)data + sizeof(*ev);
+}
+
 static int on_event(void *arg, const void *data, size_t size)
 {
 	struct weir_watch *w = arg;
 	struct weir_watch_event ev;
+	const uint8_t *bytes = read_event(w, data, size, &ev);
 
-	if (size < sizeof(ev))
-		return 0;
-	memcpy(&ev, data, sizeof(ev));
-	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
-		return 0;
-	ev.ts += (uint64_t)w->clock_offset;
-	return weir_sink_packet(&w->sinks[0], &ev, (const uint8_t *)data + sizeof(ev));
+	return bytes ? weir_sink_packet(&w->sinks[0], &ev, bytes) : 0;
 }
 
 /* Beside flows that the kernel counts: packets of the one that is looked at, and those
@@ -72,16 +80,12 @@ static int on_beside(void *arg, const void *data, size_t size)
 {
 	struct weir_watch *w = arg;
 	struct bpf_state *st = state_of(w);
-	const uint8_t *bytes = (const uint8_t *)data + sizeof(struct weir_watch_event);
 	struct weir_watch_event ev;
+	const uint8_t *bytes = read_event(w, data, size, &ev);
 	struct weir_packet p;
 
-	if (size < sizeof(ev))
+	if (!bytes)
 		return 0;
-	memcpy(&ev, data, sizeof(ev));
-	if (ev.caplen > size - sizeof(ev) || ev.slot >= w->n_ifaces)
-		return 0;
-	ev.ts += (uint64_t)w->clock_offset;
 	if (!(ev.flags & WEIR_WATCH_FOLLOWED)) {
 		weir_l7_candidate(w, &ev, bytes);
 	} else if (st->followed) {

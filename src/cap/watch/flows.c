@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "cap/watch/l7.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/owners.h"
@@ -24,15 +25,7 @@
 
 static size_t hash_key(const struct weir_flow_key *k)
 {
-	const uint8_t *b = (const uint8_t *)k;
-	uint64_t h = 0x9e3779b97f4a7c15ULL, v = 0;
-
-	for (size_t i = 0; i < sizeof(*k); i += 4) {
-		memcpy(&v, b + i, 4);
-		h = (h ^ v) * 0xff51afd7ed558ccdULL;
-		h ^= h >> 32;
-	}
-	return (size_t)h;
+	return (size_t)weir_key_hash(k, sizeof(*k));
 }
 
 static struct weir_flow *find_slot(struct weir_flow *slots, size_t size,

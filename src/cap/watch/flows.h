@@ -110,13 +110,24 @@ void weir_watch_bypass_free(struct weir_watch_bypass *b);
 void weir_watch_bypass_look(struct weir_watch *w);
 
 /* flows_by.c */
-enum weir_by { WEIR_BY_FLOW, WEIR_BY_HOST, WEIR_BY_PORT, WEIR_BY_PROTOCOL, WEIR_BY_MAX };
+enum weir_by {
+	WEIR_BY_FLOW,
+	WEIR_BY_HOST,
+	WEIR_BY_PORT,
+	WEIR_BY_PROTOCOL,
+	WEIR_BY_PROCESS, /* needs owners */
+	WEIR_BY_CGROUP,	 /* likewise */
+	WEIR_BY_SNI,	 /* needs names */
+	WEIR_BY_DOMAIN,	 /* likewise: what its responder is called, by SNI, HTTP or DNS */
+	WEIR_BY_MAX
+};
 extern const char *const weir_by_names[]; /* of --by, and NULL */
 
 struct weir_flow_row { /* a line of a picture; what it is of: by enum weir_by */
 	const struct weir_flow *flow; /* WEIR_BY_FLOW */
 	const char *text;	      /* a grouping by text; NULL: unknown */
 	uint8_t addr[16];	      /* WEIR_BY_HOST */
+	uint32_t pid;		      /* WEIR_BY_PROCESS; 0: unknown */
 	uint16_t port;		      /* WEIR_BY_PORT */
 	uint8_t proto;		      /* WEIR_BY_PORT, WEIR_BY_PROTOCOL */
 	uint16_t eth_type;
@@ -131,7 +142,7 @@ struct weir_grouping {
 	const char *title; /* of the column */
 	/* The one or two rows that a flow belongs to, as rows without sums. The text of a
 	 * row lasts until the flow table is changed. */
-	int (*keys)(const struct weir_flows *f, const struct weir_flow *x,
+	int (*keys)(struct weir_watch *w, const struct weir_flow *x,
 		    struct weir_flow_row keys[2]);
 	/* What the row is called, without what weir_row_name() adds. */
 	void (*title_of)(struct weir_watch *w, const struct weir_flow_row *r,
@@ -140,6 +151,12 @@ struct weir_grouping {
 		     struct weir_json *j);
 };
 extern const struct weir_grouping weir_groupings[WEIR_BY_MAX];
+
+/* Does this run know what such rows are of? */
+bool weir_by_possible(const struct weir_watch *w, enum weir_by by);
+/* Do rows of @by need that? */
+bool weir_by_needs_owners(enum weir_by by);
+bool weir_by_needs_names(enum weir_by by);
 
 /* In text, from hostile packets too: to be cleaned where a terminal shows it. */
 void weir_row_name(struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
@@ -160,7 +177,7 @@ struct weir_groups {
 };
 typedef bool weir_flow_fn(void *arg, const struct weir_flow *x);
 /* All of @f that @keep (NULL: all) takes. 0 or -ENOMEM. */
-int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+int weir_groups_fill(struct weir_groups *g, struct weir_watch *w, enum weir_by by,
 		     weir_flow_fn *keep, void *arg);
 void weir_groups_free(struct weir_groups *g);
 

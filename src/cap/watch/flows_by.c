@@ -23,20 +23,20 @@ static void add_protocol(struct weir_buf *out, uint8_t proto, uint16_t eth_type)
 		weir_buf_addf(out, "ether-0x%04x", eth_type);
 }
 
-static int flow_keys(const struct weir_flows *f, const struct weir_flow *x,
+static int flow_keys(struct weir_watch *w, const struct weir_flow *x,
 		     struct weir_flow_row keys[2])
 {
-	(void)f;
+	(void)w;
 	memset(keys, 0, sizeof(*keys));
 	keys[0].flow = x;
 	return 1;
 }
 
 /* A packet counts for both of its hosts. */
-static int host_keys(const struct weir_flows *f, const struct weir_flow *x,
+static int host_keys(struct weir_watch *w, const struct weir_flow *x,
 		     struct weir_flow_row keys[2])
 {
-	(void)f;
+	(void)w;
 	memset(keys, 0, 2 * sizeof(*keys));
 	memcpy(keys[0].addr, x->key.addr_a, 16);
 	memcpy(keys[1].addr, x->key.addr_b, 16);
@@ -44,10 +44,10 @@ static int host_keys(const struct weir_flows *f, const struct weir_flow *x,
 }
 
 /* The port that was connected to. */
-static int port_keys(const struct weir_flows *f, const struct weir_flow *x,
+static int port_keys(struct weir_watch *w, const struct weir_flow *x,
 		     struct weir_flow_row keys[2])
 {
-	bool guessed, b = weir_flow_initiator_is_b(f, x, &guessed);
+	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
 
 	memset(keys, 0, sizeof(*keys));
 	keys[0].port = b ? x->key.port_a : x->key.port_b;
@@ -56,13 +56,69 @@ static int port_keys(const struct weir_flows *f, const struct weir_flow *x,
 	return 1;
 }
 
-static int protocol_keys(const struct weir_flows *f, const struct weir_flow *x,
+static int protocol_keys(struct weir_watch *w, const struct weir_flow *x,
 			 struct weir_flow_row keys[2])
 {
-	(void)f;
+	(void)w;
 	memset(keys, 0, sizeof(*keys));
 	keys[0].proto = x->key.proto;
 	keys[0].eth_type = x->key.proto ? 0 : x->key.eth_type;
+	return 1;
+}
+
+/* A flow counts for the processes of both of its ends, where both are known. */
+static int process_keys(struct weir_watch *w, const struct weir_flow *x,
+			struct weir_flow_row keys[2])
+{
+	const struct weir_owner *o;
+	int n = 0;
+
+	(void)w;
+	memset(keys, 0, 2 * sizeof(*keys));
+	for (int side = 0; side < 2; side++) {
+		o = weir_flow_owner_end(x, side);
+		if (!o || (n && keys[0].pid == o->pid))
+			continue;
+		keys[n].pid = o->pid;
+		keys[n++].text = o->comm;
+	}
+	return n ? n : 1; /* nobody's, if nobody is known */
+}
+
+static int cgroup_keys(struct weir_watch *w, const struct weir_flow *x,
+		       struct weir_flow_row keys[2])
+{
+	const struct weir_owner *o;
+	const char *path;
+	int n = 0;
+
+	memset(keys, 0, 2 * sizeof(*keys));
+	for (int side = 0; side < 2; side++) {
+		o = weir_flow_owner_end(x, side);
+		path = o ? weir_watch_owner_cgroup(w, o) : NULL;
+		if (path && !(n && !strcmp(keys[0].text, path)))
+			keys[n++].text = path;
+	}
+	return n ? n : 1;
+}
+
+static int sni_keys(struct weir_watch *w, const struct weir_flow *x, struct weir_flow_row keys[2])
+{
+	(void)w;
+	memset(keys, 0, sizeof(*keys));
+	keys[0].text = x->names ? x->names->sni : NULL;
+	return 1;
+}
+
+/* What the initiator asked for; else what DNS called who it asked. */
+static int domain_keys(struct weir_watch *w, const struct weir_flow *x,
+		       struct weir_flow_row keys[2])
+{
+	bool guessed, b = weir_flow_initiator_is_b(w->flows, x, &guessed);
+
+	sni_keys(w, x, keys);
+	if (!keys[0].text && x->names)
+		keys[0].text = x->names->host ? x->names->host : x->names->end[!b];
 	return 1;
 }
 
@@ -170,6 +226,27 @@ static void protocol_title(struct weir_watch *w, const struct weir_flow_row *r,
 	add_protocol(out, r->proto, r->eth_type);
 }
 
+static void process_title(struct weir_watch *w, const struct weir_flow_row *r,
+			  struct weir_buf *out)
+{
+	(void)w;
+	if (!r->pid) {
+		ADD(out, "unknown");
+		return;
+	}
+	weir_format_safe(out, (const uint8_t *)r->text, strlen(r->text));
+	weir_buf_addf(out, " %u", r->pid);
+}
+
+static void text_title(struct weir_watch *w, const struct weir_flow_row *r, struct weir_buf *out)
+{
+	(void)w;
+	if (r->text)
+		weir_format_safe(out, (const uint8_t *)r->text, strlen(r->text));
+	else
+		ADD(out, "unknown");
+}
+
 void weir_row_name(struct weir_watch *w, enum weir_by by, const struct weir_flow_row *r,
 		   struct weir_buf *out)
 {
@@ -269,15 +346,63 @@ static void protocol_json(struct weir_watch *w, const struct weir_flow_row *r,
 	json_protocol(j, r->proto, r->eth_type);
 }
 
+static void process_json(struct weir_watch *w, const struct weir_flow_row *r, struct weir_json *j)
+{
+	(void)w;
+	if (!r->pid)
+		return;
+	weir_json_uint(j, "pid", r->pid);
+	weir_json_str(j, "comm", r->text);
+}
+
+static void cgroup_json(struct weir_watch *w, const struct weir_flow_row *r, struct weir_json *j)
+{
+	(void)w;
+	weir_json_str(j, "cgroup", r->text);
+}
+
+static void sni_json(struct weir_watch *w, const struct weir_flow_row *r, struct weir_json *j)
+{
+	(void)w;
+	weir_json_str(j, "sni", r->text);
+}
+
+static void domain_json(struct weir_watch *w, const struct weir_flow_row *r, struct weir_json *j)
+{
+	(void)w;
+	weir_json_str(j, "domain", r->text);
+}
+
 const struct weir_grouping weir_groupings[WEIR_BY_MAX] = {
 	[WEIR_BY_FLOW] = { "flow", "FLOW", flow_keys, flow_title, flow_json },
 	[WEIR_BY_HOST] = { "host", "HOST", host_keys, host_title, host_json },
 	[WEIR_BY_PORT] = { "port", "PORT", port_keys, port_title, port_json },
 	[WEIR_BY_PROTOCOL] = { "protocol", "PROTOCOL", protocol_keys, protocol_title,
 			       protocol_json },
+	[WEIR_BY_PROCESS] = { "process", "PROCESS", process_keys, process_title, process_json },
+	[WEIR_BY_CGROUP] = { "cgroup", "CGROUP", cgroup_keys, text_title, cgroup_json },
+	[WEIR_BY_SNI] = { "sni", "SNI", sni_keys, text_title, sni_json },
+	[WEIR_BY_DOMAIN] = { "domain", "DOMAIN", domain_keys, text_title, domain_json },
 };
 
 /* In the order of enum weir_by. */
-const char *const weir_by_names[] = { "flow", "host", "port", "protocol", NULL };
+const char *const weir_by_names[] = { "flow",    "host",   "port", "protocol",
+				     "process", "cgroup", "sni",  "domain",
+				     NULL };
 _Static_assert(sizeof(weir_by_names) / sizeof(*weir_by_names) == WEIR_BY_MAX + 1,
 	       "a name for each grouping");
+
+bool weir_by_needs_owners(enum weir_by by)
+{
+	return by == WEIR_BY_PROCESS || by == WEIR_BY_CGROUP;
+}
+
+bool weir_by_needs_names(enum weir_by by)
+{
+	return by == WEIR_BY_SNI || by == WEIR_BY_DOMAIN;
+}
+
+bool weir_by_possible(const struct weir_watch *w, enum weir_by by)
+{
+	return (w->owners || !weir_by_needs_owners(by)) && (w->l7 || !weir_by_needs_names(by));
+}

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "cap/watch/session.h"
+
 #define FIRST_ROWS 1024 /* a power of two */
 
 static void add_val(struct weir_flow_row *r, const struct weir_flow_val *v)
@@ -74,15 +77,10 @@ int weir_row_compare(const struct weir_flow_row *x, const struct weir_flow_row *
 		return compare_flows(&x->flow->key, &y->flow->key);
 	c = memcmp(x->addr, y->addr, 16);
 	c = c ? c : compare_text(x->text, y->text);
+	c = c ? c : (x->pid > y->pid) - (x->pid < y->pid);
 	c = c ? c : x->port - y->port;
 	c = c ? c : x->proto - y->proto;
 	return c ? c : x->eth_type - y->eth_type;
-}
-
-static uint64_t mix(uint64_t h, uint64_t v)
-{
-	h = (h ^ v) * 0xff51afd7ed558ccdULL;
-	return h ^ h >> 32;
 }
 
 static size_t hash(const struct weir_flow_row *r)
@@ -90,10 +88,11 @@ static size_t hash(const struct weir_flow_row *r)
 	uint64_t addr[2], h;
 
 	memcpy(addr, r->addr, sizeof(addr));
-	h = mix(mix(0x9e3779b97f4a7c15ULL, addr[0]), addr[1]);
-	h = mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
+	h = weir_key_mix(weir_key_mix(WEIR_KEY_START, addr[0]), addr[1]);
+	h = weir_key_mix(h, r->pid);
+	h = weir_key_mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
 	for (const char *c = r->text; c && *c; c++)
-		h = mix(h, (unsigned char)*c);
+		h = weir_key_mix(h, (unsigned char)*c);
 	return (size_t)h;
 }
 
@@ -153,25 +152,25 @@ static struct weir_flow_row *row_of(struct weir_groups *g, const struct weir_flo
 	return &g->rows[*slot - 1];
 }
 
-static int add_flow(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+static int add_flow(struct weir_groups *g, struct weir_watch *w, enum weir_by by,
 		    const struct weir_flow *x)
 {
 	struct weir_flow_row keys[2], *to;
 	int n;
 
 	if (by == WEIR_BY_FLOW)
-		return append(g, f, x);
-	n = weir_groupings[by].keys(f, x, keys);
+		return append(g, w->flows, x);
+	n = weir_groupings[by].keys(w, x, keys);
 	for (int i = 0; i < n; i++) {
 		to = row_of(g, &keys[i]);
 		if (!to)
 			return -ENOMEM;
-		add_to_row(f, to, x);
+		add_to_row(w->flows, to, x);
 	}
 	return 0;
 }
 
-int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum weir_by by,
+int weir_groups_fill(struct weir_groups *g, struct weir_watch *w, enum weir_by by,
 		     weir_flow_fn *keep, void *arg)
 {
 	int ret = 0;
@@ -179,9 +178,9 @@ int weir_groups_fill(struct weir_groups *g, const struct weir_flows *f, enum wei
 	g->n = 0;
 	if (g->size)
 		memset(g->slots, 0, g->size * sizeof(*g->slots));
-	WEIR_FLOWS_EACH(f, x)
+	WEIR_FLOWS_EACH(w->flows, x)
 	if (!ret && !x->hidden && (!keep || keep(arg, x)))
-		ret = add_flow(g, f, by, x);
+		ret = add_flow(g, w, by, x);
 	return ret;
 }
 

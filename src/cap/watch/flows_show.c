@@ -182,7 +182,7 @@ static int add_picture(struct weir_watch *w, struct weir_buf *out)
 	bool tty = isatty(STDOUT_FILENO), json = w->opt.format == WEIR_FORMAT_JSON;
 	int lines = 24, cols = 120, ret;
 
-	ret = weir_groups_fill(&g, w->flows, by, NULL, NULL);
+	ret = weir_groups_fill(&g, w, by, NULL, NULL);
 	if (!ret && g.n)
 		qsort(g.rows, g.n, sizeof(*g.rows), compare_bytes);
 	if (tty)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "cap/watch/session.h"
 
 #define SLOTS 32768 /* a power of two */
@@ -32,15 +33,7 @@ void weir_heavy_clear(struct weir_heavy *t)
 
 static size_t hash_key(const struct weir_heavy_key *k)
 {
-	uint64_t v[3], h = 0x9e3779b97f4a7c15ULL;
-
-	_Static_assert(sizeof(v) == sizeof(*k), "the key is three words");
-	memcpy(v, k, sizeof(v));
-	for (size_t i = 0; i < 3; i++) {
-		h = (h ^ v[i]) * 0xff51afd7ed558ccdULL;
-		h ^= h >> 32;
-	}
-	return (size_t)h;
+	return (size_t)weir_key_hash(k, sizeof(*k));
 }
 
 void weir_heavy_add(struct weir_heavy *t, const struct weir_heavy_key *k, uint64_t packets,

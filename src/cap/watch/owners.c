@@ -126,6 +126,11 @@ static void add_text(const struct weir_watch_owners *v, const struct weir_owner 
 	ret->netns_name = weir_owners_netns(v->all, o->netns);
 }
 
+const char *weir_watch_owner_cgroup(const struct weir_watch *w, const struct weir_owner *o)
+{
+	return weir_owners_group(w->owners->all, o->cgroup);
+}
+
 /* The end @first is the one that is here, unless only the other one is. */
 static void add_texts(const struct weir_watch_owners *v, const struct weir_owner end[2], int first,
 		      struct weir_packet_owners *ret)
@@ -255,6 +260,11 @@ void weir_watch_owners_last(struct weir_watch *w)
 	WEIR_FLOWS_EACH(w->flows, x)
 	if (has_owners(x) && (!x->owners || !x->owners->end[0].pid || !x->owners->end[1].pid))
 		look_up(w, x, x->val.last, x->val.last);
+}
+
+const struct weir_owner *weir_flow_owner_end(const struct weir_flow *x, int side)
+{
+	return x->owners && x->owners->end[side].pid ? &x->owners->end[side] : NULL;
 }
 
 bool weir_flow_owner(const struct weir_watch *w, const struct weir_flow *x,

@@ -69,6 +69,10 @@ void weir_watch_owners_last(struct weir_watch *w);
 bool weir_flow_owner(const struct weir_watch *w, const struct weir_flow *x,
 		     struct weir_packet_owners *ret);
 
+/* End A (0) or B (1); NULL: not known. As long as the flow is in the table. */
+const struct weir_owner *weir_flow_owner_end(const struct weir_flow *x, int side);
+/* The path of its cgroup, NULL: not known. As long as the run. */
+const char *weir_watch_owner_cgroup(const struct weir_watch *w, const struct weir_owner *o);
 /* "curl 1234", with its cgroup and namespace; control characters are dots. */
 void weir_owner_add(struct weir_buf *out, const struct weir_owner_text *o);
 /* `pid, comm, cgroup, netns ...`, the peer's with "peer_" before. */

@@ -226,8 +226,8 @@ static void write_where(struct top *v)
 	if (t->level == WEIR_TOP_ROWS)
 		weir_buf_addf(out, "by %s", weir_groupings[t->by].name);
 	else
-		weir_row_name(v->w, t->level == WEIR_TOP_FLOWS ? t->by : WEIR_BY_FLOW,
-			      &t->place[t->level].of.sums, out);
+		weir_top_row_name(t, t->level == WEIR_TOP_FLOWS ? t->by : WEIR_BY_FLOW,
+				  &t->place[t->level].of, out);
 	if (t->level == WEIR_TOP_PACKETS) {
 		weir_buf_addf(out, ": %llu packets", (unsigned long long)v->shown);
 		if (v->missed)
@@ -267,6 +267,8 @@ static const char *const help[] = {
 	"  Esc Left Backspace           back",
 	"  b                            the next grouping; or at once:",
 	"  1 2 3 4                      by flow, host, port, protocol",
+	"  5 6                          by process, cgroup (with --owners)",
+	"  7 8                          by sni, domain (with --names)",
 	"  s                            the next order; or at once:",
 	"  B R P F A N                  bytes, rate, packets, flows, age, name",
 	"  r                            the other way round",
@@ -409,13 +411,19 @@ static bool do_back(struct top *v, long arg)
 
 static bool do_next_group(struct top *v, long arg)
 {
+	enum weir_by by = v->model.by;
+
 	(void)arg;
-	return weir_top_group(&v->model, (enum weir_by)((v->model.by + 1) % WEIR_BY_MAX));
+	do
+		by = (enum weir_by)((by + 1) % WEIR_BY_MAX);
+	while (!weir_by_possible(v->w, by));
+	return weir_top_group(&v->model, by);
 }
 
 static bool do_group(struct top *v, long by)
 {
-	return weir_top_group(&v->model, (enum weir_by)by);
+	return weir_by_possible(v->w, (enum weir_by)by) &&
+	       weir_top_group(&v->model, (enum weir_by)by);
 }
 
 static bool do_next_order(struct top *v, long arg)
@@ -481,6 +489,10 @@ static const struct {
 	{ '2', do_group, WEIR_BY_HOST },
 	{ '3', do_group, WEIR_BY_PORT },
 	{ '4', do_group, WEIR_BY_PROTOCOL },
+	{ '5', do_group, WEIR_BY_PROCESS },
+	{ '6', do_group, WEIR_BY_CGROUP },
+	{ '7', do_group, WEIR_BY_SNI },
+	{ '8', do_group, WEIR_BY_DOMAIN },
 	{ 's', do_next_order, 0 },
 	{ 'B', do_order, WEIR_TOP_BYTES },
 	{ 'R', do_order, WEIR_TOP_RATE },

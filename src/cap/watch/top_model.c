@@ -54,12 +54,33 @@ static void copy_row(struct weir_top_row *to, const struct weir_flow_row *from)
 	to->sums = *from;
 	if (from->flow) {
 		to->flow = *from->flow;
+		/* They end with the flow, which may be before this picture is drawn. */
+		to->flow.names = NULL;
+		to->flow.owners = NULL;
 		to->sums.flow = &to->flow;
 	}
 	if (from->text) {
 		snprintf(to->text, sizeof(to->text), "%s", from->text);
 		to->sums.text = to->text;
 	}
+}
+
+void weir_top_row_name(const struct weir_top *t, enum weir_by by, const struct weir_top_row *r,
+		       struct weir_buf *out)
+{
+	struct weir_flow_row row = r->sums;
+	const struct weir_flow *now = NULL;
+	struct weir_flow named;
+
+	if (row.flow)
+		now = weir_flows_find(t->w->flows, &row.flow->key);
+	if (now) {
+		named = *row.flow;
+		named.names = now->names;
+		named.owners = now->owners;
+		row.flow = &named;
+	}
+	weir_row_name(t->w, by, &row, out);
 }
 
 /* --- which flows, which rows ----------------------------------------------- */
@@ -97,7 +118,7 @@ static bool in_group(const struct weir_top *t, const struct weir_flow *x)
 {
 	const struct weir_flow_row *of = &t->place[WEIR_TOP_FLOWS].of.sums;
 	struct weir_flow_row keys[2];
-	int n = weir_groupings[t->by].keys(t->w->flows, x, keys);
+	int n = weir_groupings[t->by].keys(t->w, x, keys);
 
 	for (int i = 0; i < n; i++)
 		if (!weir_row_compare(&keys[i], of))
@@ -260,7 +281,7 @@ static void offer_flows(struct weir_top *t, struct heap *h)
 	{
 		struct weir_top_pick p = { .flow = x };
 
-		if (!all && !keep_flow(t, x))
+		if (x->hidden || (!all && !keep_flow(t, x)))
 			continue;
 		if (t->place[t->level].words[0]) {
 			struct weir_flow_row r = { .flow = x, .bypassed = x->bypassed };
@@ -295,7 +316,7 @@ static int pick(struct weir_top *t, struct heap *h)
 	t->total = 0;
 	*h = (struct heap){ .t = t, .v = t->picks, .most = t->base + WEIR_TOP_WINDOW };
 	if (!ret && !flows)
-		ret = weir_groups_fill(&t->groups, t->w->flows, t->by, keep_flow, t);
+		ret = weir_groups_fill(&t->groups, t->w, t->by, keep_flow, t);
 	if (ret)
 		return ret;
 	if (flows)

@@ -85,6 +85,9 @@ bool weir_top_resize(struct weir_top *t, size_t page);
 bool weir_top_enter(struct weir_top *t);
 bool weir_top_back(struct weir_top *t);
 bool weir_top_group(struct weir_top *t, enum weir_by by);
+/* What a row of a picture is called: by what is known of its flow now. */
+void weir_top_row_name(const struct weir_top *t, enum weir_by by, const struct weir_top_row *r,
+		       struct weir_buf *out);
 /* The same again reverses the order. */
 bool weir_top_order(struct weir_top *t, enum weir_top_sort sort);
 

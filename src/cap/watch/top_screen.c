@@ -532,7 +532,7 @@ static void put_row(const struct weir_top *t, const struct weir_top_row *r, unsi
 {
 	weir_autobuf struct weir_buf line = { 0 }, name = { 0 };
 
-	weir_row_name(t->w, weir_top_rows_by(t), &r->sums, &name);
+	weir_top_row_name(t, weir_top_rows_by(t), r, &name);
 	weir_top_clean(name.data ? name.data : "", (size_t)width, true, &line);
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(table); i++) {
 		weir_autobuf struct weir_buf cell = { 0 };
