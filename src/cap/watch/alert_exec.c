@@ -153,6 +153,9 @@ static void become(const struct weir_alert_exec *x, const struct weir_alert_fact
 	if (dup2(input, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
 	    weir_caps_drop(0))
 		_exit(NO_EXEC);
+	/* Libraries open some without close-on-exec: libpcap's socket would give packets. */
+	if (close_range(STDERR_FILENO + 1, ~0U, 0))
+		_exit(NO_EXEC);
 	set_environment(f);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execvp(x->argv[0], x->argv);
