@@ -94,10 +94,14 @@ left_nothing() {
 
 # watch OPTION...: three pings to the peer must be seen, as JSON, and the account even.
 watch() {
+	pings -i "$out" --protocol icmp "$@"
+}
+
+# pings OPTION...: the same, where OPTION says what they are and where they pass.
+pings() {
 	ping -i 0.3 -c 40 192.0.2.2 >/dev/null &
 	local ping=$! code
-	timeout 60 "$weir" watch -i "$out" -c 3 --format json --protocol icmp "$@" \
-		>"$work/json" 2>"$work/err"
+	timeout 60 "$weir" watch -c 3 --format json "$@" >"$work/json" 2>"$work/err"
 	code=$?
 	kill $ping
 	wait $ping 2>/dev/null
@@ -108,6 +112,111 @@ watch() {
 	jq -s -e 'length == 3 and all(.[]; .v == 1 and .protocol == "icmp" and
 		([.src_ip, .dst_ip] | sort) == ["192.0.2.1", "192.0.2.2"])' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 300 "$work/json")"; return 1; }
+}
+
+# saying WORD PID: wait until $work/err has WORD, or the process is gone. What the one before
+# left there would be taken for its word: begin with rm -f "$work/err".
+saying() {
+	until grep -qs "$1" "$work/err" || ! kill -0 "$2" 2>/dev/null; do sleep 0.1; done
+}
+
+# sums OPTION...: while a program here tells the peer a name by TLS and pings it, watch with
+# OPTION writes $work/json; ended by Ctrl-C, with nothing lost.
+sums() {
+	local pid talker ping code=0
+	rm -f "$work/err" "$work/talker"
+	"$weir" watch -i "$out" "$@" >"$work/json" 2>"$work/err" &
+	pid=$!
+	saying listening "$pid"
+	ping -i 0.2 -c 40 192.0.2.2 >/dev/null &
+	ping=$!
+	ip netns exec "$peer" python3 -uc 'import socket
+s = socket.create_server(("192.0.2.2", 8443))
+print("ready")
+c, _ = s.accept()
+while c.recv(65536):
+    pass' >"$work/talker" &
+	talker=$!
+	until grep -qs ready "$work/talker" || ! kill -0 "$talker" 2>/dev/null; do sleep 0.1; done
+	python3 -c 'import socket, ssl, time
+hello = ssl.MemoryBIO()
+try:
+    ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="smoke.test").do_handshake()
+except ssl.SSLWantReadError:
+    pass
+s = socket.create_connection(("192.0.2.2", 8443))
+s.sendall(hello.read())
+time.sleep(1)' || code=1
+	wait "$talker" || code=1
+	kill "$ping" 2>/dev/null
+	wait "$ping" 2>/dev/null
+	sleep 3
+	kill -INT "$pid" 2>/dev/null
+	wait "$pid" || code=1
+	[ $code = 0 ] || { echo "the watch or its traffic failed: $(cat "$work/err")"; return 1; }
+	! grep -qE '[1-9][0-9,]* lost|"lost":\{"|"imbalance":-?[1-9]' "$work/err" ||
+		{ echo "not an even account: $(cat "$work/err")"; return 1; }
+}
+
+# holds FILTER: what sums left, as one array, is as FILTER of jq says.
+holds() {
+	jq -s -e "$1" "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json") $(cat "$work/err")"; return 1; }
+}
+
+names() {
+	sums --flows --names --json &&
+		holds '[.[] | select(.dst_port == 8443) | .sni] == ["smoke.test"]'
+}
+
+owners() {
+	sums --flows --owners --json &&
+		holds 'all(.[] | select(.dst_port == 8443); .comm == "python3" and .peer_comm == "python3")
+			and any(.dst_port == 8443)'
+}
+
+# Intervals without a gap, whose sum is what the account has.
+summary() {
+	sums --summary 500ms --json &&
+		holds 'length > 3 and (map(.protocols.icmp.packets) | add) > 3 and
+			(map(.packets) | add) == (map(.delivered) | add) and (map(.lost) | add) == {}'
+}
+
+alert() {
+	sums --alert 'pings: icmp packets > 3 over 2s clear 0' --json &&
+		holds 'map(.event) == ["raised", "cleared"] and (.[0] | .alert == "pings" and .value > 3)'
+}
+
+# What comes to a collector is IPFIX: templates first, then the peer's flows.
+ipfix() {
+	local collector
+	rm -f "$work/collector"
+	timeout 120 python3 -uc 'import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 4739))
+print("ready")
+kinds, flows = [], 0
+while not flows:
+    m = s.recv(65536)
+    version, length, _, _, domain = struct.unpack_from("!HHIII", m)
+    assert (version, length, domain) == (10, len(m), 3), m
+    at = 16
+    while at < length:
+        kind, size = struct.unpack_from("!HH", m, at)
+        kinds.append(kind)
+        flows += kind >= 256 and m[at:at + size].count(bytes([192, 0, 2, 2]))
+        at += size
+assert kinds[0] == 2, kinds' >"$work/collector" 2>&1 &
+	collector=$!
+	until grep -qs ready "$work/collector" || ! kill -0 "$collector" 2>/dev/null; do sleep 0.1; done
+	sums --ipfix 127.0.0.1:4739 --ipfix-domain 3 || { kill "$collector"; return 1; }
+	wait "$collector" && grep -q '^ipfix: .* records in ' "$work/err" && ! grep -q 'not sent' "$work/err" ||
+		{ echo "$(cat "$work/collector") $(cat "$work/err")"; return 1; }
+}
+
+# libpcap's filter as eBPF; refused if it were not.
+strict() {
+	pings -i "$out" --strict-pcap --filter-at kernel icmp
 }
 
 # killed SIGNAL: a running watch told to stop leaves nothing.
@@ -128,9 +237,10 @@ killed() {
 
 # Pings into a full stop: each one is in the row of its reason, and the sum is theirs.
 drops() {
+	rm -f "$work/err"
 	"$weir" drops --json --once --for 8s --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
 	local pid=$!
-	until grep -qs listening "$work/err" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+	saying listening "$pid"
 	nft 'add table ip t; add chain ip t c { type filter hook output priority 0; };
 		add rule ip t c icmp type echo-request drop' || return 1
 	ping -c 5 -i 0.3 -W 1 192.0.2.2 >/dev/null
@@ -138,6 +248,34 @@ drops() {
 	wait "$pid" || { cat "$work/err"; return 1; }
 	jq -e '.dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
 		([.account.lost[]] | add) == 0' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
+}
+
+# Pings to the peer and back are in every step of the account, which adds up.
+balance() {
+	rm -f "$work/err"
+	"$weir" drops --account --json --once --for 6s >"$work/json" 2>"$work/err" &
+	local pid=$!
+	saying listening "$pid"
+	ping -c 5 -i 0.2 -W 1 192.0.2.2 >/dev/null
+	wait "$pid" || { cat "$work/err"; return 1; }
+	jq -e '.balance | .icmp >= 5 and .sent >= 5 and .lost_on_sending == 0 and
+		.received == .lost_before_ip + .freed_before_ip + .residue_before_ip + .ip and
+		.delivered == .lost_in_protocols + .freed_in_protocols + .tcp + .icmp + .udp_read +
+			.udp_waiting + .residue_in_protocols' "$work/json" >/dev/null ||
+		{ echo "wrong output: $(jq -c .balance "$work/json")"; return 1; }
+}
+
+# Of the pings that come back each is at its stages, and in the account.
+road() {
+	rm -f "$work/err"
+	"$weir" path --once --json --for 6s --protocol icmp >"$work/json" 2>"$work/err" &
+	local pid=$!
+	saying following "$pid"
+	ping -c 5 -i 0.2 -W 1 192.0.2.2 >/dev/null
+	wait "$pid" || { cat "$work/err"; return 1; }
+	jq -e '.matched == 5 and .seen == .matched + .unmatched + .sampled_out and ([.lost[]] | add) == 0 and
+		(.stages[] | select(.name == "stack") | .count) == 5' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
 
@@ -239,7 +377,7 @@ steer() {
 # without a route, and a source that is not allowed, get nothing.
 proxy() {
 	local name pids="" port=8441 said proxy
-	rm -f "$work/log"
+	rm -f "$work/log" "$work/err"
 	for name in one two; do
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \
 			-subj "/CN=$name.test" -addext "subjectAltName=DNS:$name.test" -keyout "$work/$name.key" -out "$work/$name.crt" \
@@ -253,7 +391,7 @@ proxy() {
 		--route "one.test=127.0.0.1:8441" --route "two.test=127.0.0.1:8442" \
 		2>"$work/err" &
 	proxy=$!
-	until grep -qs listening "$work/err" || ! kill -0 "$proxy" 2>/dev/null; do sleep 0.1; done
+	saying listening "$proxy"
 	settled
 	said=0
 	for name in one two three; do
@@ -334,9 +472,11 @@ print(sum(len(b) for b in iter(lambda: a.recv(65536), b"")))')
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
 
-# fault: each seventh ping is lost until the fault is taken out.
+# fault: each seventh ping is lost until the fault is taken out, in its form from a file.
 faulty() {
-	"$weir" fault add smoke --protocol icmp -i "$out" -Q in --nth 7 2>/dev/null || return 1
+	"$weir" fault add smoke --protocol icmp -i "$out" -Q in --nth 7 2>/dev/null &&
+		"$weir" fault save "$work/faults" && "$weir" fault clear &&
+		"$weir" fault apply "$work/faults" || return 1
 	ping -c 14 -i 0.2 -W 1 192.0.2.2 >"$work/ping"
 	"$weir" fault list --json >"$work/json" && "$weir" fault clear >/dev/null 2>&1
 	"$weir" unload >/dev/null
@@ -356,8 +496,22 @@ check watch watch
 check watch-left-nothing left_nothing
 check watch-xdp watch --capture xdp
 check watch-xdp-left-nothing left_nothing
+check watch-netns pings --netns "$peer" -i in0 --protocol icmp
+check watch-netns-left-nothing left_nothing
+check watch-any pings -i any --protocol icmp
+check watch-any-left-nothing left_nothing
+check watch-strict strict
+check watch-strict-left-nothing left_nothing
+check watch-af-xdp watch --capture af_xdp --take
+check watch-af-xdp-left-nothing left_nothing
+for part in names owners summary alert ipfix; do
+	check watch-$part $part
+	check watch-$part-left-nothing left_nothing
+done
 check drops drops
 check drops-left-nothing left_nothing
+check drops-account balance
+check drops-account-left-nothing left_nothing
 for hook in xdp tc netfilter; do
 	if [ $hook = netfilter ] && ! "$weir" doctor --json |
 		jq -e '.checks[] | select(.name == "netfilter") | .ok' >/dev/null; then
@@ -386,7 +540,8 @@ check fault-left-nothing left_nothing
 check bypass bypass
 check bypass-left-nothing left_nothing
 check tcp "$weir" tcp --once --json
-check path "$weir" path --once --for 1s
+check path road
+check path-left-nothing left_nothing
 check send sent
 check explain explained
 check explain-left-nothing left_nothing

@@ -110,7 +110,7 @@ def test_packet_fields_are_documented():
 def test_log_keys_and_reasons_are_documented():
     keys = re.findall(r'X\(\w+, "(\w+)"', (TOP / "src/cap/proxy/conn_facts.h").read_text())
     ends = re.findall(r'\[WEIR_END_\w+\] = \{ "(\w+)"',
-                      (TOP / "src/cap/proxy/account_text.c").read_text())
+                      (TOP / "src/dataplane/proxy_ends.c").read_text())
     assert len(keys) > 25 and len(ends) > 25
     log, reasons = section("weir-proxy", "LOG").split("\nReasons:\n")
     for text, words in ((log, keys), (reasons, ends)):

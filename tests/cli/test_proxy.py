@@ -301,7 +301,8 @@ def test_page_names_every_key():
     files = (SOURCES / "config_yaml.c").read_text()
     keys = re.findall(r'^\t\{ "(\w+)",', files, re.M)
     keys += re.findall(r'X\(\w+, "(\w+)"', (SOURCES / "conn_facts.h").read_text())
-    keys += re.findall(r'\[WEIR_END_\w+\] = \{\s*"(\w+)"', (SOURCES / "account_text.c").read_text())
+    ends = (TOP / "src/dataplane/proxy_ends.c").read_text()
+    keys += re.findall(r'\[WEIR_END_\w+\] = \{\s*"(\w+)"', ends)
     assert len(keys) > 100
     for key in keys:
         assert re.search(rf"\*([\w, ]*\W)?{key}\b", page), key

@@ -205,6 +205,9 @@ const char *weir_drops_done(const char *reason, const char *function, bool bare)
 		{ "NO_SOCKET", "ping_rcv", false, "a ping's answer; raw sockets had their copy" },
 		{ "NOT_SPECIFIED", "ping_rcv", false,
 		  "a ping's answer; raw sockets had their copy" },
+		/* Where ping_rcv() leaves that to its callers, as in 6.1. */
+		{ "NO_SOCKET", "icmp_rcv", false, "a ping's answer; raw sockets had their copy" },
+		{ "NO_SOCKET", "icmpv6_rcv", false, "a ping's answer; raw sockets had their copy" },
 		{ "NOT_SPECIFIED", "ip6_mc_input", false,
 		  "a multicast group that nobody here joined" },
 		{ "NOT_SPECIFIED", "bpf_prog_test_run", false, "a test run of a BPF program" },

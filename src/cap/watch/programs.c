@@ -293,15 +293,20 @@ static uint32_t struct_id(const struct btf *btf, const char *name)
 	return id > 0 ? (uint32_t)id : 0;
 }
 
+/* The kernel takes a table only where it is made like the one that the programs were loaded
+ * with, and Linux 6.1 looks at its BTF, too. That one has none where its size was changed. */
 int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries)
 {
 	bool sides = p->skel->rodata->cfg.sides;
 	uint32_t size = sides ? sizeof(struct weir_flow_full) : sizeof(struct weir_flow_val);
-	const char *type = sides ? "weir_flow_full" : "weir_flow_val";
 	const struct btf *btf = bpf_object__btf(p->skel->obj);
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj),
-		    .btf_key_type_id = struct_id(btf, "weir_flow_part"),
-		    .btf_value_type_id = struct_id(btf, type));
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+	if (!sides) {
+		opts.btf_fd = (uint32_t)bpf_object__btf_fd(p->skel->obj);
+		opts.btf_key_type_id = struct_id(btf, "weir_flow_part");
+		opts.btf_value_type_id = struct_id(btf, "weir_flow_val");
+	}
 	int fd = bpf_map_create(BPF_MAP_TYPE_HASH, "weir_flow_table", sizeof(struct weir_flow_part),
 				size, entries, &opts);
 
