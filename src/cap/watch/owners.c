@@ -179,7 +179,8 @@ bool weir_watch_owners_packet(struct weir_watch *w, struct weir_packet *p,
 		memcpy(q.remote, dst ? h->src : h->dst, sizeof(q.remote));
 		q.lport = dst ? h->dport : h->sport;
 		q.rport = dst ? h->sport : h->dport;
-		q.out = !dst;
+		/* On its way in a packet comes behind what its socket has told. */
+		q.out = !dst && p->ev.dir == WEIR_WATCH_OUT;
 		weir_owners_find(w->owners->all, &q, &end[dst]);
 	}
 	if (!wanted(w, end))
