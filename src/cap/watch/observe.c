@@ -120,7 +120,7 @@ static void move_clock(struct weir_watch *w, uint64_t ts)
 		return;
 	/* The picture of a file is of all that it holds. */
 	if (!w->opt.flows)
-		weir_flows_expire_some(w, ts, NULL, NULL);
+		weir_flows_expire(w, ts, NULL, NULL);
 	if (ts - v->next > 2 * most) {
 		tick(w, v->next);
 		v->next += (ts - v->next - most) / WEIR_OBSERVE_TICK_NS * WEIR_OBSERVE_TICK_NS;
