@@ -485,13 +485,14 @@ static bool touches(const struct entry *e, const struct weir_owner_query *q)
 	return q->slack && e->since <= q->last + q->slack && (!e->closed || e->closed >= q->first);
 }
 
-/* The one that had @ends; *@ret_several: sockets of several processes had. */
-static struct entry *find(const struct weir_owner_table *t, const struct ends *ends,
-			  const struct weir_owner_query *q, bool any_space, bool *ret_several)
+/* The one of @chain that had @ends; *@ret_several: sockets of several processes had. */
+static struct entry *find_in(const struct weir_owner_table *t, struct entry *chain,
+			     const struct ends *ends, const struct weir_owner_query *q,
+			     bool any_space, bool *ret_several)
 {
 	struct entry *found = NULL, *other = NULL;
 
-	for (struct entry *e = *bucket(t, ends); e; e = e->next) {
+	for (struct entry *e = chain; e; e = e->next) {
 		bool has;
 
 		if ((e->netns != q->netns && !any_space) || !same(&e->ends, ends))
@@ -511,6 +512,12 @@ static struct entry *find(const struct weir_owner_table *t, const struct ends *e
 	return found;
 }
 
+static struct entry *find(const struct weir_owner_table *t, const struct ends *ends,
+			  const struct weir_owner_query *q, bool *ret_several)
+{
+	return find_in(t, *bucket(t, ends), ends, q, false, ret_several);
+}
+
 /* Sockets that are bound to the port alone, the nearest address first. */
 static struct entry *find_bound(const struct weir_owner_table *t, const struct weir_owner_query *q,
 				bool *ret_several)
@@ -521,15 +528,15 @@ static struct entry *find_bound(const struct weir_owner_table *t, const struct w
 	struct entry *e;
 
 	memcpy(ends.local, q->local, sizeof(ends.local));
-	e = find(t, &ends, q, false, ret_several);
+	e = find(t, &ends, q, ret_several);
 	if (!e && v4 && !*ret_several) {
 		memcpy(ends.local, any4, sizeof(any4));
-		e = find(t, &ends, q, false, ret_several);
+		e = find(t, &ends, q, ret_several);
 	}
 	if (e || *ret_several)
 		return e;
 	memset(ends.local, 0, sizeof(ends.local));
-	e = find(t, &ends, q, false, ret_several);
+	e = find(t, &ends, q, ret_several);
 	return e && v4 && e->flags & WEIR_OWNER_F_V6ONLY ? NULL : e;
 }
 
@@ -554,14 +561,15 @@ bool weir_owner_table_find(struct weir_owner_table *t, const struct weir_owner_q
 {
 	struct ends ends = { .lport = q->lport, .rport = q->rport, .proto = q->proto };
 	bool several = false;
-	struct entry *e;
+	struct entry *chain, *e;
 
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ends.local, q->local, sizeof(ends.local));
 	memcpy(ends.remote, q->remote, sizeof(ends.remote));
-	e = find(t, &ends, q, false, &several);
+	chain = *bucket(t, &ends);
+	e = find_in(t, chain, &ends, q, false, &several);
 	if (!e && !several)
-		e = find(t, &ends, q, true, &several);
+		e = find_in(t, chain, &ends, q, true, &several);
 	if (e && e->pid) {
 		give(e, false, ret);
 		return true;

@@ -216,14 +216,15 @@ static __noinline int tell_group(__u64 id, __u64 parent, const char *name)
 /* The names of a cgroup and of those above it, each once. Returns its id. */
 static __noinline __u64 group_of(const struct task_struct *task)
 {
-	const struct cgroup *cg = BPF_CORE_READ(task, cgroups, dfl_cgrp), *parent;
-	__u64 first = 0, id;
+	const struct cgroup *cg, *parent;
+	__u64 first = task->cgroups->dfl_cgrp->kn->id, id = first;
 	__u8 one = 1;
 
+	if (bpf_map_lookup_elem(&weir_groups, &id))
+		return first;
+	cg = BPF_CORE_READ(task, cgroups, dfl_cgrp);
 	for (int i = 0; cg && i < GROUP_DEPTH_MAX; i++) {
 		id = BPF_CORE_READ(cg, kn, id);
-		if (!i)
-			first = id;
 		if (bpf_map_lookup_elem(&weir_groups, &id))
 			break;
 		parent = BPF_CORE_READ(cg, self.parent, cgroup);
@@ -258,24 +259,24 @@ static __always_inline void note_ends(struct told *t, const struct weir_ends *e)
  * work in a softirq waits for the lock. */
 static __always_inline bool is_owned(const struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_lock.owned);
+	return sk->sk_lock.owned;
 }
 
 /* Threads have names of their own; the process has that of its first. False: it is a
  * thread of the kernel. */
 static __always_inline bool learn(struct told *t, const struct task_struct *task)
 {
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (task->flags & PF_KTHREAD)
 		return false;
-	t->pid = BPF_CORE_READ(task, tgid);
-	BPF_CORE_READ_STR_INTO(&t->comm, task, group_leader, comm);
+	t->pid = task->tgid;
+	__builtin_memcpy(t->comm, task->group_leader->comm, sizeof(t->comm));
 	t->cgroup = group_of(task);
 	return true;
 }
 
 static __always_inline bool is_kernels(const struct sock *sk)
 {
-	return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock);
+	return BPF_CORE_READ_BITFIELD(sk, sk_kern_sock);
 }
 
 /* The ends of @sk as they are now. */
@@ -284,13 +285,12 @@ static __always_inline void read_ends(const struct sock *sk, struct weir_owner_e
 {
 	weir_sock_ends(sk, (__u8)BPF_CORE_READ(sk, sk_protocol), &ev->ends);
 	ev->ends.cookie = cookie;
-	ev->netns_inode = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	ev->netns_inode = sk->__sk_common.skc_net.net->ns.inum;
 }
 
 static __always_inline __u32 v6only(const struct sock *sk)
 {
-	return BPF_CORE_READ_BITFIELD_PROBED(sk, __sk_common.skc_ipv6only) ? WEIR_OWNER_F_V6ONLY :
-									     0;
+	return BPF_CORE_READ_BITFIELD(sk, __sk_common.skc_ipv6only) ? WEIR_OWNER_F_V6ONLY : 0;
 }
 
 static __noinline int tell(const struct sock *sk, struct told *t, __u32 kind, __u32 flags)

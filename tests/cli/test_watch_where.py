@@ -19,6 +19,8 @@ WEIR = os.environ.get("WEIR", str(TOP / "build" / "weir"))
                                        "the interfaces, or use --capture tc"),
     ("-i lo --points all", "--points without -i any: add it, or leave --points out"),
     ("-i any --points two", '--points "two" is not known: give one or all'),
+    ("-i lo --cgroup /nope", "there is no cgroup /nope (No such file or directory): name a directory "
+                             "below "),
     ("-r x --netns y", "a file is of no network namespace: leave --netns out"),
     ("-i lo --take", "--take without --capture af_xdp: nothing else takes packets, leave it out"),
     ("-i lo --capture af_xdp --filter-at user", "AF_XDP takes what matches, so that is decided in "
@@ -35,4 +37,5 @@ def test_refused(words, told):
     done = subprocess.run([WEIR, "watch", *words.split()], capture_output=True, text=True,
                           timeout=60, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout) == (2, ""), done
-    assert done.stderr == f"weir watch: {told}\n"
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"weir watch: {told}"), done

@@ -302,6 +302,18 @@ def test_losses_are_told(hosts):
     assert sum(r["packets"] for r in reader.flows) == account["delivered"] == 200 - lost
 
 
+def test_only_whose_it_is(hosts):
+    """What --pid leaves out goes to no collector."""
+    s, port = udp_collector(hosts.b)
+    watch = hosts.b.watch("-i", "vb", "--ipfix", f"127.0.0.1:{port}", "--pid", 1, "--stats", "json",
+                          "udp")
+    send_traffic(hosts)
+    lab.wait_for("all packets", lambda: watch.ask()["unmatched"] >= SENDS)
+    assert watch.stop().status == 0, watch.err
+    assert watch.check_account()["delivered"] == 0
+    assert read_all(s).flows == []
+
+
 def test_nobody_listens(hosts):
     """A collector that is away ends no capture; what it missed is counted."""
     s, port = udp_collector(hosts.b)

@@ -6,6 +6,7 @@
  * privileges and ends with weir.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,8 +151,12 @@ static void become(const struct weir_alert_exec *x, const struct weir_alert_fact
 	signal(SIGPIPE, SIG_DFL);
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (dup2(input, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
-	    weir_caps_drop(0))
+	/* Without standard input of our own it may stand in that place already. */
+	if ((input == STDIN_FILENO ? fcntl(input, F_SETFD, 0) : dup2(input, STDIN_FILENO)) < 0 ||
+	    dup2(STDERR_FILENO, STDOUT_FILENO) < 0 || weir_caps_drop(0))
+		_exit(NO_EXEC);
+	/* Libraries open some without close-on-exec: libpcap's socket would give packets. */
+	if (close_range(STDERR_FILENO + 1, ~0U, 0))
 		_exit(NO_EXEC);
 	set_environment(f);
 	sigprocmask(SIG_SETMASK, &none, NULL);

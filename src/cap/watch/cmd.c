@@ -149,8 +149,7 @@ static const struct weir_opt options[] = {
 	{ "flows-max", 0, WEIR_OPT_U64, AT(flows_max), "N", .min = 16, .max = 1 << 24,
 	  .help = "entries of the kernel's table; a flow takes one on each CPU (default: 65536)" },
 	{ "by", 0, WEIR_OPT_CHOICE, AT(by), "WHAT", weir_by_names,
-	  .help = "with --flows: top talkers by flow, host, port, protocol, process, cgroup, sni "
-		  "or domain" },
+	  .help = "with --flows: add up by (default: flow)" },
 	{ "summary", 0, WEIR_OPT_DURATION, AT(summary_ns), "TIME", .min = 500000000,
 	  .help = "each TIME, totals, sizes, flags, top hosts and ports (10s; at least 500ms)" },
 	{ "metrics", 0, WEIR_OPT_STR, AT(metrics), "ADDRESS",

@@ -18,7 +18,7 @@
 #define FLOWS_FIRST_SIZE 1024 /* slots; a power of two */
 /* A flow this long without a packet has ended. */
 #define FLOW_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
-/* weir_flows_expire_some() looks at so many slots, or a part of a larger table: at two
+/* weir_flows_expire() looks at so many slots, or a part of a larger table: at two
  * ticks a second that comes round in eight seconds. */
 #define EXPIRE_SLOTS 65536
 #define EXPIRE_PARTS 16
@@ -267,13 +267,16 @@ static void remove_slot(struct weir_flows *f, size_t i)
 	}
 }
 
-static void expire(struct weir_watch *w, size_t from, size_t n, uint64_t now,
-		   void (*gone)(void *arg, const struct weir_flow *x), void *arg)
+void weir_flows_expire(struct weir_watch *w, uint64_t now,
+		       void (*gone)(void *arg, const struct weir_flow *x), void *arg)
 {
 	struct weir_flows *f = w->flows;
+	size_t n = f->size / EXPIRE_PARTS;
 
-	for (size_t at = from; at < from + n; at++) {
-		size_t i = at & (f->size - 1);
+	if (n < EXPIRE_SLOTS)
+		n = f->size < EXPIRE_SLOTS ? f->size : EXPIRE_SLOTS;
+	for (size_t end = f->swept + n; f->swept < end; f->swept++) {
+		size_t i = f->swept & (f->size - 1);
 		struct weir_flow *x = &f->slots[i];
 
 		while (x->used && !x->bypass_cookie && x->val.last + FLOW_IDLE_NS <= now) {
@@ -283,24 +286,7 @@ static void expire(struct weir_watch *w, size_t from, size_t n, uint64_t now,
 			remove_slot(f, i); /* another one may have moved here */
 		}
 	}
-}
-
-void weir_flows_expire(struct weir_watch *w, uint64_t now,
-		       void (*gone)(void *arg, const struct weir_flow *x), void *arg)
-{
-	expire(w, 0, w->flows->size, now, gone, arg);
-}
-
-void weir_flows_expire_some(struct weir_watch *w, uint64_t now,
-			    void (*gone)(void *arg, const struct weir_flow *x), void *arg)
-{
-	struct weir_flows *f = w->flows;
-	size_t n = f->size / EXPIRE_PARTS;
-
-	if (n < EXPIRE_SLOTS)
-		n = f->size < EXPIRE_SLOTS ? f->size : EXPIRE_SLOTS;
-	expire(w, f->swept, n, now, gone, arg);
-	f->swept = (f->swept + n) & (f->size - 1);
+	f->swept &= f->size - 1;
 }
 
 void weir_flows_period(struct weir_flows *f)

@@ -49,7 +49,7 @@ struct weir_flows {
 	uint32_t period;	 /* a rate is of the last whole one: this is the next */
 	uint64_t period_began;	 /* CLOCK_MONOTONIC */
 	uint64_t period_ns;	 /* how long the last whole one was */
-	size_t swept;		 /* weir_flows_expire_some() goes on here */
+	size_t swept;		 /* weir_flows_expire() goes on here */
 	uint32_t bypass_look;
 	size_t bypassing;	      /* flows with a bypass_cookie, at most */
 	uint8_t listening[65536 / 8]; /* TCP ports that this host listens on */
@@ -71,13 +71,10 @@ struct weir_flow *weir_flows_find(struct weir_flows *f, const struct weir_flow_k
 /* One packet seen in user space. */
 void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
 /* Flows without a packet for a while at @now (ns since the epoch) leave the table; the
- * observers and @gone are told of each. */
+ * observers and @gone are told of each. Of a large table a part is looked at, so that a
+ * tick's work is bounded; the whole comes round in some seconds. */
 void weir_flows_expire(struct weir_watch *w, uint64_t now,
 		       void (*gone)(void *arg, const struct weir_flow *x), void *arg);
-/* The same of a part of a large table, so that a tick's work is bounded; the whole comes
- * round in some seconds. */
-void weir_flows_expire_some(struct weir_watch *w, uint64_t now,
-			    void (*gone)(void *arg, const struct weir_flow *x), void *arg);
 /* Bytes of @x in the last whole period. */
 static inline uint64_t weir_flow_recent(const struct weir_flows *f, const struct weir_flow *x)
 {

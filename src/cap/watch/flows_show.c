@@ -208,7 +208,7 @@ int weir_flows_show(struct weir_watch *w, bool last)
 	/* Sums by something else are of all that ever was, unless they are on a screen, which
 	 * may run for days. */
 	if (!w->opt.read_file && (w->opt.by == WEIR_BY_FLOW || w->full_screen) && !last)
-		weir_flows_expire_some(w, weir_clock_real(), on_gone, &g);
+		weir_flows_expire(w, weir_clock_real(), on_gone, &g);
 	if (last && !w->full_screen)
 		weir_flows_period(w->flows); /* of all the time */
 	if (last)

@@ -25,7 +25,8 @@ struct weir_ipfix_flow {
 	struct weir_flow_key key;
 	struct weir_flow_sides sum;
 	uint16_t tcp_flags[2];
-	uint64_t first, last; /* ns since the epoch; 0: nothing waits */
+	uint64_t first, last; /* ns since the epoch */
+	bool waits;	      /* in the list; a file may have times of 0 */
 };
 
 struct exporter {
@@ -112,6 +113,7 @@ static void unlink_flow(struct exporter *e, struct weir_ipfix_flow *p)
 	*(p->prev ? &p->prev->next : &e->head) = p->next;
 	*(p->next ? &p->next->prev : &e->tail) = p->prev;
 	p->prev = p->next = NULL;
+	p->waits = false;
 }
 
 static void append_flow(struct exporter *e, struct weir_ipfix_flow *p)
@@ -119,6 +121,7 @@ static void append_flow(struct exporter *e, struct weir_ipfix_flow *p)
 	p->prev = e->tail;
 	*(e->tail ? &e->tail->next : &e->head) = p;
 	e->tail = p;
+	p->waits = true;
 }
 
 static void add_delta(struct weir_ipfix_flow *p, const struct weir_flow_val *d,
@@ -162,7 +165,7 @@ static void on_flow(void *state, struct weir_flow *f, const struct weir_flow_val
 		export_flow(e, &once, WEIR_IPFIX_END_RESOURCES);
 		return;
 	}
-	if (!f->ipfix->first)
+	if (!f->ipfix->waits)
 		append_flow(e, f->ipfix);
 	add_delta(f->ipfix, d, sides);
 }
@@ -173,7 +176,7 @@ static void on_ended(void *state, const struct weir_flow *f, bool last)
 
 	if (!f->ipfix)
 		return;
-	if (f->ipfix->first) {
+	if (f->ipfix->waits) {
 		export_flow(e, f->ipfix, last ? WEIR_IPFIX_END_FORCED : WEIR_IPFIX_END_IDLE);
 		unlink_flow(e, f->ipfix);
 	}

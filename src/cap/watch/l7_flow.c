@@ -175,6 +175,7 @@ void weir_l7_candidate(struct weir_watch *w, const struct weir_watch_event *ev, 
 
 	weir_sink_parse(&p);
 	weir_l7_packet(w->l7, &p, ev->flags & WEIR_WATCH_ISN ? &isn : NULL, seen);
-	weir_flow_key_of(&p.hdr, ev->ifindex, weir_flow_src_is_a(&p.hdr), &k);
+	weir_flow_key_of(&p.hdr, weir_watch_one_point(w) ? 0 : ev->ifindex,
+			 weir_flow_src_is_a(&p.hdr), &k);
 	weir_l7_name_flow(w, &k, seen);
 }

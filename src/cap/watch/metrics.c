@@ -291,7 +291,7 @@ static int parse_address(const char *s, struct weir_endpoint *ret, struct weir_e
 	char text[sizeof("127.0.0.1:65535")];
 	uint64_t number;
 
-	if (!weir_parse_u64(port, 0, UINT16_MAX, &number)) {
+	if (!weir_parse_u64(port, 1, UINT16_MAX, &number)) {
 		snprintf(text, sizeof(text), "127.0.0.1:%u", (unsigned int)number);
 		return weir_endpoint_parse(text, ret);
 	}

@@ -10,6 +10,8 @@
 
 /* A file's clock that jumps further than this is moved by so many ticks at its end. */
 #define CATCH_UP_TICKS 8
+/* A file may give any number as a time: beyond this, its clock stands still. */
+#define CLOCK_MAX (UINT64_MAX / 2)
 
 static const struct weir_observer *const observers[] = {
 	&weir_observer_top,
@@ -110,11 +112,15 @@ static void move_clock(struct weir_watch *w, uint64_t ts)
 	struct weir_observers *v = w->observers;
 	const uint64_t most = CATCH_UP_TICKS * WEIR_OBSERVE_TICK_NS;
 
+	if (ts > CLOCK_MAX)
+		ts = CLOCK_MAX;
 	if (!v->next)
 		v->next = ts + WEIR_OBSERVE_TICK_NS;
 	if (ts < v->next)
 		return;
-	weir_flows_expire(w, ts, NULL, NULL);
+	/* The picture of a file is of all that it holds. */
+	if (!w->opt.flows)
+		weir_flows_expire(w, ts, NULL, NULL);
 	if (ts - v->next > 2 * most) {
 		tick(w, v->next);
 		v->next += (ts - v->next - most) / WEIR_OBSERVE_TICK_NS * WEIR_OBSERVE_TICK_NS;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/verb.h"
 #include "cap/watch/format_impl.h"
 #include "cap/watch/session.h"
 #include "dataplane/cgroup.h"
@@ -55,6 +56,8 @@ int weir_watch_owners_open(struct weir_watch *w, struct weir_error *err)
 		return weir_fail(err, -ENOMEM, "out of memory");
 	if (o->cgroup)
 		ret = find_cgroup(o->cgroup, &w->owners->cgroup, err);
+	if (ret)
+		w->status = WEIR_EXIT_USAGE;
 	/* The kernel cuts names to this length. */
 	if (o->comm)
 		snprintf(w->owners->comm, sizeof(w->owners->comm), "%s", o->comm);
@@ -179,7 +182,8 @@ bool weir_watch_owners_packet(struct weir_watch *w, struct weir_packet *p,
 		memcpy(q.remote, dst ? h->src : h->dst, sizeof(q.remote));
 		q.lport = dst ? h->dport : h->sport;
 		q.rport = dst ? h->sport : h->dport;
-		q.out = !dst;
+		/* On its way in a packet comes behind what its socket has told. */
+		q.out = !dst && p->ev.dir == WEIR_WATCH_OUT;
 		weir_owners_find(w->owners->all, &q, &end[dst]);
 	}
 	if (!wanted(w, end))

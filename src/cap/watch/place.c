@@ -18,11 +18,12 @@ static bool counts_there(const struct weir_watch *w)
 	return w->opt.count_only && !w->user_stage && !weir_watch_owners_match(&w->opt);
 }
 
-/* Sums that are not of flows know no owners there, either. */
+/* Sums that are not of flows know no owners there, either; what is exported must not wait
+ * for the owner to be known. */
 static bool adds_up_there(const struct weir_watch *w)
 {
 	const struct weir_watch_options *o = &w->opt;
-	bool sums = weir_stats_wanted(o) || weir_alerts_wanted(o);
+	bool sums = weir_stats_wanted(o) || weir_alerts_wanted(o) || o->ipfix;
 
 	return w->keeps_flows && !w->shows_packets && !w->user_stage &&
 	       !(sums && weir_watch_owners_match(o));
@@ -39,8 +40,8 @@ void weir_place_settle(struct weir_watch *w)
 	else if ((w->user_stage || w->keeps_flows || weir_watch_owners_wanted(o)) &&
 		 w->snaplen < WEIR_PKT_HDR_MAX)
 		w->snaplen = WEIR_PKT_HDR_MAX;
-	/* A library cannot tell which packets are worth more bytes. */
-	if (weir_hook_is_library(w->hook) && o->names)
+	/* A library cannot tell which packets are worth more bytes; AF_XDP has them all. */
+	if ((weir_hook_is_library(w->hook) || w->hook == WEIR_HOOK_XSK) && o->names)
 		w->snaplen = WEIR_WATCH_SNAPLEN;
 	else if (o->snaplen && weir_hook_is_library(w->hook) && !o->strict_pcap)
 		w->snaplen = o->snaplen > WEIR_PKT_HDR_MAX ? (uint32_t)o->snaplen :

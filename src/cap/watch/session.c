@@ -342,7 +342,7 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 	if (!ret && w->opt.flows && weir_flows_show(w, false))
 		weir_watch_stop(w);
 	else if (!ret && w->flows && !w->opt.flows && !w->opt.read_file)
-		weir_flows_expire_some(w, weir_clock_real(), NULL, NULL);
+		weir_flows_expire(w, weir_clock_real(), NULL, NULL);
 	if (!ret && !w->opt.read_file)
 		ret = weir_observers_tick(w, err);
 	if (w->opt.write_file)

@@ -130,7 +130,7 @@ static void text_head(const struct weir_summary *s, double seconds, struct weir_
 	weir_buf_add_grouped(out, lost);
 	weir_buf_adds(out, " lost; ");
 	weir_buf_add_grouped(out, s->flows);
-	weir_buf_adds(out, " flows, ");
+	weir_buf_adds(out, s->flows == 1 ? " flow, " : " flows, ");
 	weir_buf_add_grouped(out, s->new_flows);
 	weir_buf_adds(out, " new\n");
 }
