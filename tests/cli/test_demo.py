@@ -31,6 +31,11 @@ def test_demo(tmp_path):
                     "$ weir watch -i eth0 --capture xdp --flows", "$ weir filter set feed load"):
         assert command in out
     assert out.index("$ weir watch -i eth0 -n -c 4") < out.index("ICMP echo request")
+    # Each name with its process, unless the rest of the machine is so busy with sockets that
+    # events of theirs are lost; and the scan, by all of its ports or those so far.
+    for port, name in ((443, "shop.example"), (80, "news.example")):
+        assert re.search(rf'^\[("python3"|null),"10\.0\.0\.2",{port},"{name}",\d+\]$', out, re.M)
+    assert re.search(r"RAISED scan: (\d+) ports by 10\.0\.0\.2", out)
     sums = {line.split()[0]: line.split()[1:] for line in out.splitlines()
             if re.match(r"(tcpdump|weir) +\d", line)}
     assert int(sums["tcpdump"][0]) > 0 and int(sums["weir"][0]) > 0
