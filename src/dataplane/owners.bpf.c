@@ -18,6 +18,8 @@
 #define SOCK_DGRAM 2
 #define GROUP_DEPTH_MAX 32
 #define GROUPS_MAX 16384
+#define RECORD_MAX (sizeof(struct weir_owner_group) + BPF_RINGBUF_HDR_SZ)
+#define WAKE_STEP 8192 /* bytes between two wake-ups; each has a record that begins behind it */
 #define PF_KTHREAD 0x00200000
 #define ONE_REF_OLD 1 /* of f_count, a plain number */
 #define ONE_REF_NEW 0 /* of f_ref, which counts from 0 */
@@ -183,10 +185,12 @@ static __always_inline void *reserve(__u64 size, __u64 *flags)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&weir_rings, &cpu), *room;
+	__u64 waits = ring ? bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) : 0;
 
-	/* Readers come by themselves; they are woken only before there is no more room. */
+	/* Readers come by themselves; they are woken only before there is no more room, and
+	 * not by each event from there on: to wake costs more than the event. */
 	*flags = BPF_RB_NO_WAKEUP;
-	if (ring && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake_bytes)
+	if (waits >= wake_bytes && waits % WAKE_STEP < RECORD_MAX)
 		*flags = BPF_RB_FORCE_WAKEUP;
 	room = ring ? bpf_ringbuf_reserve(ring, size, 0) : NULL;
 	if (!room)
@@ -279,11 +283,40 @@ static __always_inline bool is_kernels(const struct sock *sk)
 	return BPF_CORE_READ_BITFIELD(sk, sk_kern_sock);
 }
 
+static __always_inline void read_addr(__u8 to[16], int family, __u32 v4, const void *v6)
+{
+	const __u32 *from = v6;
+	__u32 *words = (__u32 *)to;
+
+	for (int i = 0; i < 4; i++)
+		words[i] = family == WEIR_AF_INET6 ? from[i] : 0;
+	if (family == WEIR_AF_INET6)
+		return;
+	words[2] = __builtin_bswap32(0xffff);
+	words[3] = v4;
+}
+
+/* As weir_sock_ends() has them, which needs a call for each member: from a pointer whose type
+ * the verifier knows. */
+static __always_inline void ends_of(const struct sock *sk, __u8 proto, struct weir_ends *e)
+{
+	const struct sock_common___weir *c = (const void *)sk;
+	int family = c->skc_family;
+
+	__builtin_memset(e, 0, sizeof(*e));
+	e->netns = c->skc_net.net->net_cookie;
+	read_addr(e->local, family, c->skc_rcv_saddr, &c->skc_v6_rcv_saddr);
+	read_addr(e->remote, family, c->skc_daddr, &c->skc_v6_daddr);
+	e->lport = c->skc_num;
+	e->rport = bpf_ntohs(c->skc_dport);
+	e->proto = proto;
+}
+
 /* The ends of @sk as they are now. */
 static __always_inline void read_ends(const struct sock *sk, struct weir_owner_event *ev,
 				      __u64 cookie)
 {
-	weir_sock_ends(sk, (__u8)BPF_CORE_READ(sk, sk_protocol), &ev->ends);
+	ends_of(sk, (__u8)sk->sk_protocol, &ev->ends);
 	ev->ends.cookie = cookie;
 	ev->netns_inode = sk->__sk_common.skc_net.net->ns.inum;
 }
@@ -452,7 +485,7 @@ static __always_inline void first_datagram(struct sock *sk)
 
 	if (!t)
 		return;
-	weir_sock_ends(sk, IPPROTO_UDP, &e);
+	ends_of(sk, IPPROTO_UDP, &e);
 	if (!same_ends(t, &e))
 		tell(sk, t, WEIR_OWNER_OPEN, 0);
 }
