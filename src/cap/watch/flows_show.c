@@ -18,6 +18,9 @@
 #include "cap/watch/session.h"
 
 #define CELLS_WIDTH 47 /* the columns of numbers */
+/* Columns of a table that goes to no terminal. */
+#define COLUMNS 120
+#define COLUMNS_NAMED 240 /* names and owners in it */
 
 static void json_sums(struct weir_json *j, const struct weir_flow_row *r)
 {
@@ -180,7 +183,7 @@ static int add_picture(struct weir_watch *w, struct weir_buf *out)
 	enum weir_by by = (enum weir_by)w->opt.by;
 	struct weir_groups g = { 0 };
 	bool tty = isatty(STDOUT_FILENO), json = w->opt.format == WEIR_FORMAT_JSON;
-	int lines = 24, cols = 120, ret;
+	int lines = 24, cols = w->l7 || w->owners ? COLUMNS_NAMED : COLUMNS, ret;
 
 	ret = weir_groups_fill(&g, w, by, NULL, NULL);
 	if (!ret && g.n)
