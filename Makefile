@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 ARGS   ?=
 SUDO   := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer bench-path demo demo-svg test-kernels test-dpdk lint fmt clean help
+.PHONY: build run test install fuzz bench bench-filter bench-proxy bench-steer bench-path bench-watch demo demo-svg test-kernels test-dpdk lint fmt clean help
 .DEFAULT_GOAL := build
 
 help:		## this list
@@ -55,6 +55,11 @@ bench-path:	## what weir path and weir drops cost, and their peers, as JSON
 	@tools/setup build test bench
 	@tools/build build all bench-programs
 	@$(SUDO) bench/path $(ARGS)
+
+bench-watch:	## what each option of weir watch costs beside a run without it, as JSON
+	@tools/setup build test bench
+	@tools/build build all bench-programs
+	@$(SUDO) bench/watch $(ARGS)
 
 demo:		## tcpdump and weir under one flood, side by side, in private namespaces
 	@tools/setup build test

@@ -14,7 +14,7 @@ const volatile __u32 flows = 1;
 const volatile __u32 by_source = 0; /* a flow has its own address, not port */
 const volatile __u32 sum = 0;	    /* of the IPv4 header without checksum and source */
 
-__u32 turn; /* one generator, on one CPU */
+__u32 turn, turns; /* one generator, on one CPU */
 
 SEC("xdp")
 int flood(struct xdp_md *ctx)
@@ -31,11 +31,16 @@ int flood(struct xdp_md *ctx)
 		f->ip_csum = bpf_htons((__u16)~csum);
 		f->src_be = bpf_htonl(source);
 	} else {
-		/* Only the source port changes: no checksum has to follow it. */
+		/* Only the ports change: no checksum has to follow them. */
 		f->sport_be = bpf_htons(FLOOD_PORT + turn);
+		f->dport_be = bpf_htons(FLOOD_DPORT + turns);
 	}
-	if (++turn >= flows)
+	if (++turn >= FLOOD_TURN) {
 		turn = 0;
+		turns++;
+	}
+	if (turns * FLOOD_TURN + turn >= flows)
+		turn = turns = 0;
 	return XDP_TX;
 }
 

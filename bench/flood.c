@@ -5,7 +5,8 @@
  * JSON: what it sent, and how long it took.
  *
  * With the receiver's MAC each flow has a source address of its own, from
- * 198.18.0.0 on, and the stack takes the packets for its own; else a port.
+ * 198.18.0.0 on, and the stack takes the packets for its own; else a port, and
+ * each FLOOD_TURN flows have a destination port of their own.
  *
  * BPF_PROG_TEST_RUN in live frames mode sends frames out of DEV, a veth end,
  * without a socket and without an skb. The peer's side of the receive path runs
@@ -88,7 +89,7 @@ static void make_frame(struct generator *g)
 		.proto = 17,
 		.src_be = htonl(FLOOD_NET + 1),
 		.dst_be = htonl(FLOOD_NET + 2),
-		.dport_be = htons(9),
+		.dport_be = htons(FLOOD_DPORT),
 		.udp_len_be = htons((unsigned short)(g->size - ETH_HLEN - 20)),
 		.magic = FLOOD_MAGIC,
 	};
@@ -172,8 +173,9 @@ int main(int argc, char **argv)
 	struct flood_bpf *s;
 	int ret;
 
-	if (flows < 1 || flows > FLOOD_FLOWS_MAX || g.size < sizeof(struct flood_frame) ||
-	    g.size > SIZE_MAX_BYTES || (argc == 5 && weir_mac_parse(argv[4], g.mac))) {
+	if (flows < 1 || flows > (argc == 5 ? FLOOD_TURN : FLOOD_FLOWS_MAX) ||
+	    g.size < sizeof(struct flood_frame) || g.size > SIZE_MAX_BYTES ||
+	    (argc == 5 && weir_mac_parse(argv[4], g.mac))) {
 		fprintf(stderr, "usage: flood DEV FLOWS SIZE [MAC]\n");
 		return 2;
 	}

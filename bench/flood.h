@@ -6,7 +6,9 @@
 
 #define FLOOD_PORT 1024		/* source port of the first flow */
 #define FLOOD_NET 0xc6120000U	/* 198.18.0.0, where the sources begin */
-#define FLOOD_FLOWS_MAX 60000	/* the source port, or address, tells them apart */
+#define FLOOD_TURN 60000	/* flows that the source port, or address, tells apart */
+#define FLOOD_DPORT 9		/* of the first so many; the next have the next */
+#define FLOOD_FLOWS_MAX (64 * FLOOD_TURN)
 #define FLOOD_MAGIC 0x776c6600U /* in the payload, so that the frame is known */
 
 /* Ethernet, IPv4, UDP. */

@@ -2,6 +2,7 @@
 """What the benches share: the namespace with the generator, children that are asked and
 answer, and tables."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -9,12 +10,16 @@ import platform
 import re
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import threading
 import time
 
 CLONE_NEWNET = 0x40000000
+NR_BPF = {'x86_64': 321, 'aarch64': 280}
+BPF_PROG_GET_FD_BY_ID = 13
+BPF_ENABLE_STATS = 32
 SIZE = 64
 READY_SECONDS = 10   # for a program to be ready, or to answer
 SETTLE_SECONDS = 0.15  # for a reader to take what is still queued
@@ -206,6 +211,51 @@ class Lab:
         return min(runs, key=lambda r: r['disturbed'])
 
 
+# ---- What BPF programs cost, by the kernel's own clock
+
+def bpf(command, number):
+    """A call whose attributes begin with @number; returns a descriptor."""
+    attr = ctypes.create_string_buffer(struct.pack('I', number), 128)
+    fd = ctypes.CDLL(None, use_errno=True).syscall(NR_BPF[platform.machine()], command, attr, 128)
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f'bpf({command}): {os.strerror(code)}')
+    return fd
+
+
+class Stats:
+    """While it is open the kernel adds up how long each BPF program runs."""
+
+    def __enter__(self):
+        self.fd = bpf(BPF_ENABLE_STATS, 0)
+        return self
+
+    def __exit__(self, *exc):
+        os.close(self.fd)
+
+
+def held(pid):
+    """The BPF programs of a process, by its descriptors: others load theirs meanwhile."""
+    ids = set()
+    for fd in os.listdir(f'/proc/{pid}/fdinfo'):
+        with contextlib.suppress(OSError), open(f'/proc/{pid}/fdinfo/{fd}') as f:
+            ids.update(int(line.split()[1]) for line in f if line.startswith('prog_id:'))
+    return ids
+
+
+def run_times(ids):
+    """By program: the ns that it ran so far, and how often."""
+    times = {}
+    for i in ids:
+        with contextlib.suppress(OSError):
+            fd = bpf(BPF_PROG_GET_FD_BY_ID, i)
+            with open(f'/proc/self/fdinfo/{fd}') as f:
+                words = dict(line.split(None, 1) for line in f)
+            os.close(fd)
+            times[i] = int(words['run_time_ns:']), int(words['run_cnt:'])
+    return times
+
+
 # ---- What is said about it
 
 def spread(values):
@@ -249,7 +299,7 @@ def mpps(values):
 
 
 def print_wanted(rows):
-    form = {'x': '.2f', 'ns': '.0f', 's': '.2f', 'ms': '.1f'}
+    form = {'x': '.2f', 'ns': '.0f', 's': '.2f', 'ms': '.1f', '%': '.1f'}
     if rows:
         table(['figure', 'wanted', 'measured: median (min-max)', 'reached'],
               [[w['figure'], f'{w["sign"]} {w["wanted"]} {w["unit"]}', number(w, form[w['unit']]),
