@@ -28,7 +28,11 @@
 
 #include "owners.skel.h"
 
-#define RING_BYTES (1024 * 1024) /* a CPU */
+/* Of the rings: a CPU's, and of all of them as far as a CPU's may be larger. Where the
+ * reader does not get a CPU for some time, there is room for what happens meanwhile. */
+#define RING_LEAST (1024 * 1024)
+#define RING_MOST (8 * 1024 * 1024)
+#define RINGS_BYTES (32 * 1024 * 1024)
 #define TABLE_MAX (1U << 18)
 #define LINKS_MAX 16
 #define READ_EVENTS 64	  /* of a scan, by one system call */
@@ -288,6 +292,15 @@ static int map_counter(struct weir_owners *o, struct weir_error *err)
 	return 0;
 }
 
+static uint64_t ring_bytes(void)
+{
+	uint64_t bytes = RING_MOST;
+
+	while (bytes > RING_LEAST && bytes * (uint64_t)weir_sys_cpus() > RINGS_BYTES)
+		bytes /= 2;
+	return bytes;
+}
+
 static int load(struct weir_owners *o, struct weir_error *err)
 {
 	int ret;
@@ -297,14 +310,14 @@ static int load(struct weir_owners *o, struct weir_error *err)
 	if (!o->skel)
 		return weir_load_explain(err, -errno, "open the programs");
 	choose(o->skel);
-	o->skel->rodata->wake_bytes = RING_BYTES / 4;
+	o->skel->rodata->wake_bytes = RING_LEAST / 4;
 	bpf_map__set_max_entries(o->skel->maps.weir_rings, (uint32_t)weir_sys_cpus());
 	ret = weir_load(o->skel->obj, NULL, err);
 	if (!ret)
 		ret = map_counter(o, err);
 	if (!ret)
 		ret = weir_ring_open(&o->ring, WEIR_TRANSPORT_RING,
-				     bpf_map__fd(o->skel->maps.weir_rings), RING_BYTES, on_record,
+				     bpf_map__fd(o->skel->maps.weir_rings), ring_bytes(), on_record,
 				     o, err);
 	return ret;
 }
