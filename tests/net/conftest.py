@@ -28,6 +28,8 @@ def interrupted(*_):
 
 def pytest_sessionstart():
     signal.signal(signal.SIGTERM, interrupted)
+    # In the background it was ignored, and would be by all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if why_not():
         return
     # What a run that was killed could not remove. The names carry its process id.

@@ -587,7 +587,7 @@ def test_cgroup(net):
         group.rmdir()
     for wrong in ("/tmp", str(root / "no-such")):
         done = lab.weir("tcp", "--once", "--cgroup", wrong)
-        assert done.returncode == 1 and str(root) in done.stderr, done.stderr
+        assert done.returncode == 2 and str(root) in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1
 
 
