@@ -5,8 +5,10 @@ live in the kernel and in user space, and from files."""
 import json
 import random
 import shutil
+import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -128,6 +130,26 @@ def test_live(pair, how):
         assert sum(one["sizes"][i]["bytes"] for one in watch.json) == want["bytes"]
     for name in traffic.FLAGS:
         assert sum(one["tcp_flags"][name] for one in watch.json) == flags[name], name
+
+
+@pytest.mark.parametrize("where", ["kernel", "user"])
+def test_live_reader_that_lags(pair, where):
+    """An interval that ends while packets are queued, and perhaps do not match."""
+    packets = mix(8, 1000, 0)
+    watch = pair.b.watch("-i", "vb", "--summary", "500ms", "--json", "--filter-at", where,
+                         "not host 10.0.0.1")
+    for i in range(0, 1000, 250):
+        watch.send(signal.SIGSTOP)
+        pair.a.inject("va", [p.frame for p in packets[i:i + 250]])
+        time.sleep(0.55)
+        watch.send(signal.SIGCONT)
+        watch.wait_seen(i + 250)
+    watch.stop()
+    assert watch.status == 0, watch.err
+    account = watch.check_account()
+    kept = [p for p in packets if "10.0.0.1" not in (p.src, p.dst)]
+    assert account["delivered"] == len(kept) < 1000
+    check_sums(watch.json, account)
 
 
 def test_beside_packets_in_a_file(pair, tmp_path):

@@ -54,9 +54,10 @@ static uint64_t get_sampled_out(const struct weir_watch_account *a)
 	return a->sampled_out;
 }
 
+/* A counter may not go down: what is queued may yet turn out not to match. */
 static uint64_t get_matched(const struct weir_watch_account *a)
 {
-	return a->matched;
+	return a->matched - a->queued;
 }
 
 static uint64_t get_delivered(const struct weir_watch_account *a)
@@ -96,6 +97,7 @@ static void add_account(struct weir_watch_account *to, const struct weir_watch_a
 	to->sampled_out += a->sampled_out;
 	to->matched += a->matched;
 	to->delivered += a->delivered;
+	to->queued += a->queued;
 	to->u.delivered_bytes += a->u.delivered_bytes;
 	for (int r = 0; r < WEIR_WATCH_LOST_MAX; r++)
 		to->lost_by[r] += a->lost_by[r];

@@ -92,6 +92,7 @@ void weir_stats_account(struct weir_watch *w, struct weir_stats_account *ret)
 		ret->sampled_out += a.sampled_out;
 		ret->matched += a.matched;
 		ret->delivered += a.delivered;
+		ret->queued += a.queued;
 		for (int k = 0; k < WEIR_WATCH_LOST_MAX; k++)
 			ret->lost[k] += a.lost_by[k];
 	}

@@ -26,7 +26,7 @@ struct weir_watch_sum weir_stats_total(const struct weir_watch_stats *s);
 
 /* The account of all interfaces as one. */
 struct weir_stats_account {
-	uint64_t seen, unmatched, sampled_out, matched, delivered;
+	uint64_t seen, unmatched, sampled_out, matched, delivered, queued;
 	uint64_t lost[WEIR_WATCH_LOST_MAX];
 };
 void weir_stats_account(struct weir_watch *w, struct weir_stats_account *ret);

@@ -24,6 +24,7 @@ struct summary {
 	bool told; /* one at least */
 	uint64_t new_flows;
 	uint64_t ahead; /* packets that the account has, and the interval does not */
+	bool closing;
 	struct weir_watch_stats own, before; /* packets of user space; all before the interval */
 	struct weir_stats_account account;   /* the same of the account */
 	struct weir_heavy *hosts, *ports;
@@ -69,12 +70,28 @@ static void summary_packet(void *state, const struct weir_packet *p)
 	weir_watch_stats_add(&s->own, &p->hdr, p->ev.len, p->ev.gso_size);
 }
 
+/* Counters are read one after the other: what one interval has too early, the next has less. */
 static uint64_t grown(uint64_t *before, uint64_t now)
 {
 	uint64_t d = now > *before ? now - *before : 0;
 
-	*before = now;
+	*before += d;
 	return d;
+}
+
+/* What is on its way to user space may yet turn out not to match: it is the next interval's,
+ * and what remains at the end belongs to the last. */
+static void get_account(const struct summary *s, struct weir_stats_account *ret)
+{
+	weir_stats_account(s->w, ret);
+	ret->seen -= s->ahead;
+	ret->matched -= s->ahead;
+	ret->delivered -= s->ahead;
+	if (!s->closing) {
+		ret->seen -= ret->queued;
+		ret->matched -= ret->queued;
+	}
+	ret->queued = 0;
 }
 
 /* What has been counted since the previous interval's end. */
@@ -82,10 +99,7 @@ static void take_account(struct summary *s, struct weir_stats_account *ret)
 {
 	struct weir_stats_account *b = &s->account, now;
 
-	weir_stats_account(s->w, &now);
-	now.seen -= s->ahead;
-	now.matched -= s->ahead;
-	now.delivered -= s->ahead;
+	get_account(s, &now);
 	ret->seen = grown(&b->seen, now.seen);
 	ret->unmatched = grown(&b->unmatched, now.unmatched);
 	ret->sampled_out = grown(&b->sampled_out, now.sampled_out);
@@ -168,8 +182,8 @@ static bool is_something_left(const struct summary *s)
 {
 	struct weir_stats_account now;
 
-	weir_stats_account(s->w, &now);
-	return !s->told || now.seen != s->account.seen;
+	get_account(s, &now);
+	return !s->told || memcmp(&now, &s->account, sizeof(now));
 }
 
 static int summary_close(void *state, struct weir_error *err)
@@ -179,6 +193,7 @@ static int summary_close(void *state, struct weir_error *err)
 	(void)err;
 	if (!s)
 		return 0;
+	s->closing = true;
 	if (s->w && s->w->running && is_something_left(s))
 		tell(s, s->now);
 	weir_heavy_free(s->hosts);
