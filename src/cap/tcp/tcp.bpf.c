@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/match_stub.bpf.h"
+#include "bpf/rings.bpf.h"
 #include "bpf/sock.bpf.h"
 #include "cap/tcp/tcp.h"
 #include "cap/tcp/tcp_core.bpf.h"
@@ -41,17 +42,7 @@ struct {
 	__type(value, __u8);
 } weir_ports SEC(".maps");
 
-/* One ring a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_RINGBUF);
-			__uint(max_entries, 4096);
-		});
-} weir_rings SEC(".maps");
+WEIR_RINGS(weir_rings);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
