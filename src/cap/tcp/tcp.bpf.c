@@ -389,7 +389,7 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 {
 	__u32 interval = tp->rate_interval_us, behind = tp->write_seq - tp->snd_nxt;
 
-	f->bytes_in = tp->bytes_received;
+	f->bytes_received = tp->bytes_received;
 	f->bytes_acked = tp->bytes_acked;
 	f->bytes_sent = tp->bytes_sent;
 	f->bytes_retrans = tp->bytes_retrans;
@@ -430,10 +430,14 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 
 static __always_inline void look_at(struct tcp_sock *tp, struct weir_tcp_conn *s)
 {
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	read_figures(tp, &s->now);
-	s->flags &= ~WEIR_TCP_F_APP_LIMITED;
+	s->flags &= ~(WEIR_TCP_F_APP_LIMITED | WEIR_TCP_F_FIN_IN);
+	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SK_DONE)
+		s->flags |= WEIR_TCP_F_FIN_IN;
 	if (BPF_CORE_READ_BITFIELD(tp, rate_app_limited))
 		s->flags |= WEIR_TCP_F_APP_LIMITED;
 }
@@ -546,7 +550,9 @@ static __always_inline void end(struct tcp_sock *tp, struct weir_tcp_conn *s, in
 
 static __always_inline void go_on(struct tcp_sock *tp, struct weir_tcp_conn *s, int old, int new)
 {
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	if (!s->pid && is_owned(tp))
 		learn_process(s);
@@ -611,7 +617,9 @@ int weir_tcp_packet(unsigned long long *ctx)
 
 	if (!s)
 		return 0;
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	return 0;
 }
