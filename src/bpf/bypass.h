@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The accounts of `weir bypass`, which whoever shows connections reads too: TCP does not
- * know of bytes that go past it. They are pinned with each rule, as `conns-NAME` of the
- * connections that are there, and `ended-NAME` of the last sockets that have closed.
+ * know of bytes that go past it. They are pinned with each rule, in `rules/NAME`: `conns` of
+ * the connections that are there, and `ended` of the last sockets that have closed.
  */
 #pragma once
 
 #include <linux/types.h>
 
-#define WEIR_BYPASS_ABI 1
+#define WEIR_BYPASS_ABI 2
+#define WEIR_BYPASS_RULES "rules"
+#define WEIR_BYPASS_CONNS "conns"
+#define WEIR_BYPASS_ENDED "ended"
 
 #define WEIR_BYPASS_CONNS_MAX 65536
 

@@ -19,9 +19,6 @@
 #define SOCKETS_MAX (2U * WEIR_BYPASS_CONNS_MAX)
 #define FRESH_NS WEIR_NSEC_PER_SEC
 
-#define CONNS "conns-"
-#define ENDED "ended-"
-
 struct entry {
 	uint64_t cookie;
 	struct weir_bypass_ended bytes;
@@ -136,17 +133,14 @@ static bool is_ours(int fd, size_t value_size)
 	       info.value_size == value_size;
 }
 
-static int read_rule(struct weir_bypass_account *a, const struct weir_pin_dir *d, const char *name)
+static int read_rule(struct weir_bypass_account *a, const struct weir_pin_dir *rule)
 {
-	char pin[64];
-	weir_autoclose int conns = -1, ended = -1;
+	weir_autoclose int conns = weir_pin_get(rule, WEIR_BYPASS_CONNS);
+	weir_autoclose int ended = weir_pin_get(rule, WEIR_BYPASS_ENDED);
 
-	snprintf(pin, sizeof(pin), ENDED "%s", name + strlen(CONNS));
-	ended = weir_pin_get(d, pin);
 	if (ended >= 0 && is_ours(ended, sizeof(struct weir_bypass_ended)) &&
 	    a->n_ended < RULES_MAX)
 		a->ended[a->n_ended++] = WEIR_TAKE_FD(ended);
-	conns = weir_pin_get(d, name);
 	if (conns < 0 || !is_ours(conns, sizeof(struct weir_bypass_conn)))
 		return 0; /* removed just now, or not what it looks like */
 	return weir_bypass_conns_each(conns, take_conn, a);
@@ -154,16 +148,18 @@ static int read_rule(struct weir_bypass_account *a, const struct weir_pin_dir *d
 
 static int read_space(void *arg, const struct weir_pin_dir *d)
 {
+	struct weir_pin_dir rules, rule;
 	struct dirent *e;
 	DIR *dir;
 	int ret = 0;
 
-	if (weir_pin_check_meta(d, WEIR_BYPASS_ABI, NULL))
+	if (weir_pin_check_meta(d, WEIR_BYPASS_ABI, NULL) ||
+	    weir_pin_below(d, WEIR_BYPASS_RULES, &rules, NULL))
 		return 0;
-	dir = opendir(d->path);
+	dir = opendir(rules.path);
 	while (dir && !ret && (e = readdir(dir)))
-		if (!strncmp(e->d_name, CONNS, strlen(CONNS)))
-			ret = read_rule(arg, d, e->d_name);
+		if (!weir_pin_below(&rules, e->d_name, &rule, NULL)) /* not a dot */
+			ret = read_rule(arg, &rule);
 	if (dir)
 		closedir(dir);
 	return ret;

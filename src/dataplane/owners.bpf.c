@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/owner.h"
+#include "bpf/rings.bpf.h"
 #include "bpf/sock.bpf.h"
 
 #define IPPROTO_TCP 6
@@ -161,17 +162,7 @@ struct {
 	__type(value, __u8);
 } weir_groups SEC(".maps");
 
-/* One ring a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_RINGBUF);
-			__uint(max_entries, 4096);
-		});
-} weir_rings SEC(".maps");
+WEIR_RINGS(weir_rings);
 
 /* Events that found no room: user space reads it, and looks anew. Nothing else is in .bss,
  * so that it is the first there. */

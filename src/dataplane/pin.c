@@ -231,6 +231,36 @@ int weir_pin_get(const struct weir_pin_dir *d, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* ---- Directories of a verb */
+
+int weir_pin_below(const struct weir_pin_dir *d, const char *name, struct weir_pin_dir *ret,
+		   struct weir_error *err)
+{
+	struct weir_pin_dir below = { .fd = -1 };
+	int n = snprintf(below.path, sizeof(below.path), "%s/%s", d->path, name);
+
+	if (!is_name(name, 63) || n >= (int)sizeof(below.path))
+		return weir_fail(err, -EINVAL, "'%s' is not a name for a directory in %s", name,
+				 d->path);
+	*ret = below;
+	return 0;
+}
+
+int weir_pin_make(const struct weir_pin_dir *below, struct weir_error *err)
+{
+	return make_dir(below->path, err);
+}
+
+int weir_pin_move(const struct weir_pin_dir *below, const struct weir_pin_dir *to,
+		  struct weir_error *err)
+{
+	int ret = renameat2(AT_FDCWD, below->path, AT_FDCWD, to->path, RENAME_EXCHANGE);
+
+	if (ret && errno == ENOENT)
+		ret = renameat2(AT_FDCWD, below->path, AT_FDCWD, to->path, RENAME_NOREPLACE);
+	return ret ? weir_fail(err, -errno, "cannot move %s to %s: %m", below->path, to->path) : 0;
+}
+
 /* ---- The map `meta` */
 
 static int make_meta(struct store_bpf **ret, struct weir_error *err)

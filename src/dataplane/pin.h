@@ -36,10 +36,20 @@ int weir_pin_put(const struct weir_pin_dir *d, const char *name, int fd,
 		 struct weir_error *err);
 int weir_pin_get(const struct weir_pin_dir *d, const char *name);
 
-/* A map of this name (one __u32) is set to 1 before it is removed, by whoever removes it:
+/* A map of this name (one __u32), in whichever directory, is set to 1 before it is removed:
  * for programs that live on with sockets that they are attached to. */
-#define WEIR_PIN_STOP "stop-"
-void weir_pin_stop(const char *name, int fd);
+#define WEIR_PIN_STOP "stop"
+
+/* The directory @name in @d, for the functions above; its lock is that of @d. What belongs
+ * together is pinned in one, which is then moved to its place whole. */
+int weir_pin_below(const struct weir_pin_dir *d, const char *name, struct weir_pin_dir *ret,
+		   struct weir_error *err);
+int weir_pin_make(const struct weir_pin_dir *below, struct weir_error *err);
+/* Remove it with all that is in it, links first. Nothing there is no error. */
+int weir_pin_remove(const struct weir_pin_dir *below, struct weir_error *err);
+/* Put it in the place of @to, which then is where it was, if it is at all. */
+int weir_pin_move(const struct weir_pin_dir *below, const struct weir_pin_dir *to,
+		  struct weir_error *err);
 
 /* Write or check the `meta` map of the directory (struct weir_pin_meta). */
 int weir_pin_put_meta(const struct weir_pin_dir *d, const char *verb,

@@ -383,12 +383,12 @@ struct removal {
 	int count;
 };
 
-void weir_pin_stop(const char *name, int fd)
+static void stop(const char *path, int fd)
 {
-	uint32_t zero = 0, stop = 1;
+	uint32_t zero = 0, one = 1;
 
-	if (!strncmp(name, WEIR_PIN_STOP, sizeof(WEIR_PIN_STOP) - 1))
-		bpf_map_update_elem(fd, &zero, &stop, BPF_EXIST);
+	if (!strcmp(strrchr(path, '/') + 1, WEIR_PIN_STOP))
+		bpf_map_update_elem(fd, &zero, &one, BPF_EXIST);
 }
 
 static int remove_object(void *arg, const char *path, const char *name, bool dir)
@@ -406,7 +406,7 @@ static int remove_object(void *arg, const char *path, const char *name, bool dir
 		return 0;
 	if (type && !strcmp(type, "map")) {
 		weir_gate_forget(name, fd);
-		weir_pin_stop(name, fd);
+		stop(path, fd);
 		switch_off(name, fd);
 	}
 	if (unlink(path))
@@ -429,6 +429,15 @@ static int remove_dir(const char *path, bool here)
 	if (!ret && rmdir(path) && errno != ENOENT)
 		ret = -errno;
 	return ret ? ret : r.count;
+}
+
+int weir_pin_remove(const struct weir_pin_dir *below, struct weir_error *err)
+{
+	int ret = remove_dir(below->path, true);
+
+	return ret < 0 ? weir_fail(err, ret, "cannot remove everything in %s: %s", below->path,
+				   strerror(-ret)) :
+			 0;
 }
 
 static int unload_verb(const char *verb, struct weir_error *err)

@@ -3,12 +3,14 @@
 connection when the rule, the reader or the command goes."""
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import kernel
 import lab
 import prometheus
 
@@ -244,7 +247,7 @@ def test_without_rights(host):
 def test_forced_tells_what_breaks(bypass):
     assert bypass.rules()["all"]["forced"]
     status = bypass.weir("status", "bypass").stdout
-    assert "link-all" in status and "on cgroup" in status
+    assert "rules/all/link" in status and "on cgroup" in status
 
 
 @pytest.mark.parametrize("here", [HERE4, HERE6])
@@ -551,7 +554,7 @@ def test_unload(bypass):
     """The same, by the verb that removes everything."""
     with bypass.pair() as p:
         assert p("a.send(b'x' * 5000)") == 5000
-        assert "link-all" in bypass.weir("unload", "bypass").stdout
+        assert "rules/all/link" in bypass.weir("unload", "bypass").stdout
         assert bypass.rules() == {}
         assert p("a.send(b'y' * 5000)") == 5000
         assert p("drain(10000)") == (0, hashlib.sha256(b"x" * 5000 + b"y" * 5000).hexdigest())
@@ -572,6 +575,93 @@ def test_killed_commands_leave_nothing_half(bypass):
     bypass.on("all")
     assert not ours()
     assert list(bypass.rules()) == ["all"]
+
+
+def test_a_killed_change_is_whole_or_swept(bypass):
+    """`on` in place of a rule, killed at any moment: the old rule or the new one is in force.
+    What is being removed when a command is killed is in force no longer, and goes with the
+    next one."""
+    started = time.monotonic()
+    bypass.on("all")
+    whole = time.monotonic() - started
+    for i in range(20):
+        p = subprocess.Popen(
+            bypass.ns.command(lab.WEIR, "bypass", "on", "all", "--dst-port", "1-65535", "--cgroup",
+                              bypass.cgroup.path, "--force"), stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            p.wait(whole * (i + 1) / 18)
+        p.kill()
+        p.wait()
+        assert list(bypass.rules()) == ["all"]
+    status = lambda: [o["name"] for o in json.loads(  # noqa: E731
+        bypass.weir("bypass", "status", "--json").stdout)["pinned"]]
+    path = bypass.ns.sh("sh", "-c", "echo /sys/fs/bpf/weir/*/bypass").stdout.strip()
+    bypass.on("other")
+    bypass.ns.sh("mv", f"{path}/rules/other", f"{path}/next")
+    assert "next/link" in status()
+    assert list(bypass.rules()) == ["all"]
+    assert not [n for n in status() if n.startswith("next")]
+    bypass.on("all")
+
+
+def test_names_do_not_meet(bypass):
+    """Whatever words are a part of them."""
+    names = ["web", "web-new", "new", "next", "stop", "rules", "link"]
+    try:
+        for n in reversed(names):
+            bypass.on(n)
+        bypass.on("web")
+        assert sorted(bypass.rules()) == sorted([*names, "all"])
+        bypass("off", "web")
+        assert sorted(bypass.rules()) == sorted([*names[1:], "all"])
+    finally:
+        for n in names:
+            bypass("off", n, check=False)
+
+
+class Deaf:
+    """Somebody's sockops program that switches all callbacks of each socket off."""
+
+    LOAD, ATTACH, DETACH = 5, 8, 9
+    SOCK_OPS, CGROUP_SOCK_OPS, MULTI = 13, 3, 2
+    CB_FLAGS_SET = 59
+
+    def __init__(self, cgroup):
+        insns = [(0xb7, 2, 0), (0x85, 0, self.CB_FLAGS_SET),  # r2 = 0, bpf_sock_ops_cb_flags_set()
+                 (0xb7, 0, 1), (0x95, 0, 0)]                  # return 1
+        code = ctypes.create_string_buffer(b"".join(
+            struct.pack("<BBhi", op, dst, 0, imm) for op, dst, imm in insns))
+        gpl = ctypes.create_string_buffer(b"GPL")
+        self.cgroup = os.open(cgroup, os.O_RDONLY)
+        self.prog = kernel.bpf(self.LOAD, "=IIQQIIQII16s", self.SOCK_OPS, len(insns),
+                               ctypes.addressof(code), ctypes.addressof(gpl), 0, 0, 0, 0, 0,
+                               b"deaf")
+        kernel.bpf(self.ATTACH, "=IIII", self.cgroup, self.prog, self.CGROUP_SOCK_OPS, self.MULTI)
+
+    def close(self):
+        kernel.bpf(self.DETACH, "=IIII", self.cgroup, self.prog, self.CGROUP_SOCK_OPS, 0)
+        os.close(self.prog)
+        os.close(self.cgroup)
+
+
+def test_an_end_that_is_not_told_of_is_found(bypass):
+    """With the bytes of the connection, and while others go on."""
+    bypass.on("all")
+    deaf = Deaf(bypass.cgroup.path)
+    try:
+        with bypass.pair() as stays:
+            assert stays("echo(3)") == 3
+            with bypass.pair() as p:
+                assert p("echo(10)") == 10
+                assert bypass.rules()["all"]["live"] == 2
+            rule = lab.wait_for("the end to be found", lambda: (
+                r if (r := bypass.rules()["all"])["live"] == 1 else None))
+            assert (rule["closed"], rule["bytes_out"], rule["bytes_in"]) == (1, 104, 91)
+            assert stays("echo(3)") == 3
+            assert bypass.rules()["all"]["bypass_bytes_out"] == 128
+    finally:
+        deaf.close()
+        bypass.on("all")
 
 
 @pytest.mark.parametrize("action", ["check", "bench"])

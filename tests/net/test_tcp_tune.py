@@ -650,6 +650,7 @@ def test_status_tells_of_it(tune):
     objects = json.loads(tune.weir("tcp", "status", "--json").stdout)
     link = next(o for o in objects["pinned"] if o["type"] == "link")
     assert link["verb"] == "tcp" and str(tune.cgroup.stat().st_ino) in link["detail"]
+    assert {"weir_tcp_tune", "weir_tcp_gate"} <= {p["name"] for p in objects["running"]}
 
 
 def test_without_rights(tune):

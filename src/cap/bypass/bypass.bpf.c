@@ -87,6 +87,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* user space adds to the counters, too */
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_bypass_rule);

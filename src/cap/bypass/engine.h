@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Rules in force. Each has a link on its cgroup and maps, pinned under its name; no
- * process is needed. What a command that was killed left has no link, and is written over.
+ * process is needed. A rule is put, replaced and removed in one step; what a command that
+ * was killed left is swept by the next one.
  */
 #pragma once
 
@@ -31,7 +32,8 @@ struct weir_bypass_view {
 int weir_bypass_view_open(const struct weir_pin_dir *d, const char *name,
 			  struct weir_bypass_view *v, struct weir_error *err);
 void weir_bypass_view_close(struct weir_bypass_view *v);
-/* Count what has ended unseen (its cgroup was removed), and forget it. */
+/* Count what has ended unseen (its cgroup was removed, or another's program switched the
+ * callbacks of its sockets off), and forget it. */
 void weir_bypass_view_sweep(const struct weir_bypass_view *v);
 
 /* Pin what has been opened, in place of a rule of that name. */

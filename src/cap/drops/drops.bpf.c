@@ -15,6 +15,7 @@
 #include "bpf/bound.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "bpf/rings.bpf.h"
 #include "bpf/sock.bpf.h"
 #include "cap/drops/drops.h"
 
@@ -87,16 +88,7 @@ struct {
 	__type(value, struct weir_drops_val);
 } weir_drops_flows SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_RINGBUF);
-			__uint(max_entries, 4096);
-		});
-} weir_drops_rings SEC(".maps");
+WEIR_RINGS(weir_drops_rings);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/pkt.h"
+#include "bpf/rings.bpf.h"
 #include "cap/path/path.h"
 #include "cap/path/types.bpf.h"
 
@@ -137,17 +138,7 @@ struct {
 	__type(value, struct trip);
 } weir_path_trips SEC(".maps");
 
-/* One ring a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_RINGBUF);
-			__uint(max_entries, 4096);
-		});
-} weir_path_rings SEC(".maps");
+WEIR_RINGS(weir_path_rings);
 
 static __u32 next_journey;
 

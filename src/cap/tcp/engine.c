@@ -78,6 +78,7 @@ static int configure(struct tcp_bpf *s, const struct weir_tcp_want *want, struct
 		.match_kind = weir_load_match_kind(want->match),
 		.events = want->events,
 		.tick_us = tick_us(),
+		.watch = want->watch,
 	};
 	struct bpf_program *prog;
 	uint64_t netns = 0, cgroup = 0;

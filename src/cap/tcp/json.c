@@ -90,6 +90,7 @@ static void kernel_members(struct weir_json *j, const struct weir_tcp_figures *f
 		const char *name;
 		uint64_t value;
 	} members[] = {
+		{ "bytes_received", f->bytes_received },
 		{ "bytes_acked", f->bytes_acked },
 		{ "bytes_sent", f->bytes_sent },
 		{ "bytes_retransmitted", f->bytes_retrans },
@@ -213,7 +214,8 @@ static void sum_members(struct weir_json *j, const struct weir_tcp_table *t,
 	weir_json_uint(j, "out_of_order", s->out_of_order);
 	weir_json_uint(j, "zero_window_in", s->zero_window_in);
 	weir_json_uint(j, "zero_window_out", s->zero_window_out);
-	weir_json_uint(j, "bytes_per_second", s->rate);
+	if (t->before_at)
+		weir_json_uint(j, "bytes_per_second", s->rate);
 	if (s->min_rtt_us)
 		weir_json_uint(j, "min_rtt_ns", s->min_rtt_us * NS_PER_US);
 	rtt_member(j, &s->rtt);
@@ -253,7 +255,8 @@ static void write_flows(struct writer *w, const struct weir_tcp_table *t)
 	for (size_t i = 0; i < t->n; i++) {
 		begin_item(w);
 		weir_tcp_json_conn(&w->j, &t->rows[i].c, offset);
-		weir_json_uint(&w->j, "bytes_per_second", t->rows[i].rate);
+		if (t->rows[i].rated)
+			weir_json_uint(&w->j, "bytes_per_second", t->rows[i].rate);
 		end_item(w);
 	}
 }

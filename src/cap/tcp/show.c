@@ -36,6 +36,14 @@ static void cell_si(struct weir_table *t, uint64_t v)
 	weir_table_add(t, text.data);
 }
 
+static void cell_rate(struct weir_table *t, uint64_t v, bool known)
+{
+	if (known)
+		cell_si(t, v);
+	else
+		weir_table_add(t, NULL);
+}
+
 static void cell_causes(struct weir_table *t, const uint64_t cause[WEIR_TCP_CAUSES],
 			uint64_t before)
 {
@@ -170,7 +178,7 @@ static void flow_row(struct weir_table *t, const struct weir_tcp_row *r)
 	cell_si(t, f->delivery_rate);
 	cell_si(t, weir_tcp_bytes_in(&r->c));
 	cell_si(t, weir_tcp_bytes_out(&r->c));
-	cell_si(t, r->rate);
+	cell_rate(t, r->rate, r->rated);
 	weir_table_add(t, process.data);
 }
 
@@ -213,7 +221,8 @@ static void add_sum_name(struct weir_buf *b, const struct weir_tcp_table *t,
 		weir_buf_adds(b, "unknown");
 }
 
-static void sum_row(struct weir_table *t, const struct weir_tcp_sum *s, const char *name)
+static void sum_row(struct weir_table *t, const struct weir_tcp_sum *s, const char *name,
+		    bool rated)
 {
 	bool known = s->rtt.count;
 
@@ -233,7 +242,7 @@ static void sum_row(struct weir_table *t, const struct weir_tcp_sum *s, const ch
 	cell_windows(t, s->zero_window_in, s->zero_window_out);
 	cell_si(t, s->bytes_in);
 	cell_si(t, s->bytes_out);
-	cell_si(t, s->rate);
+	cell_rate(t, s->rate, rated);
 }
 
 static int show_sums(struct weir_tcp_table *t, const struct weir_tcp_view *v, struct weir_buf *out)
@@ -267,7 +276,7 @@ static int show_sums(struct weir_tcp_table *t, const struct weir_tcp_view *v, st
 		weir_autobuf struct weir_buf name = { 0 };
 
 		add_sum_name(&name, t, &sums[i].name);
-		sum_row(&table, &sums[i], name.data);
+		sum_row(&table, &sums[i], name.data, t->before_at);
 	}
 	weir_table_render(&table, 0, out);
 	for (size_t i = 0; v->histogram && i < n; i++) {

@@ -25,7 +25,12 @@ uint64_t weir_tcp_retransmits(const struct weir_tcp_conn *c, uint64_t cause[WEIR
 
 uint64_t weir_tcp_bytes_in(const struct weir_tcp_conn *c)
 {
-	return c->now.bytes_in + c->bypass_in;
+	uint64_t bytes = c->now.bytes_received;
+
+	/* TCP counts the peer's FIN as a byte. */
+	if (bytes && c->flags & WEIR_TCP_F_FIN_IN)
+		bytes--;
+	return bytes + c->bypass_in;
 }
 
 uint64_t weir_tcp_bytes_out(const struct weir_tcp_conn *c)
@@ -157,7 +162,8 @@ static void add_rates(struct weir_tcp_table *t)
 		uint64_t bytes = bytes_of(&r->c), old = b ? b->bytes : 0;
 
 		/* Of an old connection the bytes before the first look are no rate. */
-		if ((b || !(r->c.flags & WEIR_TCP_F_OLD)) && t->before_at && bytes > old)
+		r->rated = t->before_at && (b || !(r->c.flags & WEIR_TCP_F_OLD));
+		if (r->rated && bytes > old)
 			r->rate = (uint64_t)((double)(bytes - old) / seconds);
 	}
 }

@@ -29,6 +29,7 @@ struct weir_tcp_rtt {
 struct weir_tcp_row {
 	struct weir_tcp_conn c;
 	uint64_t rate; /* bytes a second, both ways, since the look before */
+	bool rated;    /* there was one */
 	bool gone;     /* it has ended since the look */
 };
 

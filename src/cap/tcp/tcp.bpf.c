@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/match_stub.bpf.h"
+#include "bpf/rings.bpf.h"
 #include "bpf/sock.bpf.h"
 #include "cap/tcp/tcp.h"
 #include "cap/tcp/tcp_core.bpf.h"
@@ -41,17 +42,7 @@ struct {
 	__type(value, __u8);
 } weir_ports SEC(".maps");
 
-/* One ring a CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(
-		values, struct {
-			__uint(type, BPF_MAP_TYPE_RINGBUF);
-			__uint(max_entries, 4096);
-		});
-} weir_rings SEC(".maps");
+WEIR_RINGS(weir_rings);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -398,7 +389,7 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 {
 	__u32 interval = tp->rate_interval_us, behind = tp->write_seq - tp->snd_nxt;
 
-	f->bytes_in = tp->bytes_received;
+	f->bytes_received = tp->bytes_received;
 	f->bytes_acked = tp->bytes_acked;
 	f->bytes_sent = tp->bytes_sent;
 	f->bytes_retrans = tp->bytes_retrans;
@@ -439,10 +430,14 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 
 static __always_inline void look_at(struct tcp_sock *tp, struct weir_tcp_conn *s)
 {
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	read_figures(tp, &s->now);
-	s->flags &= ~WEIR_TCP_F_APP_LIMITED;
+	s->flags &= ~(WEIR_TCP_F_APP_LIMITED | WEIR_TCP_F_FIN_IN);
+	if (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags & SK_DONE)
+		s->flags |= WEIR_TCP_F_FIN_IN;
 	if (BPF_CORE_READ_BITFIELD(tp, rate_app_limited))
 		s->flags |= WEIR_TCP_F_APP_LIMITED;
 }
@@ -555,7 +550,9 @@ static __always_inline void end(struct tcp_sock *tp, struct weir_tcp_conn *s, in
 
 static __always_inline void go_on(struct tcp_sock *tp, struct weir_tcp_conn *s, int old, int new)
 {
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	if (!s->pid && is_owned(tp))
 		learn_process(s);
@@ -620,7 +617,9 @@ int weir_tcp_packet(unsigned long long *ctx)
 
 	if (!s)
 		return 0;
-	sample_rtt(tp, s);
+	/* More than one may lie between two looks. */
+	if (cfg.watch)
+		sample_rtt(tp, s);
 	note_windows(tp, s);
 	return 0;
 }

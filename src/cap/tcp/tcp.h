@@ -63,10 +63,11 @@ enum weir_tcp_lost {
 #define WEIR_TCP_F_RST_OUT (1U << 3)
 #define WEIR_TCP_F_APP_LIMITED (1U << 4) /* the delivery rate is what the application asked for */
 #define WEIR_TCP_F_BYPASS (1U << 5)	 /* by user space: `weir bypass` has it in its account */
+#define WEIR_TCP_F_FIN_IN (1U << 6)	 /* the peer's FIN has come */
 
 /* What the kernel's TCP keeps itself, as TCP_INFO has it. Times in microseconds. */
 struct weir_tcp_figures {
-	__u64 bytes_in, bytes_acked, bytes_sent, bytes_retrans;
+	__u64 bytes_received, bytes_acked, bytes_sent, bytes_retrans; /* received: the FIN too */
 	__u64 delivery_rate; /* bytes a second */
 	__u64 pacing_rate;   /* likewise; ~0: no limit */
 	__u64 busy_us, rwnd_limited_us, sndbuf_limited_us;
@@ -139,7 +140,7 @@ struct weir_tcp_config {
 	__u32 match_kind;
 	__u32 events;  /* mask of 1 << enum weir_tcp_kind */
 	__u32 tick_us; /* of jiffies */
-	__u32 pad;
+	__u32 watch;   /* what happens between two looks is seen */
 };
 
 _Static_assert(sizeof(struct weir_tcp_figures) == 9 * 8 + 27 * 4 + 4 + 16, "ABI: figures");

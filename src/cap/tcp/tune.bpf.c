@@ -215,7 +215,7 @@ static __always_inline void reply(struct bpf_sock_ops *ctx, const struct weir_tu
 }
 
 SEC("sockops")
-int weir_tune(struct bpf_sock_ops *ctx)
+int weir_tcp_tune(struct bpf_sock_ops *ctx)
 {
 	__u32 op = ctx->op;
 	/* Of a connection that is accepted there is only a request when the window is chosen. */

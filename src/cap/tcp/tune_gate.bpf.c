@@ -11,7 +11,7 @@ const volatile __u32 weir_tune_slot = 0;  /* of the cgroup */
 const volatile __u64 weir_tune_netns = 0; /* cookie of the namespace that the rules are of */
 
 SEC("sockops")
-int weir_tune_gate(struct bpf_sock_ops *ctx)
+int weir_tcp_gate(struct bpf_sock_ops *ctx)
 {
 	__u32 zero = 0, *letter;
 	bool foreign;

@@ -100,7 +100,7 @@ int weir_tune_gate_load(struct weir_tune *t, uint32_t slot, int *ret_prog, struc
 	if (!ret && (ret = keep_maps(t, skel->obj)))
 		weir_load_explain(err, ret, "keep the maps");
 	if (!ret && ret_prog) {
-		fd = fcntl(bpf_program__fd(skel->progs.weir_tune_gate), F_DUPFD_CLOEXEC, 3);
+		fd = fcntl(bpf_program__fd(skel->progs.weir_tcp_gate), F_DUPFD_CLOEXEC, 3);
 		if (fd < 0)
 			ret = weir_load_explain(err, -errno, "keep the program");
 		else
@@ -145,7 +145,7 @@ int weir_tune_program_load(struct weir_tune *t, const struct weir_tune_spec *con
 		ret = weir_load_first(skel->obj, m, n, err);
 	if (!ret && (ret = fill_rules(bpf_map__fd(skel->maps.weir_tune_rules), rules, n)))
 		weir_load_explain(err, ret, "write the rules");
-	prog = ret ? -1 : bpf_program__fd(skel->progs.weir_tune);
+	prog = ret ? -1 : bpf_program__fd(skel->progs.weir_tcp_tune);
 	if (!ret && bpf_map_update_elem(t->map[WEIR_TUNE_PROGRAM_MAP], &key, &prog, BPF_ANY))
 		ret = weir_load_explain(err, -errno, "place the program");
 	tune_bpf__destroy(skel);
@@ -205,7 +205,7 @@ static int try_all(const struct weir_tune_spec *r, uint64_t cookie, int errors[W
 	skel->rodata->weir_tune_cookie = cookie;
 	memcpy((void *)&skel->rodata->weir_tune_tried, &r->set, sizeof(r->set));
 	ret = weir_load(skel->obj, NULL, err);
-	if (!ret && (ret = walk(skel->progs.weir_tune_try)))
+	if (!ret && (ret = walk(skel->progs.weir_tcp_try)))
 		weir_load_explain(err, ret, "try the options");
 	/* By its map: the skeleton's memory is the program's only where libbpf loads it. */
 	if (!ret && bpf_map_lookup_elem(bpf_map__fd(skel->maps.bss), &zero, &seen))

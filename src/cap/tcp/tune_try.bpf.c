@@ -23,7 +23,7 @@ int weir_tune_errors[WEIR_TUNE_OPTS];
 bool weir_tune_found;
 
 SEC("iter/tcp")
-int weir_tune_try(struct bpf_iter__tcp *ctx)
+int weir_tcp_try(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *sk = ctx->sk_common;
 	struct weir_tune_rule r = { 0 };

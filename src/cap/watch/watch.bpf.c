@@ -24,6 +24,7 @@
 #include "bpf/hash.bpf.h"
 #include "bpf/match_stub.bpf.h"
 #include "bpf/parse.bpf.h"
+#include "bpf/rings.bpf.h"
 #include "bpf/strict.bpf.h"
 #include "cap/watch/stats.bpf.h"
 #include "cap/watch/watch.h"
@@ -35,16 +36,7 @@ _Static_assert(WEIR_WATCH_ALERTS == WEIR_MATCH_MASK_MAX, "a bit for each rule");
 
 const volatile struct weir_watch_config cfg = {.mode = WEIR_WATCH_RING, .snaplen = 256};
 
-/* One ring a CPU: producers on different CPUs never meet on a lock. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1); /* set to the number of CPUs before load */
-	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_RINGBUF);
-		__uint(max_entries, 4096);
-	});
-} weir_rings SEC(".maps");
+WEIR_RINGS(weir_rings);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);

@@ -58,7 +58,7 @@ static struct weir_tcp_conn conn(uint64_t cookie, uint8_t host, uint32_t pid)
 
 	c.ends.cookie = cookie;
 	c.ends.remote[15] = host;
-	c.now.bytes_in = 10;
+	c.now.bytes_received = 10;
 	c.now.bytes_sent = 7;
 	c.now.bytes_retrans = 2;
 	c.now.total_retrans = 3;
