@@ -348,5 +348,6 @@ const struct weir_verb weir_tcp_verb = {
 	.complete = "words:tune status",
 	.help_more = help_tune,
 	.explain = weir_tune_explain,
+	.explain_from = WEIR_ROAD_SESSION,
 	.run = run,
 };
