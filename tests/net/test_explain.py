@@ -133,7 +133,7 @@ def test_the_picture(clean):
 
 @pytest.mark.parametrize("args, status, says", [
     (["tcp", "10.77.0.1"], 2, "weir explain: "),
-    (["tcp", "10.77.0.1", "10.77.0.2", "-i", "nope"], 1, "no interface nope"),
+    (["tcp", "10.77.0.1", "10.77.0.2", "-i", "nope"], 2, "no interface nope"),
     (["tcp", "192.0.2.1", "10.77.0.2"], 1, "no route to 192.0.2.1: say by which interface"),
     (["tcp", "10.77.0.1", "10.77.0.2", "-Q", "inout"], 2, "-Q"),
 ])

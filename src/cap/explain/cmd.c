@@ -132,7 +132,8 @@ static int run(int argc, char **argv)
 	road.sni = o.sni;
 	look_at_packet(&road, &p);
 	if (choose_iface(&road, o.iface, name, &err))
-		return weir_verb_fail("explain", &err, WEIR_EXIT_FAILED);
+		return weir_verb_fail("explain", &err,
+				      o.iface ? WEIR_EXIT_USAGE : WEIR_EXIT_FAILED);
 	ret = answer(&road, &o, &p);
 	weir_road_free(&road);
 	return ret;

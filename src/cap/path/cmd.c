@@ -173,7 +173,8 @@ static int read_figures(struct run *r, struct weir_error *err)
 
 static void add_text(struct run *r)
 {
-	if (!r->opt->cpu) {
+	/* Where no CPU saw anything, that is what is shown. */
+	if (!r->opt->cpu || !weir_path_has_figures(&r->sum)) {
 		weir_path_draw(&r->view, &r->sum, -1, &r->out);
 		return;
 	}
