@@ -38,8 +38,9 @@ struct weir_verb {
 	 * tell is no error. */
 	int (*status_more)(struct weir_buf *out, struct weir_json *j, struct weir_error *err);
 	/* What the verb does to a described packet, as steps of its road, or NULL. Nothing in
-	 * force adds nothing. A failure is told as a step that is unknown. */
+	 * force adds nothing. */
 	int (*explain)(struct weir_road *road, struct weir_error *err);
+	enum weir_road_stage explain_from; /* the first stage of its: a failure is told there */
 };
 
 /* The options of a verb that only tells something: its table and its struct. */

@@ -122,6 +122,16 @@ static int make_path(const char *path, size_t keep, struct weir_error *err)
 	return 0;
 }
 
+int weir_pin_explain(const char *path, int code, struct weir_error *err)
+{
+	if (code == -EACCES)
+		return weir_fail(err, code,
+				 "needs CAP_DAC_OVERRIDE to look into %s, which is root's: run as "
+				 "root",
+				 path);
+	return weir_fail(err, code, "cannot open %s: %s", path, strerror(-code));
+}
+
 int weir_pin_lock(const char *path, struct weir_error *err)
 {
 	const struct timespec pause = { .tv_nsec = POLL_MS * 1000000 };
@@ -129,10 +139,7 @@ int weir_pin_lock(const char *path, struct weir_error *err)
 	struct stat ours, there;
 
 	if (fd < 0)
-		return weir_fail(err, -errno,
-				 errno == EACCES ? "cannot open %s (%m): run as root" :
-						   "cannot open %s: %m",
-				 path);
+		return weir_pin_explain(path, -errno, err);
 	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB); waited += POLL_MS) {
 		if (errno != EWOULDBLOCK)
 			return weir_fail(err, -errno, "cannot lock %s: %m", path);

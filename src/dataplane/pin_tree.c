@@ -319,8 +319,7 @@ int weir_pin_list(int (*fn)(void *arg, const struct weir_pin_entry *e), void *ar
 	weir_sys_netns_cookie(&ours);
 	ret = list_names(root, &spaces);
 	if (ret)
-		return weir_fail(err, ret, "cannot read %s (%s): run as root", root,
-				 strerror(-ret));
+		return weir_pin_explain(root, ret, err);
 	for (size_t i = 0; !ret && i < spaces.n; i++) {
 		if (!parse_cookie(spaces.name[i], &l.entry.netns))
 			continue;
@@ -345,8 +344,7 @@ int weir_pin_each(const char *verb, int (*fn)(void *arg, const struct weir_pin_d
 		return ret == -ENOENT ? 0 : ret;
 	ret = list_names(root, &spaces);
 	if (ret)
-		return weir_fail(err, ret, "cannot read %s (%s): run as root", root,
-				 strerror(-ret));
+		return weir_pin_explain(root, ret, err);
 	for (size_t i = 0; !ret && i < spaces.n; i++) {
 		int n = snprintf(d.path, sizeof(d.path), "%s/%s/%s", root, spaces.name[i], verb);
 
@@ -472,8 +470,7 @@ int weir_pin_unload(const char *verb, struct weir_error *err)
 	} else {
 		ret = list_names(path, &verbs);
 		if (ret)
-			return weir_fail(err, ret, "cannot read %s (%s): run as root", path,
-					 strerror(-ret));
+			return weir_pin_explain(path, ret, err);
 	}
 	for (size_t i = 0; count >= 0 && i < verbs.n; i++) {
 		ret = unload_verb(verbs.name[i], err);

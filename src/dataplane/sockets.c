@@ -292,20 +292,23 @@ int weir_sockets_of(const char *const *comms, size_t n_comms, struct weir_socket
 static int take_route(void *arg, const struct nlmsghdr *h)
 {
 	const struct rtmsg *route = weir_nl_payload(h, sizeof(*route));
+	struct weir_route *ret = arg;
 	const uint32_t *oif;
 
 	if (h->nlmsg_type != RTM_NEWROUTE || !route)
 		return 0;
 	oif = weir_nl_find(h, sizeof(*route), RTA_OIF, sizeof(*oif));
+	ret->type = route->rtm_type;
 	/* IPv6 tells the interface that has the address. */
 	if (route->rtm_type == RTN_LOCAL)
-		*(uint32_t *)arg = LOOPBACK_IFINDEX;
+		ret->ifindex = LOOPBACK_IFINDEX;
 	else if (oif)
-		*(uint32_t *)arg = *oif;
+		ret->ifindex = *oif;
 	return 0;
 }
 
-static int ask_route(const struct weir_addr *dst, const struct weir_addr *src)
+static int ask_route(const struct weir_addr *dst, const struct weir_addr *src, uint32_t iif,
+		     struct weir_route *ret)
 {
 	bool v4 = weir_addr_is_v4(dst);
 	size_t at = v4 ? 12 : 0, len = v4 ? 4 : 16;
@@ -315,28 +318,42 @@ static int ask_route(const struct weir_addr *dst, const struct weir_addr *src)
 		.rtm_src_len = src ? (uint8_t)(len * 8) : 0,
 	};
 	struct weir_nl_msg m;
-	uint32_t ifindex = 0;
-	int ret;
+	int code;
 
+	*ret = (struct weir_route){ 0 };
 	weir_nl_begin(&m, RTM_GETROUTE, 0, &route, sizeof(route));
 	weir_nl_attr(&m, RTA_DST, dst->b + at, len);
 	if (src)
 		weir_nl_attr(&m, RTA_SRC, src->b + at, len);
-	ret = weir_nl_ask(NETLINK_ROUTE, &m, take_route, &ifindex);
-	if (ret)
-		return ret;
-	return ifindex ? (int)ifindex : -ENETUNREACH;
+	if (iif)
+		weir_nl_attr(&m, RTA_IIF, &iif, sizeof(iif));
+	code = weir_nl_ask(NETLINK_ROUTE, &m, take_route, ret);
+	if (code)
+		return code;
+	return ret->ifindex ? (int)ret->ifindex : -ENETUNREACH;
+}
+
+int weir_route_in(uint32_t iif, const struct weir_addr *src, const struct weir_addr *dst,
+		  struct weir_route *ret)
+{
+	int code;
+
+	if (weir_addr_is_v4(src) != weir_addr_is_v4(dst))
+		return -EAFNOSUPPORT;
+	code = ask_route(dst, src, iif, ret);
+	return code < 0 ? code : 0;
 }
 
 int weir_route_to(const struct weir_addr *dst, const struct weir_addr *src)
 {
+	struct weir_route route;
 	int ret;
 
 	if (src && weir_addr_is_v4(src) != weir_addr_is_v4(dst))
 		return -EAFNOSUPPORT;
-	ret = ask_route(dst, src);
+	ret = ask_route(dst, src, 0, &route);
 	/* The source may be an address that this host has not, or no longer. */
 	if (src && (ret == -EINVAL || ret == -ENETUNREACH))
-		ret = ask_route(dst, NULL);
+		ret = ask_route(dst, NULL, 0, &route);
 	return ret;
 }

@@ -37,3 +37,14 @@ int weir_sockets_of(const char *const *comms, size_t n_comms, struct weir_socket
 /* The interface by which packets to @dst (from @src, or NULL) leave: index, or a negative
  * errno. To an address of this host: loopback. */
 int weir_route_to(const struct weir_addr *dst, const struct weir_addr *src);
+
+struct weir_route {
+	uint8_t type;	  /* RTN_LOCAL, RTN_UNICAST, ... of linux/rtnetlink.h */
+	uint32_t ifindex; /* where it goes; loopback where it is for this host */
+};
+
+/* How the kernel routes what comes in by interface @iif, with all that it checks there of
+ * IPv4: rp_filter, whether it forwards, groups that were joined. 0, or the negative errno
+ * with which it refuses. */
+int weir_route_in(uint32_t iif, const struct weir_addr *src, const struct weir_addr *dst,
+		  struct weir_route *ret);

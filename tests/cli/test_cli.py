@@ -471,7 +471,8 @@ def test_pins_that_may_not_be_read_are_told(public_weir):
                           f"exec {drop} {public_weir} unload"],
                          capture_output=True, text=True, timeout=60)
     assert run.returncode == 1 and run.stdout == ""
-    assert re.fullmatch(r"weir unload: .*: run as root\n", run.stderr), run.stderr
+    assert re.fullmatch(r"weir unload: needs CAP_DAC_OVERRIDE .*: run as root\n", run.stderr), \
+        run.stderr
 
 
 # --- completion -------------------------------------------------------------

@@ -193,6 +193,22 @@ def test_watch_shows_the_drops(road):
     assert re.findall(r"DROP (\S+)", text) == list(kinds), text
 
 
+def test_watch_names_rules_of_a_store_that_came_later():
+    """The watch runs before there is anything of the filter."""
+    pair = lab.Pair(host=True)
+    watch = None
+    try:
+        watch = pair.b.watch("-i", "vb", "--capture", "xdp", "--json")
+        filters.Filter(pair.b).apply("interface vb", "no: deny --src-ip 10.0.0.0/16")
+        pair.a.inject("va", [frame(packets.Maker(seed=10), "10.0.0.7")])
+        lab.wait_for("the packet", lambda: watch.out.count(b"\n") == 1)
+        assert watch.stop().status == 0 and watch.json[0]["rule"] == "filter/no"
+    finally:
+        if watch:
+            watch.kill()
+        pair.remove()
+
+
 def test_drops_live(road):
     """A row a reason, in the formats that are read by people and by programs."""
     road.filter.apply("interface vb", *POLICY)

@@ -23,6 +23,15 @@ def test_every_check_is_made_and_true():
     assert [c for c in report["checks"] if not c.get("ok", True)] == []
 
 
+def test_a_missing_right_is_no_untrue_figure():
+    done = lab.weir("selftest", "--json", prefix=("setpriv", "--bounding-set=-net_raw",
+                                                  "--inh-caps=-net_raw"))
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["trusted"], report
+    skipped = {c["name"]: c["detail"] for c in report["checks"] if "ok" not in c}
+    assert "CAP_NET_RAW" in skipped["send"]
+
+
 def test_nothing_is_left():
     links = lab.sh("ip", "-o", "link").stdout
     pinned = lab.weir("status", "--json").stdout

@@ -179,7 +179,7 @@ def test_a_link_that_goes_down_ends_it(pair, wire):
     (["-i", "va", "-c", 1], 2, "nothing to send"),
     (["tcp", "10.0.0.1", "10.0.0.2", "-c", 1], 2, "no interface given"),
     (["tcp", "10.0.0.1", "10.0.0.2", "-i", "va", "-c", 0], 2, '-c "0" is out of range'),
-    (["tcp", "10.0.0.1", "10.0.0.2", "-i", "nope", "-c", 1], 1, "no interface nope"),
+    (["tcp", "10.0.0.1", "10.0.0.2", "-i", "nope", "-c", 1], 2, "no interface nope"),
     (["tcp", "10.0.0.1", "fd00::1", "-i", "va", "-c", 1], 2, "fd00::1"),
     (["tcp", "10.0.0.1", "10.0.0.2", "-r", "x", "-i", "va"], 2, "both a PACKET and -r"),
     (["-r", "/nonexistent", "-i", "va"], 1, "-r: cannot open /nonexistent"),

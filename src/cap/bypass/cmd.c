@@ -159,4 +159,5 @@ const struct weir_verb weir_bypass_verb = {
 	.complete = "words:check bench on off list status",
 	.run = run,
 	.explain = weir_bypass_explain,
+	.explain_from = WEIR_ROAD_SESSION,
 };

@@ -173,6 +173,16 @@ static void json_flows(struct weir_json *j, const struct weir_drops_view *v)
 
 void weir_drops_json_account(struct weir_json *j, const struct weir_drops_account *a)
 {
+	const struct {
+		const char *reason;
+		uint64_t n;
+	} lost[] = {
+		{ "rows", a->lost_rows },
+		{ "flows", a->lost_flows },
+		{ "ring", a->lost_ring },
+		{ "missed", a->missed },
+	};
+
 	weir_json_object(j, "account");
 	weir_json_uint(j, "seen", a->seen);
 	weir_json_uint(j, "elsewhere", a->elsewhere);
@@ -180,10 +190,9 @@ void weir_drops_json_account(struct weir_json *j, const struct weir_drops_accoun
 	weir_json_uint(j, "unmatched", a->unmatched);
 	weir_json_uint(j, "matched", a->matched);
 	weir_json_object(j, "lost");
-	weir_json_uint(j, "rows", a->lost_rows);
-	weir_json_uint(j, "flows", a->lost_flows);
-	weir_json_uint(j, "ring", a->lost_ring);
-	weir_json_uint(j, "missed", a->missed);
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(lost); i++)
+		if (lost[i].n)
+			weir_json_uint(j, lost[i].reason, lost[i].n);
 	weir_json_end_object(j);
 	weir_json_end_object(j);
 }

@@ -66,29 +66,35 @@ static int choose_iface(struct weir_road *r, const char *given, char name[IF_NAM
 		       weir_fail(err, -ENODEV, "no interface %s: `ip link` lists them", given);
 }
 
-/* A verb that cannot say is no reason to keep back what the others say. */
-static void ask_verbs(struct weir_road *r)
+/* A verb that cannot say is no reason to keep back what the others say. True: there is one. */
+static bool ask_verbs(struct weir_road *r)
 {
 	const struct weir_verb *v;
+	bool failed = false;
 
 	for (size_t i = 0; (v = weir_verb_at(i)); i++) {
 		struct weir_error err = { "" };
 		size_t before = r->n;
 
-		if (v->explain && v->explain(r, &err) && r->n == before)
-			weir_road_add(r, WEIR_ROAD_SESSION, WEIR_STEP_UNKNOWN, v->name, "%s",
+		if (!v->explain || !v->explain(r, &err))
+			continue;
+		failed = true;
+		if (r->n == before)
+			weir_road_add(r, v->explain_from, WEIR_STEP_UNKNOWN, v->name, "%s",
 				      err.msg);
 	}
+	return failed;
 }
 
 static int answer(struct weir_road *r, const struct opts *o, const struct weir_pkt *p)
 {
 	weir_autobuf struct weir_buf out = { 0 };
 	struct weir_error err;
+	bool failed;
 
-	weir_explain_route(r);
-	ask_verbs(r);
-	weir_explain_socket(r);
+	weir_explain_route(r, p);
+	failed = ask_verbs(r);
+	weir_explain_socket(r, p);
 	if (r->failed) {
 		weir_fail(&err, -ENOMEM, "out of memory");
 		return weir_verb_fail("explain", &err, WEIR_EXIT_FAILED);
@@ -99,7 +105,9 @@ static int answer(struct weir_road *r, const struct opts *o, const struct weir_p
 	else
 		weir_explain_text(r, p, weir_term_colour(STDOUT_FILENO), &out);
 	return weir_verb_print("explain", &out,
-			       weir_explain_end(r) < r->n ? WEIR_EXIT_NO : WEIR_EXIT_DONE);
+			       weir_explain_end(r) < r->n ? WEIR_EXIT_NO :
+			       failed			  ? WEIR_EXIT_FAILED :
+							    WEIR_EXIT_DONE);
 }
 
 static int run(int argc, char **argv)
@@ -124,7 +132,8 @@ static int run(int argc, char **argv)
 	road.sni = o.sni;
 	look_at_packet(&road, &p);
 	if (choose_iface(&road, o.iface, name, &err))
-		return weir_verb_fail("explain", &err, WEIR_EXIT_FAILED);
+		return weir_verb_fail("explain", &err,
+				      o.iface ? WEIR_EXIT_USAGE : WEIR_EXIT_FAILED);
 	ret = answer(&road, &o, &p);
 	weir_road_free(&road);
 	return ret;

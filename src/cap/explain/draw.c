@@ -10,7 +10,8 @@
 #define VERDICT_WIDTH 7
 
 /* What no command can run on a packet that it only describes. */
-static const char not_run[] = "nftables, iptables, routing policy and programs that are not weir's";
+static const char not_run[] = "nftables, iptables, routing rules by mark, TOS or port, and programs that are "
+			      "not weir's";
 
 static const char *const colours[] = {
 	[WEIR_STEP_PASS] = "\033[32m",
@@ -25,6 +26,14 @@ size_t weir_explain_end(const struct weir_road *r)
 		if (r->v[i].verdict == WEIR_STEP_DROP)
 			return i;
 	return r->n;
+}
+
+static bool is_open(const struct weir_road *r, size_t end)
+{
+	for (size_t i = 0; i < end; i++)
+		if (r->v[i].verdict == WEIR_STEP_UNKNOWN)
+			return true;
+	return false;
 }
 
 static void add_end(const struct weir_road *r, const struct weir_addr *a, unsigned int port,
@@ -114,15 +123,20 @@ static void add_verdict(const struct weir_road *r, size_t end, struct weir_buf *
 	if (end == r->n) {
 		weir_buf_adds(out, " ▼\n");
 		weir_buf_addf(out, "passes%s\n",
-			      r->n ? "" : ": nothing of weir is in force on its way");
+			      is_open(r, end) ? ", as far as is known" :
+			      r->n	      ? "" :
+						": nothing of weir is in force on its way");
 		return;
 	}
 	weir_buf_addf(out, "dropped at %s by %s%s", weir_road_stages[r->v[end].stage],
 		      r->v[end].verb ? "weir " : "the kernel",
 		      r->v[end].verb ? r->v[end].verb : "");
-	for (size_t i = end + 1; i < r->n; i++)
-		weir_buf_addf(out, "%s%s", i == end + 1 ? "; not reached: " : ", ",
-			      weir_road_stages[r->v[i].stage]);
+	for (size_t i = end + 1, told = 0; i < r->n; i++) {
+		/* What several verbs do in one stage stands together, with its end maybe. */
+		if (r->v[i].stage != r->v[i - 1].stage)
+			weir_buf_addf(out, "%s%s", told++ ? ", " : "; not reached: ",
+				      weir_road_stages[r->v[i].stage]);
+	}
 	weir_buf_addc(out, '\n');
 }
 

@@ -162,4 +162,5 @@ const struct weir_verb weir_fault_verb = {
 	.run = run,
 	.status_more = weir_fault_status,
 	.explain = weir_fault_explain,
+	.explain_from = WEIR_ROAD_TC,
 };

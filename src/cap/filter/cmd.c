@@ -285,4 +285,5 @@ const struct weir_verb weir_filter_verb = {
 		    "test reattach status",
 	.run = run,
 	.explain = weir_filter_explain,
+	.explain_from = WEIR_ROAD_XDP,
 };

@@ -56,12 +56,13 @@ static const struct weir_opt options[] = {
 		  "1/32; with journeys all)" },
 
 	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .group = "What it shows",
-	  .help = "end after this time (10s, 5m)" },
+	  .min = 1, .help = "end after this time (10s, 5m)" },
 	{ "once", 0, WEIR_OPT_FLAG, AT(once), .help = "one picture at the end, of --for or 1s" },
 	{ "cpu", 0, WEIR_OPT_FLAG, AT(cpu), .help = "a road for each CPU" },
 	{ "journeys", 0, WEIR_OPT_U64, AT(journeys), "N", .min = 1, .max = 1000000,
 	  .help = "print N single packets with the time of each stage, then end" },
 	{ "slower-than", 0, WEIR_OPT_DURATION, AT(slower_than), "TIME",
+	  .min = 1,
 	  .help = "print single packets, only those whose whole way took longer" },
 	{ "json", 0, WEIR_OPT_FLAG, AT(json), .help = "JSON" },
 	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
@@ -172,7 +173,8 @@ static int read_figures(struct run *r, struct weir_error *err)
 
 static void add_text(struct run *r)
 {
-	if (!r->opt->cpu) {
+	/* Where no CPU saw anything, that is what is shown. */
+	if (!r->opt->cpu || !weir_path_has_figures(&r->sum)) {
 		weir_path_draw(&r->view, &r->sum, -1, &r->out);
 		return;
 	}

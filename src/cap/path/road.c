@@ -268,6 +268,7 @@ void weir_path_json(const struct weir_path_view *v, const struct weir_path_figur
 	weir_json_uint(j, "journeys", a->journeys);
 	weir_json_object(j, "lost");
 	for (int i = 0; i < WEIR_PATH_LOST_MAX; i++)
-		weir_json_uint(j, losses[i].name, a->lost[i]);
+		if (a->lost[i])
+			weir_json_uint(j, losses[i].name, a->lost[i]);
 	weir_json_end_object(j);
 }

@@ -360,4 +360,5 @@ const struct weir_verb weir_proxy_verb = {
 	.run = run,
 	.status_more = weir_proxy_status_more,
 	.explain = weir_proxy_explain,
+	.explain_from = WEIR_ROAD_SESSION,
 };

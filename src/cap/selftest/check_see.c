@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "cap/selftest/checks.h"
+#include "dataplane/caps.h"
 #include "dataplane/probe.h"
 
 #define PACKETS 2000
@@ -22,6 +23,10 @@ void weir_check_send(struct weir_selftest *t, struct weir_check_result *r)
 	json_t *j;
 	int status;
 
+	if (weir_caps_need(WEIR_CAP_NET_RAW, "send packets", &err)) {
+		weir_check_skip(r, "%.200s", err.msg);
+		return;
+	}
 	snprintf(to, sizeof(to), "10.213.0.2:%u", t->port);
 	snprintf(count, sizeof(count), "%d", PACKETS);
 	if (weir_lab_packets(&t->lab, WEIR_LAB_B, &before, &sent)) {

@@ -161,7 +161,8 @@ static void report_json(const struct run *r, struct weir_buf *out)
 	weir_json_uint(&j, "sent", a->sent);
 	weir_json_uint(&j, "bytes", a->bytes);
 	weir_json_object(&j, "failed");
-	weir_json_uint(&j, "too_long", a->too_long);
+	if (a->too_long)
+		weir_json_uint(&j, "too_long", a->too_long);
 	weir_json_end_object(&j);
 	weir_json_uint(&j, "waited", a->waited);
 	weir_json_uint(&j, "duration_ns", r->end - r->start);
@@ -181,7 +182,7 @@ static void report_text(const struct run *r, struct weir_buf *out)
 		weir_buf_adds(out, " of ");
 		weir_buf_add_grouped(out, r->asked);
 	}
-	weir_buf_adds(out, " packets, ");
+	weir_buf_adds(out, (r->asked ? r->asked : a->sent) == 1 ? " packet, " : " packets, ");
 	weir_buf_add_grouped(out, a->bytes);
 	weir_buf_addf(out, " bytes sent by %s in ", r->link.name);
 	weir_buf_add_duration(out, r->end - r->start);
@@ -259,6 +260,8 @@ static int open_run(struct run *r, const struct weir_send_options *o, const stru
 	r->asked = o->count;
 	r->screen = isatty(STDERR_FILENO);
 	ret = weir_send_link_open(&r->link, err);
+	if (ret == -ENODEV)
+		*status = WEIR_EXIT_USAGE;
 	/* A frame of a file or in hexadecimal has its addresses. */
 	if (!ret && !o->read_file && !o->craft.hex && !o->craft.pcap)
 		ret = weir_send_link_resolve(&r->link, &r->feed.packet, err);

@@ -152,4 +152,5 @@ const struct weir_verb weir_steer_verb = {
 	.complete = "words:add del group register off apply show save list test who status",
 	.run = run,
 	.explain = weir_steer_explain,
+	.explain_from = WEIR_ROAD_LOOKUP,
 };

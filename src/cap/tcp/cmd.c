@@ -52,7 +52,8 @@ static const struct weir_opt options[] = {
 	{ "prometheus", 0, WEIR_OPT_FLAG, AT(prometheus),
 	  .help = "sums in the text format of Prometheus, once" },
 	{ "once", 0, WEIR_OPT_FLAG, AT(once), .help = "one look: now, or at the end of --for" },
-	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .help = "end after this time" },
+	{ "for", 0, WEIR_OPT_DURATION, AT(for_ns), "TIME", .min = 1,
+	  .help = "end after this time" },
 	{ "interval", 0, WEIR_OPT_DURATION, AT(every_ns), "TIME",
 	  .help = "time between two looks (default: 1s)" },
 	{ "fail-on-loss", 0, WEIR_OPT_FLAG, AT(fail_on_loss),
@@ -348,5 +349,6 @@ const struct weir_verb weir_tcp_verb = {
 	.complete = "words:tune status",
 	.help_more = help_tune,
 	.explain = weir_tune_explain,
+	.explain_from = WEIR_ROAD_SESSION,
 	.run = run,
 };

@@ -45,7 +45,8 @@ void weir_tcp_json_lost(struct weir_json *j, const uint64_t lost[WEIR_TCP_LOSTS]
 {
 	weir_json_object(j, "lost");
 	for (int i = 0; i < WEIR_TCP_LOSTS; i++)
-		weir_json_uint(j, weir_tcp_losts[i], lost[i]);
+		if (lost[i])
+			weir_json_uint(j, weir_tcp_losts[i], lost[i]);
 	weir_json_end_object(j);
 }
 

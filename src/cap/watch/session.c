@@ -72,6 +72,23 @@ bool weir_watch_interrupted(struct weir_watch *w)
 	       sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP);
 }
 
+/* The store may have been made, or made anew, while we run. It is that of this place; after
+ * the capabilities have gone its owner may still open it. */
+static bool look_for_rule(struct weir_watch *w, uint32_t id, struct weir_rule *ret)
+{
+	uint64_t now = weir_clock_mono();
+
+	if (!w->rules)
+		return false;
+	if (!weir_rules_get(w->rules, id, ret))
+		return true;
+	if (w->netns || now < w->rules_next)
+		return false;
+	w->rules_next = now + WEIR_NSEC_PER_SEC;
+	weir_rules_close(w->rules);
+	return !weir_rules_open(w->rules, false, NULL) && !weir_rules_get(w->rules, id, ret);
+}
+
 const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size)
 {
 	const char *builtin = weir_rules_builtin(id);
@@ -79,7 +96,7 @@ const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, s
 
 	if (builtin)
 		snprintf(buf, size, "filter/%s", builtin);
-	else if (w->rules && !weir_rules_get(w->rules, id, &rule))
+	else if (look_for_rule(w, id, &rule))
 		snprintf(buf, size, "%s/%s", rule.verb, rule.name);
 	else
 		snprintf(buf, size, "rule/%u", id);
@@ -526,8 +543,10 @@ static int capture(struct weir_watch *w, struct loop *l, struct weir_error *err)
 
 static void open_rules(struct weir_watch *w, struct weir_rules *store)
 {
-	if (w->hook == WEIR_HOOK_XDP && !weir_rules_open(store, false, NULL))
-		w->rules = store;
+	if (w->hook != WEIR_HOOK_XDP)
+		return;
+	weir_rules_open(store, false, NULL);
+	w->rules = store;
 }
 
 /* With --netns: to where the command was given, or back. The sockets that observers open, also

@@ -249,7 +249,8 @@ struct weir_watch {
 	uint64_t started; /* ns since the epoch */
 	bool running; /* the output has begun, so the end of it is due */
 	bool detached; /* nothing comes any more: the counters are final */
-	struct weir_rules *rules; /* to name a rule; NULL: no store */
+	struct weir_rules *rules; /* to name a rule; NULL: none can be met */
+	uint64_t rules_next;	  /* when the store may be looked for again */
 	int status; /* exit status so far */
 };
 

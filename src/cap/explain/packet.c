@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the kernel looks at before it asks where a packet goes. */
+#include <netinet/in.h>
+
+#include "cap/explain/explain.h"
+#include "dataplane/craft.h"
+
+#define IP4_CHECKSUM_OK 0xffff
+
+/* The ones' complement sum of @n bytes, added to @sum. */
+static uint32_t add_words(uint32_t sum, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sum += i % 2 ? p[i] : (uint32_t)p[i] << 8;
+	return sum;
+}
+
+static uint32_t fold(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static bool is_header_sound(const struct weir_road *r, const struct weir_pkt *p)
+{
+	const uint8_t *ip = r->packet->frame + p->l3_off;
+	size_t n = (ip[0] & 0xfU) * 4;
+
+	return !(p->flags & WEIR_PKT_IP4) || p->l3_off + n > r->packet->len ||
+	       fold(add_words(0, ip, n)) == IP4_CHECKSUM_OK;
+}
+
+/* True also where it cannot be known: not all of the datagram is there. */
+static bool is_payload_sound(const struct weir_road *r, const struct weir_pkt *p)
+{
+	bool v4 = p->flags & WEIR_PKT_IP4;
+	size_t end = p->l3_off + (size_t)p->l3_len, skip = v4 ? 12 : 0, len;
+	const uint8_t *data = r->packet->frame + p->l4_off;
+	uint32_t sum;
+
+	/* An IPv6 header on the way may name another destination than the checksum's. */
+	if (!(r->tcp || r->udp) || (!v4 && p->flags & WEIR_PKT_IP_OPTIONS) || !p->l4_off ||
+	    end > r->packet->len || end < p->l4_off + 8U)
+		return true;
+	/* UDP without a checksum. */
+	if (r->udp && v4 && !data[6] && !data[7])
+		return true;
+	len = end - p->l4_off;
+	if (r->udp && fold(add_words(0, data + 4, 2)) != len)
+		return true;
+	sum = p->proto + (uint32_t)len;
+	sum = add_words(sum, r->src.b + skip, 16 - skip);
+	sum = add_words(sum, r->dst.b + skip, 16 - skip);
+	return fold(add_words(sum, data, len)) == IP4_CHECKSUM_OK;
+}
+
+/* What needs more than this packet, or another interface, before it goes on. */
+static const char *what_is_open(const struct weir_pkt *p)
+{
+	if (p->flags & WEIR_PKT_MORE_VLANS || (p->vlans && (p->vlan[0] & 0xfff)))
+		return "it is tagged: a VLAN interface on top gets it, if there is one for its tag";
+	if (p->flags & (WEIR_PKT_TRUNCATED | WEIR_PKT_MALFORMED))
+		return "its headers are cut off, or contradict themselves";
+	if (p->flags & WEIR_PKT_FRAGMENT)
+		return "a fragment: what is for this host waits until all of its datagram are there";
+	return NULL;
+}
+
+bool weir_explain_packet(struct weir_road *r, const struct weir_pkt *p)
+{
+	const char *why = what_is_open(p);
+
+	if (!is_header_sound(r, p)) {
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_DROP, NULL,
+			      "the checksum of its IPv4 header is wrong");
+		return false;
+	}
+	if (why) {
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_UNKNOWN, NULL, "%s", why);
+		return false;
+	}
+	if (!is_payload_sound(r, p))
+		weir_road_add(
+			r, WEIR_ROAD_ROUTE, WEIR_STEP_UNKNOWN, NULL,
+			"its %s checksum is wrong: this host drops it, unless the card vouches "
+			"for it",
+			r->tcp ? "TCP" : "UDP");
+	return true;
+}
