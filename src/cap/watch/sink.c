@@ -32,7 +32,7 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w)
 		.numeric = o->numeric,
 		.quiet = o->quiet,
 		.link = o->link,
-		.show_iface = w->n_ifaces > 1,
+		.show_iface = w->n_ifaces > 1 || w->any,
 		.colour = o->colour == 1,
 	};
 	s->frame = malloc(WEIR_WATCH_SNAPLEN + VLAN_TAG_LEN);

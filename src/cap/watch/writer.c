@@ -78,17 +78,22 @@ static int file_name(const struct weir_watch *w, char *buf, size_t size)
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+static struct weir_pcapng_iface describe(const struct weir_watch *w, unsigned int slot)
+{
+	return (struct weir_pcapng_iface){
+		.name = w->ifaces[slot].name,
+		.filter = w->match_text.len ? w->match_text.data : NULL,
+		.snaplen = w->out_snaplen,
+		.no_l2 = w->ifaces[slot].no_l2,
+	};
+}
+
 static void begin_file(struct weir_watch *w, struct weir_buf *out)
 {
 	struct weir_pcapng_iface ifs[WEIR_WATCH_IFACES];
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		ifs[i] = (struct weir_pcapng_iface){
-			.name = w->ifaces[i].name,
-			.filter = w->match_text.len ? w->match_text.data : NULL,
-			.snaplen = w->out_snaplen,
-			.no_l2 = w->ifaces[i].no_l2,
-		};
+		ifs[i] = describe(w, i);
 	weir_pcapng_begin(out, ifs, w->n_ifaces);
 }
 
@@ -340,6 +345,27 @@ int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 	pthread_mutex_unlock(&wr->lock);
 	weir_buf_reset(b);
 	return ret;
+}
+
+void weir_writer_join(struct weir_watch *w, unsigned int slot)
+{
+	const struct weir_pcapng_iface i = describe(w, slot);
+	struct weir_writer *wr = w->writer;
+	weir_autobuf struct weir_buf out = { 0 };
+	int ret = 0;
+
+	if (!w->opt.write_file)
+		return;
+	weir_pcapng_join(&out, &i);
+	pthread_mutex_lock(&wr->lock);
+	/* Files that are begun later have it from the start. */
+	if (!wr->broken && wr->fd >= 0)
+		ret = out.failed ? -ENOMEM : write_all(w, out.data, out.len);
+	if (ret) {
+		complain(w, ret);
+		weir_watch_stop(w);
+	}
+	pthread_mutex_unlock(&wr->lock);
 }
 
 int weir_writer_tell(struct weir_watch *w, struct weir_buf *b)
