@@ -3,10 +3,12 @@
  * -i any: all interfaces that are up, each packet looked at in one place.
  *
  * Where, is decided by how the interfaces lie on one another, never by what a packet holds, and
- * again when that changes: interfaces join when they come up, and leave when they are deleted. A packet that comes in is looked at where it comes in first, on the device next to the
- * wire; one that goes out, where it goes out last. So what lies on others (VLAN, macvlan, bond,
- * team, VRF) is left to what it lies on. Three kinds of device hand on packets that were looked
- * at already:
+ * again when that changes: they join when they come up, and leave when they are deleted.
+ *
+ * A packet that comes in is looked at where it comes in first, on the device next to the wire;
+ * one that goes out, where it goes out last. So what lies on others (VLAN, macvlan, bond, team,
+ * VRF) is left to what it lies on. Three kinds of device hand on packets that were looked at
+ * already:
  *
  *   lo             what goes out comes in again: in only
  *   veth, both     what goes out of one end comes in at the other: in only
@@ -33,9 +35,9 @@
 #define KNOWN_MAX 65536 /* interfaces remembered */
 
 struct weir_any {
-	int fd; /* asks for the interfaces, also once this process has left their namespace */
-	int news; /* tells that interfaces have changed; -1: nobody asks */
-	bool stale; /* the last look has failed */
+	int fd;		 /* asks for them, also once this process has left their namespace */
+	int news;	 /* tells that they have changed; -1: nobody asks */
+	bool stale;	 /* the last look has failed */
 	uint32_t *known; /* not watched, and told of; where none join, those of the start too */
 	size_t n;
 };

@@ -61,7 +61,7 @@ static const uint8_t *read_event(const struct weir_watch *w, const void *data, s
 	memcpy(ev, data, sizeof(*ev));
 	if (ev->caplen > size - sizeof(*ev) || ev->slot >= w->n_ifaces)
 		return NULL;
-	ev->ts += (uint64_t)w->clock_offset;
+	ev->ts += weir_watch_clock_offset(w);
 	return (const uint8_t *)data + sizeof(*ev);
 }
 
@@ -357,8 +357,8 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 
 			if (!v->first)
 				continue;
-			v->first += (uint64_t)w->clock_offset;
-			v->last += (uint64_t)w->clock_offset;
+			v->first += weir_watch_clock_offset(w);
+			v->last += weir_watch_clock_offset(w);
 			weir_flows_merge(w, &parts[i].key, v,
 					 w->wants_sides ? (struct weir_flow_sides *)(v + 1) : NULL);
 		}

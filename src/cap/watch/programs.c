@@ -169,7 +169,8 @@ static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_
 	return weir_load_masked(obj, w->user_stage ? NULL : w->match, rules, n, err);
 }
 
-int weir_programs_place(const struct weir_programs *p, const struct weir_watch *w, unsigned int slot)
+int weir_programs_place(const struct weir_programs *p, const struct weir_watch *w,
+			unsigned int slot)
 {
 	const struct weir_watch_iface *x = &w->ifaces[slot];
 	uint32_t place = slot | flags_of(w, x) << WEIR_WATCH_SLOT_BITS;

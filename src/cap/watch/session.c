@@ -43,7 +43,15 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OWNERS, EV_LINKS, EV_OBSERVER }; /* + its index */
+enum {
+	EV_SIGNAL,
+	EV_TIMER,
+	EV_STOP,
+	EV_ENGINE,
+	EV_OWNERS,
+	EV_LINKS,
+	EV_OBSERVER, /* + its index */
+};
 
 struct loop {
 	int epoll, signals, timer;
@@ -358,7 +366,7 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 
 	if (read(l->timer, &times, sizeof(times)) != sizeof(times))
 		return 0;
-	w->clock_offset = weir_clock_offset();
+	atomic_store(&w->clock_offset, weir_clock_offset());
 	if (l->deadline && weir_clock_mono() >= l->deadline)
 		weir_watch_stop(w);
 	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK && !weir_any_joins(w))
@@ -592,7 +600,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 
 	w->stop_fd = w->promisc_fd = -1;
 	w->look_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	w->clock_offset = weir_clock_offset();
+	atomic_store(&w->clock_offset, weir_clock_offset());
 	w->started = weir_clock_real();
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
 	if (getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed))

@@ -249,13 +249,19 @@ struct weir_watch {
 	atomic_bool stop;
 	atomic_bool interrupted; /* by a signal */
 	int stop_fd; /* eventfd: readable once stop is set */
-	int64_t clock_offset;
+	atomic_int_fast64_t clock_offset; /* set each second; threads read it */
 	uint64_t started; /* ns since the epoch */
 	bool running; /* the output has begun, so the end of it is due */
 	bool detached; /* nothing comes any more: the counters are final */
 	struct weir_rules *rules; /* to name a rule; NULL: no store */
 	int status; /* exit status so far */
 };
+
+/* From CLOCK_MONOTONIC to ns since the epoch. */
+static inline uint64_t weir_watch_clock_offset(const struct weir_watch *w)
+{
+	return (uint64_t)atomic_load_explicit(&w->clock_offset, memory_order_relaxed);
+}
 
 /* Does it sit in the XDP gate? */
 static inline bool weir_watch_at_xdp(const struct weir_watch *w)
