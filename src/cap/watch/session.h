@@ -169,7 +169,8 @@ static inline bool weir_hook_is_library(enum weir_hook hook)
 	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
 }
 
-/* What user space did with the packets of one interface. */
+/* What user space did with the packets of one interface. One thread adds up, by weir_sink_add();
+ * the main thread reads meanwhile, by weir_sink_get(). */
 struct weir_sink_counts {
 	uint64_t consumed;    /* taken from the engine */
 	uint64_t unmatched;   /* by the match in user space */
@@ -179,6 +180,16 @@ struct weir_sink_counts {
 	uint64_t self;	      /* of delivered: this terminal's own, not shown */
 	uint64_t lost;	      /* the output could not take it */
 };
+
+static inline void weir_sink_add(uint64_t *count, uint64_t n)
+{
+	__atomic_store_n(count, *count + n, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t weir_sink_get(const uint64_t *count)
+{
+	return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
 
 struct weir_talkers;
 
