@@ -36,7 +36,10 @@ void weir_term_size(int fd, int *ret_cols, int *ret_rows)
 	*ret_rows = ws.ws_row ? ws.ws_row : DEFAULT_ROWS;
 }
 
-static const int fatal[] = { SIGQUIT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT };
+/* What ends a process and is not read from a descriptor where it asks for an end. */
+static const int fatal[] = { SIGQUIT, SIGSEGV, SIGBUS,	SIGILL,	   SIGFPE,  SIGABRT,
+			     SIGTRAP, SIGSYS,  SIGXCPU, SIGXFSZ,   SIGALRM, SIGVTALRM,
+			     SIGPROF, SIGUSR2, SIGPOLL, SIGSTKFLT, SIGPWR };
 
 static struct {
 	struct termios termios;

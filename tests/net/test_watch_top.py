@@ -273,6 +273,8 @@ ENDS = {
     "SIGQUIT": (None, signal.SIGQUIT, 131),
     "Ctrl-backslash": ("C-\\", None, 131),
     "SIGSEGV": (None, signal.SIGSEGV, 139),
+    "SIGUSR2": (None, signal.SIGUSR2, 128 + signal.SIGUSR2),
+    "SIGALRM": (None, signal.SIGALRM, 128 + signal.SIGALRM),
 }
 
 

@@ -24,13 +24,13 @@ static void add_sinks(const struct weir_watch *w, unsigned int slot, struct weir
 	for (unsigned int i = 0; i < w->n_sinks; i++) {
 		const struct weir_sink_counts *c = &w->sinks[i].counts[slot];
 
-		u->consumed += c->consumed;
-		u->unmatched += c->unmatched;
-		u->sampled_out += c->sampled_out;
-		u->delivered += c->delivered;
-		u->delivered_bytes += c->delivered_bytes;
-		u->self += c->self;
-		u->lost += c->lost;
+		u->consumed += weir_sink_get(&c->consumed);
+		u->unmatched += weir_sink_get(&c->unmatched);
+		u->sampled_out += weir_sink_get(&c->sampled_out);
+		u->delivered += weir_sink_get(&c->delivered);
+		u->delivered_bytes += weir_sink_get(&c->delivered_bytes);
+		u->self += weir_sink_get(&c->self);
+		u->lost += weir_sink_get(&c->lost);
 	}
 }
 

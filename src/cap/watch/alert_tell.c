@@ -119,7 +119,11 @@ int weir_alert_log_open(struct weir_watch *w, struct weir_alert_log **ret, struc
 		return 0;
 	if (!strcmp(to, SYSLOG))
 		return open_syslog(l, err);
-	l->fd = open(to, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+	/* A FIFO must hold up nothing: not here without a reader, nor later when that is slow. */
+	l->fd = open(to, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+	if (l->fd < 0 && errno == ENXIO)
+		return weir_fail(err, -errno,
+				 "nobody reads %s: start the reader of --alert-log first", to);
 	if (l->fd < 0)
 		return weir_fail(err, -errno,
 				 "cannot write to %s: %s: give --alert-log a file in a "

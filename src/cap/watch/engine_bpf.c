@@ -61,7 +61,7 @@ static const uint8_t *read_event(const struct weir_watch *w, const void *data, s
 	memcpy(ev, data, sizeof(*ev));
 	if (ev->caplen > size - sizeof(*ev) || ev->slot >= w->n_ifaces)
 		return NULL;
-	ev->ts += (uint64_t)w->clock_offset;
+	ev->ts += weir_watch_clock_offset(w);
 	return (const uint8_t *)data + sizeof(*ev);
 }
 
@@ -95,32 +95,41 @@ static int on_beside(void *arg, const void *data, size_t size)
 	return 0;
 }
 
-static int attach_tcx(struct weir_watch *w, struct weir_error *err)
+/* The links that interface @slot should have, and no others. */
+static int aim_tcx(struct weir_watch *w, unsigned int slot)
 {
+	const struct weir_watch_iface *x = &w->ifaces[slot];
+	const bool wanted[2] = { w->want_in && !x->out_only && !x->gone,
+				 w->want_out && !x->in_only && !x->gone };
 	struct bpf_state *st = state_of(w);
-	const bool wanted[2] = {w->want_in, w->want_out};
+	int *link = st->port[slot].link;
 
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		struct port *p = &st->port[i];
-
+	for (int out = 0; out < 2; out++) {
+		if (!wanted[out] && link[out] >= 0)
+			close(WEIR_TAKE_FD(link[out]));
+		if (!wanted[out] || link[out] >= 0)
+			continue;
 		/* First on the way in, last on the way out: next to the wire. */
-		for (int out = 0; out < 2; out++) {
-			if (!wanted[out] ||
-			    (out ? w->ifaces[i].in_only : w->ifaces[i].out_only))
-				continue;
-			p->link[out] = weir_sys_tcx_link(
-				weir_programs_fd(st->port[0].stage.programs,
-						 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
-				w->ifaces[i].ifindex, out, !out);
-			if (p->link[out] == -EINVAL)
-				return weir_fail(err, -EINVAL,
-						 "this kernel has no tcx (6.6 and later have it): "
-						 "use --capture auto or af_packet");
-			if (p->link[out] < 0)
-				return weir_load_explain(err, p->link[out], "attach at tc");
-		}
+		link[out] = weir_sys_tcx_link(
+			weir_programs_fd(st->port[0].stage.programs,
+					 out ? WEIR_PROGRAM_OUT : WEIR_PROGRAM_IN),
+			x->ifindex, out, !out);
+		if (link[out] < 0)
+			return link[out];
 	}
 	return 0;
+}
+
+static int attach_tcx(struct weir_watch *w, struct weir_error *err)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; !ret && i < w->n_ifaces; i++)
+		ret = aim_tcx(w, i);
+	if (ret == -EINVAL)
+		return weir_fail(err, -EINVAL, "this kernel has no tcx (6.6 and later have it): "
+					       "use --capture auto or af_packet");
+	return ret ? weir_load_explain(err, ret, "attach at tc") : 0;
 }
 
 /* A packet socket that only runs the filter: it queues nothing. */
@@ -129,10 +138,11 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 	struct bpf_state *st = state_of(w);
 	int prog = weir_programs_fd(st->port[0].stage.programs, WEIR_PROGRAM_TAP), ret;
 
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+	/* Of -i any one socket sees all; the program knows which are looked at, and where. */
+	for (unsigned int i = 0; i < (w->any ? 1 : w->n_ifaces); i++) {
 		struct sockaddr_ll addr = {.sll_family = AF_PACKET,
 					   .sll_protocol = htons(ETH_P_ALL),
-					   .sll_ifindex = (int)w->ifaces[i].ifindex};
+					   .sll_ifindex = w->any ? 0 : (int)w->ifaces[i].ifindex};
 		int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 		if (fd < 0)
@@ -140,14 +150,14 @@ static int attach_tap(struct weir_watch *w, struct weir_error *err)
 						      "`weir doctor`",
 					 strerror(errno));
 		st->port[i].sock = fd;
-		if (w->ifaces[i].in_only)
+		if (!w->any && w->ifaces[i].in_only)
 			weir_ignore_outgoing(fd);
 		ret = weir_attach_filter(fd, prog, err);
 		if (ret)
 			return ret;
 		if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
 			return weir_fail(err, -errno, "cannot capture on %s: %s: check `ip link`",
-					 w->ifaces[i].name, strerror(errno));
+					 w->any ? "any" : w->ifaces[i].name, strerror(errno));
 	}
 	return 0;
 }
@@ -280,6 +290,16 @@ static void bpf_engine_detach(struct weir_watch *w)
 	weir_stage_wait();
 }
 
+static int bpf_engine_aim(struct weir_watch *w, unsigned int slot)
+{
+	int ret = weir_programs_place(state_of(w)->port[0].stage.programs, w, slot);
+
+	/* The links of one that is gone are closed, whatever the map says. */
+	if (ret && !w->ifaces[slot].gone)
+		return ret;
+	return w->hook == WEIR_HOOK_TCX ? aim_tcx(w, slot) : 0;
+}
+
 static void bpf_engine_counters(struct weir_watch *w, unsigned int slot,
 				struct weir_watch_counters *ret)
 {
@@ -337,8 +357,8 @@ int weir_bpf_drain_flows(struct weir_watch *w, struct weir_error *err)
 
 			if (!v->first)
 				continue;
-			v->first += (uint64_t)w->clock_offset;
-			v->last += (uint64_t)w->clock_offset;
+			v->first += weir_watch_clock_offset(w);
+			v->last += weir_watch_clock_offset(w);
 			weir_flows_merge(w, &parts[i].key, v,
 					 w->wants_sides ? (struct weir_flow_sides *)(v + 1) : NULL);
 		}
@@ -395,6 +415,7 @@ const struct weir_engine weir_engine_bpf = {
 	.fd = bpf_engine_fd,
 	.poll = bpf_engine_poll,
 	.detach = bpf_engine_detach,
+	.aim = bpf_engine_aim,
 	.counters = bpf_engine_counters,
 	.close = bpf_engine_close,
 };

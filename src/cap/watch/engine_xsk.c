@@ -159,7 +159,7 @@ static int read_queue(struct weir_watch *w, unsigned int slot, unsigned int queu
 
 	for (; n < BATCH && weir_xsk_peek(xsk, &f); n++) {
 		struct weir_watch_event ev = {
-			.ts = (f.ts ? f.ts : weir_clock_mono()) + (uint64_t)w->clock_offset,
+			.ts = (f.ts ? f.ts : weir_clock_mono()) + weir_watch_clock_offset(w),
 			.len = f.len,
 			.caplen = f.caplen < w->snaplen ? f.caplen : w->snaplen,
 			.ifindex = x->ifindex,

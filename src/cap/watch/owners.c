@@ -168,7 +168,7 @@ bool weir_watch_owners_packet(struct weir_watch *w, struct weir_packet *p,
 			      struct weir_packet_owners *room)
 {
 	const struct weir_pkt *h = &p->hdr;
-	const uint64_t ts = p->ev.ts - (uint64_t)w->clock_offset;
+	const uint64_t ts = p->ev.ts - weir_watch_clock_offset(w);
 	struct weir_owner end[2] = { 0 };
 	struct weir_owner_query q = {
 		.proto = h->proto,
@@ -220,8 +220,8 @@ static void look_up(struct weir_watch *w, struct weir_flow *x, uint64_t first, u
 	const struct weir_flow_key *k = &x->key;
 	struct weir_owner_query q = {
 		.proto = k->proto,
-		.first = first - (uint64_t)w->clock_offset,
-		.last = last - (uint64_t)w->clock_offset,
+		.first = first - weir_watch_clock_offset(w),
+		.last = last - weir_watch_clock_offset(w),
 		.slack = COARSE_NS,
 	};
 	struct weir_owner o;

@@ -127,9 +127,13 @@ static void block_end(struct weir_buf *b, size_t at)
 		memcpy(b->data + at + 4, &len, sizeof(len));
 }
 
-static void os_name(struct weir_buf *b, const struct utsname *u)
+static void os_name(struct weir_buf *b, struct utsname *u)
 {
-	weir_buf_addf(b, "%s %s %s", u->sysname, u->release, u->version);
+	memset(u, 0, sizeof(*u));
+	if (uname(u) == 0)
+		weir_buf_addf(b, "%s %s %s", u->sysname, u->release, u->version);
+	if (!b->data)
+		weir_buf_adds(b, "Linux");
 }
 
 static void section_block(struct weir_buf *b, const struct utsname *u, const char *os)
@@ -177,12 +181,9 @@ void weir_pcapng_begin(struct weir_buf *out, const struct weir_pcapng_iface *ifs
 		       unsigned int n)
 {
 	weir_autobuf struct weir_buf os = { 0 };
-	struct utsname u = { 0 };
+	struct utsname u;
 
-	if (uname(&u) == 0)
-		os_name(&os, &u);
-	if (!os.data)
-		weir_buf_adds(&os, "Linux");
+	os_name(&os, &u);
 	if (os.failed) {
 		out->failed = true;
 		return;
@@ -190,6 +191,18 @@ void weir_pcapng_begin(struct weir_buf *out, const struct weir_pcapng_iface *ifs
 	section_block(out, &u, os.data);
 	for (unsigned int i = 0; i < n; i++)
 		interface_block(out, &ifs[i], os.data);
+}
+
+void weir_pcapng_join(struct weir_buf *out, const struct weir_pcapng_iface *i)
+{
+	weir_autobuf struct weir_buf os = { 0 };
+	struct utsname u;
+
+	os_name(&os, &u);
+	if (os.failed)
+		out->failed = true;
+	else
+		interface_block(out, i, os.data);
 }
 
 static uint32_t packet_flags(const struct weir_packet *p)

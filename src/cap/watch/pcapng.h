@@ -23,6 +23,8 @@ struct weir_pcapng_iface {
 /* Section header (@hardware, @os and "weir VERSION") and the interfaces. */
 void weir_pcapng_begin(struct weir_buf *out, const struct weir_pcapng_iface *ifs,
 		       unsigned int n);
+/* One interface more: behind those that were begun with, and before its packets. */
+void weir_pcapng_join(struct weir_buf *out, const struct weir_pcapng_iface *i);
 /* @iface indexes ifs; @drops = packets lost since the previous packet of that
  * interface (option absent when 0). */
 void weir_pcapng_packet(struct weir_buf *out, const struct weir_packet *p,

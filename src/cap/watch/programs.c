@@ -38,6 +38,22 @@ static bool ship_names(const struct weir_watch *w)
 	       (w->mode == WEIR_WATCH_FLOWS || w->snaplen < WEIR_WATCH_SNAPLEN);
 }
 
+/* Slots that may come into use. */
+static uint32_t slots_of(const struct weir_watch *w)
+{
+	return weir_any_joins(w) ? WEIR_WATCH_IFACES : w->n_ifaces;
+}
+
+static uint32_t flags_of(const struct weir_watch *w, const struct weir_watch_iface *x)
+{
+	/* A datagram socket shows the filter what it will show the reader. */
+	bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
+
+	return (no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
+	       (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
+	       (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0);
+}
+
 static void fill_config(const struct weir_watch *w, struct weir_watch_config *cfg)
 {
 	/* Only what would pass is there to be taken. */
@@ -45,7 +61,7 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 
 	*cfg = (struct weir_watch_config){
 		.mode = w->mode,
-		.ifaces = w->n_ifaces,
+		.ifaces = slots_of(w),
 		.snaplen = w->snaplen,
 		.sample = w->user_stage ? 0 : w->opt.sample,
 		.seed = w->seed,
@@ -66,16 +82,9 @@ static void fill_config(const struct weir_watch *w, struct weir_watch_config *cf
 		.stats = weir_stats_in_kernel(w),
 		.alerts = weir_alerts_in_kernel(w) ? (uint32_t)w->alerts.n : 0,
 	};
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		const struct weir_watch_iface *x = &w->ifaces[i];
-		/* A datagram socket shows the filter what it will show the reader. */
-		bool no_l2 = x->no_l2 || (w->hook == WEIR_HOOK_MMAP && w->opt.socket);
-
-		if (i < WEIR_WATCH_IFACES_FEW)
-			cfg->ifindex[i] = x->ifindex;
-		cfg->flags[i] = (uint8_t)((no_l2 ? WEIR_WATCH_IFACE_NO_L2 : 0) |
-					  (x->in_only ? WEIR_WATCH_IFACE_IN_ONLY : 0) |
-					  (x->out_only ? WEIR_WATCH_IFACE_OUT_ONLY : 0));
+	for (unsigned int i = 0; i < w->n_ifaces && i < WEIR_WATCH_IFACES_FEW; i++) {
+		cfg->ifindex[i] = w->ifaces[i].ifindex;
+		cfg->flags[i] = (uint8_t)flags_of(w, &w->ifaces[i]);
 	}
 }
 
@@ -106,8 +115,8 @@ static void select_parts(const struct weir_watch *w, struct watch_bpf *s)
 	bpf_map__set_autocreate(s->maps.weir_stats, weir_stats_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_alerts, weir_alerts_in_kernel(w));
 	bpf_map__set_autocreate(s->maps.weir_strict_views, w->strict_insns != NULL);
-	bpf_map__set_autocreate(s->maps.weir_slots, w->n_ifaces > WEIR_WATCH_IFACES_FEW);
-	bpf_map__set_max_entries(s->maps.weir_counters, w->n_ifaces);
+	bpf_map__set_autocreate(s->maps.weir_slots, slots_of(w) > WEIR_WATCH_IFACES_FEW);
+	bpf_map__set_max_entries(s->maps.weir_counters, slots_of(w));
 	bpf_map__set_autocreate(s->maps.weir_xsks, w->hook == WEIR_HOOK_XSK);
 	bpf_map__set_max_entries(s->maps.weir_xsks, WEIR_XSK_QUEUES);
 	if (weir_watch_at_xdp(w))
@@ -160,14 +169,26 @@ static int load(const struct weir_watch *w, struct bpf_object *obj, struct weir_
 	return weir_load_masked(obj, w->user_stage ? NULL : w->match, rules, n, err);
 }
 
-static int fill_slots(const struct weir_watch *w, const struct watch_bpf *s,
+int weir_programs_place(const struct weir_programs *p, const struct weir_watch *w,
+			unsigned int slot)
+{
+	const struct weir_watch_iface *x = &w->ifaces[slot];
+	uint32_t place = slot | flags_of(w, x) << WEIR_WATCH_SLOT_BITS;
+	int map = bpf_map__fd(p->skel->maps.weir_slots);
+	int ret = x->gone ? bpf_map_delete_elem(map, &x->ifindex) :
+			    bpf_map_update_elem(map, &x->ifindex, &place, BPF_ANY);
+
+	return ret ? -errno : 0;
+}
+
+static int fill_slots(const struct weir_watch *w, const struct weir_programs *p,
 		      struct weir_error *err)
 {
-	for (uint32_t i = 0; w->n_ifaces > WEIR_WATCH_IFACES_FEW && i < w->n_ifaces; i++)
-		if (bpf_map_update_elem(bpf_map__fd(s->maps.weir_slots), &w->ifaces[i].ifindex, &i,
-					BPF_ANY))
-			return weir_load_explain(err, -errno, "number the interfaces");
-	return 0;
+	int ret = 0;
+
+	for (uint32_t i = 0; slots_of(w) > WEIR_WATCH_IFACES_FEW && !ret && i < w->n_ifaces; i++)
+		ret = weir_programs_place(p, w, i);
+	return ret ? weir_load_explain(err, ret, "number the interfaces") : 0;
 }
 
 /* A refusal is expected: libbpf need not load again, and again, to have it explained. */
@@ -208,7 +229,7 @@ static int load_parts(struct weir_watch *w, struct weir_gate *gate, int guest,
 	if (w->strict_insns && !weir_log_enabled())
 		hush_verifier(p->skel->obj);
 	code = load(w, p->skel->obj, err);
-	return code ? code : fill_slots(w, p->skel, err);
+	return code ? code : fill_slots(w, p, err);
 }
 
 /* What a verifier says to code that is right, but too much or too deep for it. */

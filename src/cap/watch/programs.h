@@ -39,6 +39,9 @@ int weir_programs_load(struct weir_watch *w, struct weir_gate *gate, int guest,
 void weir_programs_free(struct weir_programs *p);
 int weir_programs_fd(const struct weir_programs *p, enum weir_program which);
 int weir_programs_map(const struct weir_programs *p, enum weir_program_map which);
+/* Where interface @slot is looked at, or that it is gone; with more slots than a few. */
+int weir_programs_place(const struct weir_programs *p, const struct weir_watch *w,
+			unsigned int slot);
 /* One flow table of @entries flows, described by BTF. A descriptor or -errno. */
 int weir_programs_flow_table(const struct weir_programs *p, uint32_t entries);
 /* The counters of interface @slot, summed over CPUs. */

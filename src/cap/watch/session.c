@@ -43,13 +43,20 @@
 #define TICK_NS WEIR_NSEC_PER_SEC
 #define TICK_FLOWS_NS (WEIR_NSEC_PER_SEC / 2)
 
-enum { EV_SIGNAL, EV_TIMER, EV_STOP, EV_ENGINE, EV_OWNERS, EV_OBSERVER }; /* + its index */
+enum {
+	EV_SIGNAL,
+	EV_TIMER,
+	EV_STOP,
+	EV_ENGINE,
+	EV_OWNERS,
+	EV_LINKS,
+	EV_OBSERVER, /* + its index */
+};
 
 struct loop {
 	int epoll, signals, timer;
 	sigset_t old_mask;
 	uint64_t deadline; /* of --for; 0 = none */
-	int promisc[WEIR_WATCH_IFACES];
 	bool ended; /* the source has no more */
 };
 
@@ -89,6 +96,27 @@ static bool look_for_rule(struct weir_watch *w, uint32_t id, struct weir_rule *r
 	return !weir_rules_open(w->rules, false, NULL) && !weir_rules_get(w->rules, id, ret);
 }
 
+void weir_watch_tell(const struct weir_watch *w, const char *event, const char *iface,
+		     const char *text)
+{
+	weir_autobuf struct weir_buf out = { 0 };
+	struct weir_json j;
+
+	if (w->opt.stats == 1) {
+		weir_json_init(&j, &out);
+		weir_json_object(&j, NULL);
+		weir_json_uint(&j, "v", 1);
+		weir_json_str(&j, "verb", "watch");
+		weir_json_str(&j, "event", event);
+		weir_json_str(&j, "iface", iface);
+		weir_json_end_object(&j);
+		weir_buf_addc(&out, '\n');
+	} else {
+		weir_buf_addf(&out, "weir watch: %s %s\n", iface, text);
+	}
+	weir_buf_flush(&out, 2);
+}
+
 const char *weir_watch_rule_name(struct weir_watch *w, uint32_t id, char *buf, size_t size)
 {
 	const char *builtin = weir_rules_builtin(id);
@@ -124,23 +152,32 @@ static int check_privileges(const struct weir_watch *w, struct weir_error *err)
 	return w->opt.read_file ? 0 : weir_caps_need(caps, "capture", err);
 }
 
-/* Promiscuous mode by a packet socket's membership: the kernel counts the users
- * and takes the flag back when the descriptor closes, however we end. */
-static int open_promisc(struct weir_watch *w, struct loop *l, struct weir_error *err)
+int weir_watch_promisc(const struct weir_watch *w, unsigned int slot)
 {
-	for (unsigned int i = 0; i < w->n_ifaces; i++) {
-		struct packet_mreq mreq = {.mr_ifindex = (int)w->ifaces[i].ifindex,
-					   .mr_type = PACKET_MR_PROMISC};
+	const struct packet_mreq mreq = { .mr_ifindex = (int)w->ifaces[slot].ifindex,
+					  .mr_type = PACKET_MR_PROMISC };
 
-		l->promisc[i] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-		if (l->promisc[i] < 0)
-			return weir_fail(err, -errno, "cannot open a packet socket: %s: leave "
-						      "--promisc out", strerror(errno));
-		if (setsockopt(l->promisc[i], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &mreq,
-			       sizeof(mreq)))
-			return weir_fail(err, -errno, "cannot make %s promiscuous: %s: leave "
-						      "--promisc out",
-					 w->ifaces[i].name, strerror(errno));
+	return w->promisc_fd >= 0 && setsockopt(w->promisc_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP,
+						&mreq, sizeof(mreq)) ?
+		       -errno :
+		       0;
+}
+
+/* Promiscuous mode by a packet socket's memberships: the kernel counts the users
+ * and takes the flag back when the descriptor closes, however we end. */
+static int open_promisc(struct weir_watch *w, struct weir_error *err)
+{
+	w->promisc_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (w->promisc_fd < 0)
+		return weir_fail(err, -errno, "cannot open a packet socket: %s: leave "
+					      "--promisc out", strerror(errno));
+	for (unsigned int i = 0; i < w->n_ifaces; i++) {
+		int ret = weir_watch_promisc(w, i);
+
+		if (ret)
+			return weir_fail(err, ret, "cannot make %s promiscuous: %s: leave "
+						   "--promisc out",
+					 w->ifaces[i].name, strerror(-ret));
 	}
 	return 0;
 }
@@ -229,6 +266,8 @@ static void announce_json(const struct weir_watch *w, const char *event, const c
 	weir_json_str(&j, "event", event);
 	weir_json_str(&j, "capture", capture);
 	weir_json_str(&j, "direction", direction);
+	if (w->any)
+		weir_json_bool(&j, "joins", weir_any_joins(w));
 	weir_json_uint(&j, "snaplen", w->out_snaplen);
 	weir_json_str(&j, "match_at", w->user_stage ? "user" : "kernel");
 	if (w->netns)
@@ -255,8 +294,9 @@ static void announce(const struct weir_watch *w)
 		return;
 	weir_buf_adds(&where, "listening on ");
 	if (w->any)
-		weir_buf_addf(&where, "any (%u interfaces, each packet at %s)", w->n_ifaces,
-			      weir_watch_one_point(w) ? "one point" : "all points");
+		weir_buf_addf(&where, "any (%u interfaces, each packet at %s, %s)", w->n_ifaces,
+			      weir_watch_one_point(w) ? "one point" : "all points",
+			      weir_any_joins(w) ? "new ones join" : "new ones do not join");
 	for (unsigned int i = 0; !w->any && i < w->n_ifaces; i++)
 		weir_buf_addf(&where, "%s%s", i ? ", " : "", w->ifaces[i].name);
 	if (w->netns && w->opt.stats != 1)
@@ -300,7 +340,7 @@ static void on_signals(struct weir_watch *w, struct loop *l)
 
 static void close_loop(struct weir_watch *w, struct loop *l)
 {
-	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd};
+	int fds[] = {l->epoll, l->signals, l->timer, w->stop_fd, w->look_fd, w->promisc_fd};
 	struct signalfd_siginfo late;
 
 	/* A signal that came after the end would kill the process as soon as it is
@@ -310,9 +350,6 @@ static void close_loop(struct weir_watch *w, struct loop *l)
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	for (unsigned int i = 0; i < WEIR_WATCH_IFACES; i++)
-		if (l->promisc[i] >= 0)
-			close(l->promisc[i]);
 	sigprocmask(SIG_SETMASK, &l->old_mask, NULL);
 }
 
@@ -329,7 +366,7 @@ static int check_interfaces(struct weir_watch *w, struct weir_error *err)
 		if (!x->gone && ioctl(w->look_fd, SIOCGIFNAME, &ifr) && errno == ENODEV) {
 			x->gone = true;
 			if (w->n_ifaces > 1)
-				fprintf(stderr, "weir watch: %s is gone\n", x->name);
+				weir_watch_tell(w, "gone", x->name, "is gone");
 		}
 		left += !x->gone;
 	}
@@ -346,10 +383,10 @@ static int on_timer(struct weir_watch *w, struct loop *l, struct weir_error *err
 
 	if (read(l->timer, &times, sizeof(times)) != sizeof(times))
 		return 0;
-	w->clock_offset = weir_clock_offset();
+	atomic_store(&w->clock_offset, weir_clock_offset());
 	if (l->deadline && weir_clock_mono() >= l->deadline)
 		weir_watch_stop(w);
-	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK)
+	if (!w->opt.read_file && w->hook != WEIR_HOOK_DPDK && !weir_any_joins(w))
 		ret = check_interfaces(w, err);
 	weir_watch_owners_tick(w);
 	if (!ret && w->any)
@@ -426,6 +463,8 @@ static int run_loop(struct weir_watch *w, struct loop *l, struct weir_error *err
 				ret = on_timer(w, l, err);
 			else if (ev[i].data.u32 == EV_OWNERS)
 				weir_watch_owners_tick(w);
+			else if (ev[i].data.u32 == EV_LINKS)
+				weir_any_changed(w);
 			else if (ev[i].data.u32 >= EV_OBSERVER)
 				weir_observers_ready(w, ev[i].data.u32 - EV_OBSERVER);
 		}
@@ -504,9 +543,9 @@ static void conclude(struct weir_watch *w)
 
 static int wait_for_observers(struct weir_watch *w, struct loop *l, struct weir_error *err)
 {
-	int fd = weir_watch_owners_fd(w);
+	int fd = weir_watch_owners_fd(w), links = w->any ? weir_any_fd(w) : -1;
 
-	if (fd >= 0 && add_fd(l, fd, EV_OWNERS))
+	if ((fd >= 0 && add_fd(l, fd, EV_OWNERS)) || (links >= 0 && add_fd(l, links, EV_LINKS)))
 		return weir_fail(err, -errno, "cannot wait for a descriptor: %s: report this",
 				 strerror(errno));
 	for (unsigned int i = 0; (fd = weir_observers_fd(w, i)) != -ENOENT; i++)
@@ -578,10 +617,9 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	struct weir_error later;
 	int ret;
 
-	memset(l.promisc, -1, sizeof(l.promisc));
-	w->stop_fd = -1;
+	w->stop_fd = w->promisc_fd = -1;
 	w->look_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	w->clock_offset = weir_clock_offset();
+	atomic_store(&w->clock_offset, weir_clock_offset());
 	w->started = weir_clock_real();
 	atomic_store(&w->left, (int_fast64_t)w->opt.count);
 	if (getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed))
@@ -602,7 +640,7 @@ int weir_watch_run(struct weir_watch *w, struct weir_error *err)
 	if (!ret)
 		ret = open_sinks(w, err);
 	if (!ret && w->opt.promisc && !weir_hook_is_library(w->hook))
-		ret = open_promisc(w, &l, err);
+		ret = open_promisc(w, err);
 	if (!ret) {
 		open_rules(w, &store);
 		open_screen(w);

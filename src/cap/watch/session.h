@@ -115,7 +115,7 @@ struct weir_watch_iface {
 	uint32_t ifindex;
 	bool no_l2;
 	bool loopback;
-	bool gone; /* deleted while we watched */
+	bool gone; /* deleted while we watched; its account stays */
 	bool in_only, out_only; /* what is left out is seen elsewhere: lo, -i any */
 };
 
@@ -136,6 +136,9 @@ struct weir_engine {
 	int (*poll)(struct weir_watch *w, struct weir_error *err);
 	/* No new packets after this; what is queued can still be polled. */
 	void (*detach)(struct weir_watch *w);
+	/* Look at interface @slot where w->ifaces says, or no more if it is gone. NULL: what
+	 * open() has found is all. 0 or a negative errno. */
+	int (*aim)(struct weir_watch *w, unsigned int slot);
 	/* The source's own counters, summed over CPUs, for interface @slot. */
 	void (*counters)(struct weir_watch *w, unsigned int slot, struct weir_watch_counters *ret);
 	void (*close)(struct weir_watch *w);
@@ -166,7 +169,8 @@ static inline bool weir_hook_is_library(enum weir_hook hook)
 	return hook == WEIR_HOOK_PCAP || hook == WEIR_HOOK_DPDK;
 }
 
-/* What user space did with the packets of one interface. */
+/* What user space did with the packets of one interface. One thread adds up, by weir_sink_add();
+ * the main thread reads meanwhile, by weir_sink_get(). */
 struct weir_sink_counts {
 	uint64_t consumed;    /* taken from the engine */
 	uint64_t unmatched;   /* by the match in user space */
@@ -176,6 +180,16 @@ struct weir_sink_counts {
 	uint64_t self;	      /* of delivered: this terminal's own, not shown */
 	uint64_t lost;	      /* the output could not take it */
 };
+
+static inline void weir_sink_add(uint64_t *count, uint64_t n)
+{
+	__atomic_store_n(count, *count + n, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t weir_sink_get(const uint64_t *count)
+{
+	return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
 
 struct weir_talkers;
 
@@ -209,6 +223,7 @@ struct weir_watch {
 	enum weir_hook hook;
 	uint32_t mode; /* enum weir_watch_mode */
 	uint64_t netns; /* cookie of --netns; 0 = not given */
+	int promisc_fd; /* a packet socket that makes the interfaces promiscuous; -1 = none */
 	int look_fd; /* a socket of the namespace of the interfaces, to ask for them */
 	int home_fd, netns_fd; /* with --netns: where the command was given, and that; else -1 */
 	bool want_in, want_out;
@@ -245,7 +260,7 @@ struct weir_watch {
 	atomic_bool stop;
 	atomic_bool interrupted; /* by a signal */
 	int stop_fd; /* eventfd: readable once stop is set */
-	int64_t clock_offset;
+	atomic_int_fast64_t clock_offset; /* set each second; threads read it */
 	uint64_t started; /* ns since the epoch */
 	bool running; /* the output has begun, so the end of it is due */
 	bool detached; /* nothing comes any more: the counters are final */
@@ -254,6 +269,12 @@ struct weir_watch {
 	int status; /* exit status so far */
 };
 
+/* From CLOCK_MONOTONIC to ns since the epoch. */
+static inline uint64_t weir_watch_clock_offset(const struct weir_watch *w)
+{
+	return (uint64_t)atomic_load_explicit(&w->clock_offset, memory_order_relaxed);
+}
+
 /* Does it sit in the XDP gate? */
 static inline bool weir_watch_at_xdp(const struct weir_watch *w)
 {
@@ -261,8 +282,13 @@ static inline bool weir_watch_at_xdp(const struct weir_watch *w)
 }
 
 /* session.c */
+/* Make interface @slot promiscuous, until w->promisc_fd is closed. 0 or a negative errno. */
+int weir_watch_promisc(const struct weir_watch *w, unsigned int slot);
 int weir_watch_run(struct weir_watch *w, struct weir_error *err);
 void weir_watch_stop(struct weir_watch *w);
+/* What happens to an interface while it runs, to standard error; JSON with --stats json. */
+void weir_watch_tell(const struct weir_watch *w, const char *event, const char *iface,
+		     const char *text);
 /* Has a signal asked to stop? Used where the output blocks. */
 bool weir_watch_interrupted(struct weir_watch *w);
 
@@ -296,7 +322,17 @@ struct weir_any;
 /* All interfaces that are up, with the points at which they are looked at, into w->ifaces.
  * w->hook and the options are settled. */
 int weir_any_find(struct weir_watch *w, struct weir_error *err);
-/* Say which interfaces have come up since; called each second. */
+/* Do interfaces that come up later join? Packet rings are made with the rights of the start;
+ * a tcx link, in the namespace that the process has left by then. */
+static inline bool weir_any_joins(const struct weir_watch *w)
+{
+	return w->any && (w->hook == WEIR_HOOK_TAP || (w->hook == WEIR_HOOK_TCX && !w->opt.netns));
+}
+/* Readable when interfaces have changed; -1 where none join. */
+int weir_any_fd(const struct weir_watch *w);
+/* They have changed: join, leave, look elsewhere. */
+void weir_any_changed(struct weir_watch *w);
+/* Called each second. Where none join, say which have come up. */
 void weir_any_tick(struct weir_watch *w);
 void weir_any_free(struct weir_any *a);
 /* Is each packet looked at in one place only, so that flows are not of an interface? */
@@ -335,7 +371,9 @@ int weir_writer_new(struct weir_watch *w, struct weir_error *err);
 int weir_writer_open(struct weir_watch *w, struct weir_error *err);
 /* Thread-safe. Writes @b whole and resets it. 0 or a negative errno. */
 int weir_writer_write(struct weir_watch *w, struct weir_buf *b);
-/* The same to standard output, also where packets go to a file of -w. */
+/* Interface @slot is new: files have to know of it before its packets come. */
+void weir_writer_join(struct weir_watch *w, unsigned int slot);
+/* The same as write to standard output, also where packets go to a file of -w. */
 int weir_writer_tell(struct weir_watch *w, struct weir_buf *b);
 /* Would @n more bytes reach the size limit of the present file? */
 bool weir_writer_full(const struct weir_watch *w, size_t n);

@@ -32,7 +32,7 @@ int weir_sink_init(struct weir_sink *s, struct weir_watch *w)
 		.numeric = o->numeric,
 		.quiet = o->quiet,
 		.link = o->link,
-		.show_iface = w->n_ifaces > 1,
+		.show_iface = w->n_ifaces > 1 || w->any,
 		.colour = o->colour == 1,
 	};
 	s->frame = malloc(WEIR_WATCH_SNAPLEN + VLAN_TAG_LEN);
@@ -98,11 +98,11 @@ static bool user_stage(struct weir_sink *s, const struct weir_packet *p)
 	struct weir_sink_counts *c = &s->counts[p->ev.slot];
 
 	if (w->strict ? !weir_strict_match(w->strict, p) : !weir_match_eval(w->match, &p->hdr)) {
-		c->unmatched++;
+		weir_sink_add(&c->unmatched, 1);
 		return false;
 	}
 	if (w->opt.sample > 1 && weir_pkt_hash(&p->hdr, w->seed) % w->opt.sample) {
-		c->sampled_out++;
+		weir_sink_add(&c->sampled_out, 1);
 		return false;
 	}
 	return true;
@@ -178,7 +178,7 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	char rule[64];
 	bool self;
 
-	c->consumed++;
+	weir_sink_add(&c->consumed, 1);
 	if ((p.ev.flags & (WEIR_WATCH_VLAN_META | WEIR_WATCH_NO_L2)) == WEIR_WATCH_VLAN_META)
 		restore_vlan(s, &p);
 	if (reads_header(s))
@@ -186,23 +186,23 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 	if (w->user_stage && !user_stage(s, &p))
 		return 0;
 	if (w->owners && !weir_watch_owners_packet(w, &p, &owners)) {
-		c->unmatched++;
+		weir_sink_add(&c->unmatched, 1);
 		return 0;
 	}
 	if (p.ev.rule)
 		p.rule = weir_watch_rule_name(w, p.ev.rule, rule, sizeof(rule));
 	self = is_self(&w->self, &p.hdr);
 	if (!self && w->opt.count && atomic_fetch_sub(&w->left, 1) <= 0) {
-		c->consumed--; /* it stays where it was: queued */
+		weir_sink_add(&c->consumed, -1ULL); /* it stays where it was: queued */
 		weir_watch_stop(w);
 		return WEIR_STOP;
 	}
-	c->delivered++;
-	c->delivered_bytes += p.ev.len;
+	weir_sink_add(&c->delivered, 1);
+	weir_sink_add(&c->delivered_bytes, p.ev.len);
 	if (s->talkers)
 		weir_talkers_add(s->talkers, &p);
 	if (self) {
-		c->self++;
+		weir_sink_add(&c->self, 1);
 		return 0;
 	}
 	put_out(s, &p);
@@ -221,8 +221,8 @@ int weir_sink_packet(struct weir_sink *s, const struct weir_watch_event *ev, con
 static void take_back(struct weir_sink *s)
 {
 	for (unsigned int i = 0; i < s->w->n_ifaces; i++) {
-		s->counts[i].delivered -= s->pending[i];
-		s->counts[i].lost += s->pending[i];
+		weir_sink_add(&s->counts[i].delivered, -s->pending[i]);
+		weir_sink_add(&s->counts[i].lost, s->pending[i]);
 	}
 }
 

@@ -95,7 +95,7 @@ struct {
 	__type(value, struct weir_watch_counters);
 } weir_follow_counters SEC(".maps");
 
-/* The slot of an interface, where there are more than a few. */
+/* The slot and the flags of an interface, where there are more than a few or may be. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_WATCH_IFACES);
@@ -144,7 +144,7 @@ struct seen {
 	__u32 reach;	/* bytes that can be copied */
 	__u32 snap;	/* with cfg.names: bytes to ship */
 	__u32 rule;
-	__u32 slot;
+	__u32 slot;	/* from weir_slots: with the interface's flags above it */
 	__u32 ifindex;
 	__u32 vlan_meta;
 	__u16 queue;
@@ -168,8 +168,11 @@ static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __
 		found = bpf_map_lookup_elem(&weir_slots, &ifindex);
 		if (!found)
 			return NULL;
+		*ret_slot = *found;
 		slot = *found & (WEIR_WATCH_IFACES - 1);
-	} else if (cfg.ifaces > 1) {
+		return bpf_map_lookup_elem(&weir_counters, &slot);
+	}
+	if (cfg.ifaces > 1) {
 		for (slot = 0; slot < WEIR_WATCH_IFACES_FEW; slot++)
 			if (cfg.ifindex[slot] == ifindex)
 				break;
@@ -182,7 +185,9 @@ static __always_inline struct weir_watch_counters *counters_of(__u32 ifindex, __
 
 static __always_inline __u32 flags_of(const struct seen *s)
 {
-	return cfg.flags[s->slot & (WEIR_WATCH_IFACES - 1)];
+	return cfg.ifaces > WEIR_WATCH_IFACES_FEW ?
+		       s->slot >> WEIR_WATCH_SLOT_BITS :
+		       cfg.flags[s->slot & (WEIR_WATCH_IFACES_FEW - 1)];
 }
 
 static __always_inline void lose(const struct seen *s, enum weir_watch_lost why)

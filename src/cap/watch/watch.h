@@ -84,7 +84,8 @@ enum weir_watch_mode {
 	WEIR_WATCH_XSK,	  /* XDP: take it off the interface, into an AF_XDP socket */
 };
 
-/* struct weir_watch_config.flags[] */
+/* struct weir_watch_config.flags[]; in weir_slots they stand above the slot. */
+#define WEIR_WATCH_SLOT_BITS 8
 #define WEIR_WATCH_IFACE_NO_L2 (1U << 0) /* no link-level header */
 #define WEIR_WATCH_IFACE_OUT_ONLY (1U << 1) /* only what goes out is looked at */
 #define WEIR_WATCH_IFACE_IN_ONLY (1U << 2)
@@ -93,9 +94,10 @@ enum weir_watch_mode {
  * what it switches off. */
 struct weir_watch_config {
 	__u32 mode;		/* enum weir_watch_mode */
-	__u32 ifaces;		/* entries used in ifindex[] */
-	__u32 ifindex[WEIR_WATCH_IFACES_FEW]; /* by slot; with more: the map weir_slots */
-	__u8  flags[WEIR_WATCH_IFACES]; /* by slot: WEIR_WATCH_IFACE_* */
+	__u32 ifaces;		/* slots that may be in use */
+	/* By slot; with more than a few the map weir_slots has both. */
+	__u32 ifindex[WEIR_WATCH_IFACES_FEW];
+	__u8  flags[WEIR_WATCH_IFACES_FEW]; /* WEIR_WATCH_IFACE_* */
 	__u32 snaplen;		/* bytes of each packet to ship, >= 1 */
 	__u32 sample;		/* keep one flow in so many; 0 or 1 = all */
 	__u32 seed;		/* of the sampling hash */

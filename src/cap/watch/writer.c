@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/verb.h"
 #include "cap/watch/pcapng.h"
 #include "cap/watch/session.h"
@@ -78,21 +79,27 @@ static int file_name(const struct weir_watch *w, char *buf, size_t size)
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+static struct weir_pcapng_iface describe(const struct weir_watch *w, unsigned int slot)
+{
+	return (struct weir_pcapng_iface){
+		.name = w->ifaces[slot].name,
+		.filter = w->match_text.len ? w->match_text.data : NULL,
+		.snaplen = w->out_snaplen,
+		.no_l2 = w->ifaces[slot].no_l2,
+	};
+}
+
 static void begin_file(struct weir_watch *w, struct weir_buf *out)
 {
 	struct weir_pcapng_iface ifs[WEIR_WATCH_IFACES];
 
 	for (unsigned int i = 0; i < w->n_ifaces; i++)
-		ifs[i] = (struct weir_pcapng_iface){
-			.name = w->ifaces[i].name,
-			.filter = w->match_text.len ? w->match_text.data : NULL,
-			.snaplen = w->out_snaplen,
-			.no_l2 = w->ifaces[i].no_l2,
-		};
+		ifs[i] = describe(w, i);
 	weir_pcapng_begin(out, ifs, w->n_ifaces);
 }
 
-static int write_to(struct weir_watch *w, int fd, bool may_block, const char *data, size_t n)
+/* @data is advanced by what was written, also on failure. */
+static int write_to(struct weir_watch *w, int fd, bool may_block, const char **data, size_t n)
 {
 	while (n) {
 		size_t chunk = may_block && n > PIPE_CHUNK ? PIPE_CHUNK : n;
@@ -108,12 +115,12 @@ static int write_to(struct weir_watch *w, int fd, bool may_block, const char *da
 				    (atomic_load(&w->stop) && waits >= LAST_WAITS))
 					return -EINTR;
 		}
-		done = write(fd, data, chunk);
+		done = write(fd, *data, chunk);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
 			return -errno;
-		data += done;
+		*data += done;
 		n -= (size_t)done;
 	}
 	return 0;
@@ -122,10 +129,19 @@ static int write_to(struct weir_watch *w, int fd, bool may_block, const char *da
 static int write_all(struct weir_watch *w, const char *data, size_t n)
 {
 	struct weir_writer *wr = w->writer;
-	int ret = write_to(w, wr->fd, wr->may_block, data, n);
+	const char *end = data;
+	int ret = write_to(w, wr->fd, wr->may_block, &end, n);
+	off_t at;
 
 	if (!ret)
 		wr->written += n;
+	if (!ret || !w->opt.write_file || end == data)
+		return ret;
+	/* A full disk has taken a part, and all of it counts as lost: what it has is taken back,
+	 * since a file that ends within a block is damaged. A pipe keeps what it was given. */
+	at = lseek(wr->fd, 0, SEEK_CUR);
+	if (at >= end - data && ftruncate(wr->fd, at - (end - data)))
+		weir_debug("cannot cut the file: %s", strerror(errno));
 	return ret;
 }
 
@@ -137,6 +153,41 @@ static bool is_input(const struct weir_watch *w, const char *name)
 	return w->opt.read_file && !stat(w->opt.read_file, &in) && S_ISREG(in.st_mode) &&
 	       !fstatat(w->writer->dir_fd, name, &out, 0) && in.st_dev == out.st_dev &&
 	       in.st_ino == out.st_ino;
+}
+
+static bool blocks(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return true;
+	return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd);
+}
+
+/* To open a FIFO waits for a reader: the waiting is done here, where a signal ends it. */
+static int open_file(struct weir_watch *w, const char *name)
+{
+	const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK;
+	const int dir = w->writer->dir_fd;
+	bool told = false;
+	struct stat st;
+	int fd;
+
+	while ((fd = openat(dir, name, flags, 0644)) < 0 && errno == ENXIO) {
+		if (fstatat(dir, name, &st, 0) || !S_ISFIFO(st.st_mode))
+			return -ENXIO;
+		if (!told)
+			fprintf(stderr, "weir watch: %s has no reader yet: waiting for one\n",
+				w->opt.write_file);
+		told = true;
+		if (weir_watch_interrupted(w))
+			return -EINTR;
+		usleep(POLL_MS * 1000);
+	}
+	if (fd < 0)
+		return -errno;
+	fcntl(fd, F_SETFL, 0);
+	return fd;
 }
 
 static int open_next(struct weir_watch *w)
@@ -151,9 +202,10 @@ static int open_next(struct weir_watch *w)
 	if (!wr->is_stdout) {
 		if (is_input(w, name))
 			return -ELOOP;
-		wr->fd = openat(wr->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		wr->fd = open_file(w, name);
 		if (wr->fd < 0)
-			return -errno;
+			return wr->fd;
+		wr->may_block = blocks(wr->fd);
 	}
 	wr->files++;
 	wr->written = 0;
@@ -185,15 +237,6 @@ static int end_file(struct weir_watch *w)
 	if (!wr->is_stdout && close(WEIR_TAKE_FD(wr->fd)) && !ret)
 		ret = -errno;
 	return ret;
-}
-
-static bool blocks(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st))
-		return true;
-	return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd);
 }
 
 static int open_dir(struct weir_watch *w, struct weir_error *err)
@@ -247,10 +290,12 @@ int weir_writer_open(struct weir_watch *w, struct weir_error *err)
 		if (ret == -ELOOP)
 			return weir_fail(err, ret, "-r and -w name the same file: give -w another "
 						   "name");
+		if (ret == -EINTR)
+			return weir_fail(err, ret, "%s had no reader: nothing was written",
+					 w->opt.write_file);
 		return weir_fail(err, ret, "cannot write to %s: %s: check the path and its rights",
 				 w->opt.write_file, strerror(-ret));
 	}
-	wr->may_block = blocks(wr->fd);
 	return 0;
 }
 
@@ -342,14 +387,36 @@ int weir_writer_write(struct weir_watch *w, struct weir_buf *b)
 	return ret;
 }
 
+void weir_writer_join(struct weir_watch *w, unsigned int slot)
+{
+	const struct weir_pcapng_iface i = describe(w, slot);
+	struct weir_writer *wr = w->writer;
+	weir_autobuf struct weir_buf out = { 0 };
+	int ret = 0;
+
+	if (!w->opt.write_file)
+		return;
+	weir_pcapng_join(&out, &i);
+	pthread_mutex_lock(&wr->lock);
+	/* Files that are begun later have it from the start. */
+	if (!wr->broken && wr->fd >= 0)
+		ret = out.failed ? -ENOMEM : write_all(w, out.data, out.len);
+	if (ret) {
+		complain(w, ret);
+		weir_watch_stop(w);
+	}
+	pthread_mutex_unlock(&wr->lock);
+}
+
 int weir_writer_tell(struct weir_watch *w, struct weir_buf *b)
 {
+	const char *data = b->data;
 	int ret;
 
 	if (w->writer->is_stdout)
 		return weir_writer_write(w, b);
 	ret = b->failed ? -ENOMEM :
-			  write_to(w, STDOUT_FILENO, blocks(STDOUT_FILENO), b->data, b->len);
+			  write_to(w, STDOUT_FILENO, blocks(STDOUT_FILENO), &data, b->len);
 	b->failed = false;
 	weir_buf_reset(b);
 	return ret;
