@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
+#include "dataplane/key_hash.h"
 
 #define FIRST_SIZE 256 /* slots; a power of two */
 
@@ -17,7 +17,7 @@ void weir_alert_set_free(struct weir_alert_set *s)
 
 static size_t hash_key(const struct weir_alert_key *k)
 {
-	return (size_t)weir_key_hash(k, sizeof(*k));
+	return (size_t)weir_key_hash(weir_key_seed, k, sizeof(*k));
 }
 
 static struct weir_alert_entry *find(struct weir_alert_entry *slots, size_t size,

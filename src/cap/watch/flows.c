@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "cap/watch/l7.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/owners.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 /* The table in user space may hold this many times --flows-max. */
 #define FLOWS_USER_FACTOR 4
@@ -25,7 +25,7 @@
 
 static size_t hash_key(const struct weir_flow_key *k)
 {
-	return (size_t)weir_key_hash(k, sizeof(*k));
+	return (size_t)weir_key_hash(weir_key_seed, k, sizeof(*k));
 }
 
 static struct weir_flow *find_slot(struct weir_flow *slots, size_t size,
