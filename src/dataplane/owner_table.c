@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "dataplane/key_hash.h"
 
 #define FIRST_SIZE 1024	 /* buckets; a power of two */
 #define SPACES_MAX 4096	 /* namespaces whose inodes are remembered */
@@ -64,25 +65,12 @@ struct weir_owner_table {
 
 /* ---- The table */
 
-static uint64_t mix(uint64_t h)
+static uint64_t hash_id(uint64_t id)
 {
-	h = (h ^ h >> 32) * 0xff51afd7ed558ccdULL;
-	return h ^ h >> 29;
+	return weir_key_hash(weir_key_seed, &id, sizeof(id));
 }
 
-static size_t hash_ends(const struct ends *e)
-{
-	const uint8_t *b = (const uint8_t *)e;
-	uint64_t h = 0, v;
-
-	for (size_t i = 0; i < sizeof(*e); i += 8) {
-		memcpy(&v, b + i, 8);
-		h = mix(h ^ v) + 0x9e3779b97f4a7c15ULL;
-	}
-	return (size_t)h;
-}
-
-_Static_assert(sizeof(struct ends) == 40, "hashed in words of eight");
+_Static_assert(sizeof(struct ends) == 40, "without holes: it is hashed as bytes");
 
 static struct ends ends_of(const struct weir_ends *e)
 {
@@ -101,12 +89,12 @@ static bool same(const struct ends *a, const struct ends *b)
 
 static struct entry **bucket(const struct weir_owner_table *t, const struct ends *e)
 {
-	return &t->by_ends[hash_ends(e) & (t->size - 1)];
+	return &t->by_ends[weir_key_hash(weir_key_seed, e, sizeof(*e)) & (t->size - 1)];
 }
 
 static struct entry **cookie_bucket(const struct weir_owner_table *t, uint64_t cookie)
 {
-	return &t->by_cookie[mix(cookie) & (t->size - 1)];
+	return &t->by_cookie[hash_id(cookie) & (t->size - 1)];
 }
 
 static void link_entry(struct weir_owner_table *t, struct entry *e)
@@ -606,7 +594,7 @@ uint32_t weir_owner_table_inode(const struct weir_owner_table *t, uint64_t netns
 
 static struct group *find_group(const struct weir_owner_table *t, uint64_t id)
 {
-	struct group *g = t->groups[mix(id) & (GROUPS_SIZE - 1)];
+	struct group *g = t->groups[hash_id(id) & (GROUPS_SIZE - 1)];
 
 	while (g && g->id != id)
 		g = g->next;
@@ -615,7 +603,7 @@ static struct group *find_group(const struct weir_owner_table *t, uint64_t id)
 
 void weir_owner_table_group(struct weir_owner_table *t, const struct weir_owner_group *ev)
 {
-	struct group *g = find_group(t, ev->id), **to = &t->groups[mix(ev->id) & (GROUPS_SIZE - 1)];
+	struct group *g = find_group(t, ev->id), **to = &t->groups[hash_id(ev->id) & (GROUPS_SIZE - 1)];
 
 	if (g || t->n_groups == GROUPS_MAX || !(g = calloc(1, sizeof(*g))))
 		return;

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Files whose clock is odd: beside an observer a run goes by that clock."""
 
+import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +77,30 @@ def test_the_picture_keeps_its_flows(tmp_path, clock):
     assert run.returncode == 0, run
     assert sorted(json.loads(line)["src_port"] for line in run.stdout.splitlines()) == \
         [1000, 1001, 1002]
+
+
+def test_interrupted_between_slow_bytes():
+    """A signal ends the run though the file is not at its end, and never waits for one."""
+    unread = bytearray(4)
+    data = frame(1000)
+    header = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
+    packet = struct.pack("<IIII", 1, 0, len(data), len(data)) + data
+    with subprocess.Popen([WEIR, "watch", "-r", "-", "--stats", "json"], stdin=subprocess.PIPE,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        out, written, deadline = run.stdin.fileno(), 0, time.monotonic() + 60
+        try:
+            os.write(out, header + packet[:20])
+            while written < 20000 and time.monotonic() < deadline:
+                # Never a moment at which no packet is half read.
+                os.write(out, packet[20:] + packet[:20])
+                written += 1
+                if written == 100:
+                    run.send_signal(signal.SIGINT)
+                while not fcntl.ioctl(out, termios.FIONREAD, unread) and unread[0]:
+                    time.sleep(0)
+        except BrokenPipeError:
+            pass
+        err = run.communicate(timeout=60)[1]
+    assert run.returncode == 0, err
+    account = json.loads(err.splitlines()[-1])
+    assert 0 < account["seen"] < 1000, err

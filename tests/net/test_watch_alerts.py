@@ -64,12 +64,9 @@ class Model:
         return max((len(v) for v in found.values()), default=0)
 
     def value_at(self, packets, added, start, n, end):
-        if self.quantity == "ports per host":
-            width = self.over // TICK
-            begin = start + (n - 1) // width * self.over
-            return max(self.ports(packets, begin, end),
-                       self.ports(packets, begin - self.over, begin))
         begin = start + n * TICK - self.over
+        if self.quantity == "ports per host":
+            return self.ports(packets, begin, end)
         total = sum(amount for ts, amount in added if begin <= ts < end)
         return total / (self.over / S) if self.per_second else total
 
@@ -182,6 +179,19 @@ def test_replay_is_exact(tmp_path, seed):
                for x in told if x["alert"] == name]
         assert got == model.run(packets), rule
     assert {x["alert"] for x in told} == {rule.split(":")[0] for rule in RULES}
+
+
+@pytest.mark.parametrize("begins", [0, 2, 2.5, 4.5])
+def test_a_scan_is_seen_whole(tmp_path, begins):
+    """60 ports within the window, wherever in it they begin."""
+    packets = [packet(BEGIN, "icmp", src="10.0.0.9")]
+    packets += [packet(BEGIN + int(begins * S) + i * S // 15, "tcp", sport=40000, dport=1 + i,
+                       flags=SYN) for i in range(60)]
+    packets.append(packet(BEGIN + 30 * S, "icmp", src="10.0.0.9"))
+    told = replay(tmp_path, packets, "--alert", "scan: tcp ports per host > 50 over 5s")
+    assert [t["event"] for t in told] == ["raised", "cleared"]
+    assert {t["host"] for t in told} == {"10.0.0.1"}
+    assert told[1]["peak"] == 60
 
 
 def test_facts(tmp_path):

@@ -13,6 +13,8 @@ from collections import Counter
 import pytest
 
 import lab
+import traffic
+from traffic import packet
 
 UDP_SEGMENT = 103
 V4, V6, METERING, EXPORTING = 256, 257, 258, 259
@@ -22,6 +24,8 @@ NAMES = {8: "src", 12: "dst", 27: "src", 28: "dst", 7: "sport", 11: "dport", 4: 
          164: "ignored_packets", 165: "ignored_octets", 166: "unsent_flows",
          167: "unsent_packets", 168: "unsent_octets"}
 IDLE, ACTIVE, FORCED = 1, 2, 4
+S = 10**9
+BEGIN = 1_700_000_000 * S
 
 
 class Reader:
@@ -278,6 +282,26 @@ def test_active_timeout(hosts):
                                        for key, value in expected.items()}
     assert {r["end"] for r in reader.flows} == {ACTIVE, FORCED}
     assert more == expected
+
+
+@pytest.mark.parametrize("by", [[], ["--flows"], ["--flows", "--by", "host"]])
+def test_idle_flows_end(tmp_path, by):
+    """A flow that has been silent for a minute has ended, also where a picture keeps it; what
+    comes later is told of anew."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 0))
+    s.settimeout(0.2)
+    packets = [packet(BEGIN + at * S, "udp", sport=5001, dport=5002, size=10)
+               for at in (0, 1, 100, 101)]
+    packets += [packet(BEGIN + at * S, "icmp") for at in range(0, 200, 10)]
+    path = traffic.write(tmp_path / "x.pcap", sorted(packets, key=lambda p: p.ts))
+    done = lab.weir("watch", "-r", path, "--ipfix", f"127.0.0.1:{s.getsockname()[1]}",
+                    "--ipfix-active", "10m", *by)
+    assert done.returncode == 0, done.stderr
+    flows = read_all(s).flows
+    s.close()
+    assert [(r["packets"], r["end"]) for r in flows if r["proto"] == 17] == [(2, IDLE), (2, IDLE)]
+    assert [(r["packets"], r["end"]) for r in flows if r["proto"] == 1] == [(20, FORCED)]
 
 
 def test_losses_are_told(hosts):

@@ -100,6 +100,11 @@ int weir_alerts_parse(struct weir_watch *w, struct weir_error *err)
 	return ret;
 }
 
+static bool is_scan(const struct weir_alert_rule *r)
+{
+	return r->quantity == WEIR_ALERT_PORTS_PER_HOST;
+}
+
 static int alerts_open(struct weir_watch *w, void **ret, struct weir_error *err)
 {
 	struct alerts *a = calloc(1, sizeof(*a));
@@ -113,6 +118,8 @@ static int alerts_open(struct weir_watch *w, void **ret, struct weir_error *err)
 	for (a->n = 0; !r && a->n < w->alerts.n; a->n++) {
 		a->v[a->n].rule = &w->alerts.v[a->n];
 		r = weir_alert_state_init(&a->v[a->n].state, a->v[a->n].rule);
+		if (!r && is_scan(a->v[a->n].rule))
+			r = weir_alert_scan_init(&a->v[a->n].scan, a->v[a->n].rule->over);
 	}
 	if (r)
 		return weir_fail(err, r, "out of memory: free some and try again");
@@ -188,7 +195,7 @@ static void alerts_flow(void *state, struct weir_flow *f, const struct weir_flow
 		} else if (x->rule->quantity == WEIR_ALERT_NEW_HOSTS) {
 			add_host(x, f->key.addr_a);
 			add_host(x, f->key.addr_b);
-		} else if (x->rule->quantity == WEIR_ALERT_PORTS_PER_HOST) {
+		} else if (is_scan(x->rule)) {
 			add_port(a, x, f);
 		}
 	}
@@ -229,12 +236,12 @@ static void tell(struct alerts *a, struct alert *x, enum weir_alert_event event,
 		.value = x->state.value,
 		.peak = x->state.peak,
 		.suppressed = x->state.suppressed,
-		.has_host = x->rule->quantity == WEIR_ALERT_PORTS_PER_HOST,
+		.has_host = is_scan(x->rule),
 	};
 
 	if (f.raised) {
 		x->raised_ts = ts;
-		weir_alert_scan_most(&x->scan, x->host);
+		weir_alert_scan_who(&x->scan, x->host);
 	}
 	f.raised_ts = x->raised_ts;
 	memcpy(f.host, x->host, sizeof(f.host));
@@ -245,20 +252,17 @@ static void tell(struct alerts *a, struct alert *x, enum weir_alert_event event,
 
 static void end_tick(struct alerts *a, uint64_t ts, bool partial)
 {
-	uint8_t host[16];
-
 	a->ticks += !partial;
 	for (size_t i = 0; i < a->n; i++) {
 		struct alert *x = &a->v[i];
-		bool scan = x->rule->quantity == WEIR_ALERT_PORTS_PER_HOST;
 		enum weir_alert_event event;
 
-		if (scan)
-			x->state.bucket = weir_alert_scan_most(&x->scan, host);
+		if (is_scan(x->rule))
+			x->state.bucket = x->scan.most;
 		event = weir_alert_state_tick(&x->state, x->rule, partial);
 		if (event != WEIR_ALERT_NOTHING)
 			tell(a, x, event, ts);
-		if (scan && x->state.tick % x->rule->over == 0)
+		if (is_scan(x->rule))
 			weir_alert_scan_next(&x->scan);
 	}
 }
@@ -307,7 +311,7 @@ static uint64_t count_beyond(const struct alerts *a)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < a->n; i++)
-		n += a->v[i].hosts.beyond + a->v[i].scan.ports.beyond + a->v[i].scan.hosts.beyond;
+		n += a->v[i].hosts.beyond + a->v[i].scan.beyond;
 	return n;
 }
 

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/lru.h"
+
 /* A set of keys of 24 bytes, each with a number. */
 struct weir_alert_key {
 	uint8_t addr[16];
@@ -33,18 +35,24 @@ void weir_alert_set_free(struct weir_alert_set *s);
 struct weir_alert_entry *weir_alert_set_get(struct weir_alert_set *s,
 					    const struct weir_alert_key *k, bool *ret_new);
 
-/* Ports per host, in windows one behind the other. */
+/* Ports per host within the last so many ticks. */
 struct weir_alert_scan {
-	struct weir_alert_set ports, hosts;
-	uint32_t most, most_before; /* of this window and of the one before */
-	uint8_t host[16], host_before[16];
+	struct weir_lru ports; /* the one that was connected to longest ago first */
+	struct weir_lru hosts; /* that have any */
+	uint32_t *with;	       /* [n]: how many hosts have n ports */
+	size_t with_size;
+	uint32_t most; /* ports of one host */
+	uint32_t tick, over;
+	uint64_t beyond; /* ports that there was no room for */
 };
 
+/* 0 or -ENOMEM. */
+int weir_alert_scan_init(struct weir_alert_scan *s, uint32_t over);
 void weir_alert_scan_free(struct weir_alert_scan *s);
 /* @host has connected to a port. */
 void weir_alert_scan_add(struct weir_alert_scan *s, const uint8_t host[16], uint8_t proto,
 			 uint16_t port);
-/* The larger of the two windows, and whose it is. */
-uint32_t weir_alert_scan_most(const struct weir_alert_scan *s, uint8_t ret_host[16]);
-/* The window ends. */
+/* Who has the most; of several the first by address. */
+void weir_alert_scan_who(const struct weir_alert_scan *s, uint8_t ret_host[16]);
+/* A tick ends: the window moves on. */
 void weir_alert_scan_next(struct weir_alert_scan *s);

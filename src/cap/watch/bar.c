@@ -13,6 +13,7 @@
 #include "base/term.h"
 #include "base/units.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 #define SPARKS 20     /* seconds in the sparkline */
 #define TALKERS 4096  /* slots; a power of two */
@@ -130,12 +131,12 @@ void weir_talkers_free(struct weir_talkers *t)
 
 static size_t hash_pair(const struct weir_pkt *p)
 {
-	uint64_t a[2], b[2];
+	struct weir_sip v;
 
-	memcpy(a, p->src, sizeof(a));
-	memcpy(b, p->dst, sizeof(b));
-	return (size_t)(((a[0] ^ a[1] * 3) * 0x9e3779b97f4a7c15ULL ^
-			 (b[0] ^ b[1] * 5) * 0xff51afd7ed558ccdULL) >> 40);
+	weir_key_begin(&v, weir_key_seed);
+	weir_key_add(&v, p->src, sizeof(p->src));
+	weir_key_add(&v, p->dst, sizeof(p->dst));
+	return (size_t)weir_key_end(&v);
 }
 
 void weir_talkers_add(struct weir_talkers *t, const struct weir_packet *p)

@@ -106,9 +106,10 @@ static ssize_t input_read(void *cookie, char *to, size_t n)
 	ssize_t got;
 
 	if (in->at == in->n) {
-		while (in->pipe && poll(&p, 1, INPUT_POLL_MS) <= 0)
+		do { /* a disk may be slow, too: not even a batch is waited for */
 			if (weir_watch_interrupted(in->w))
 				return 0;
+		} while (in->pipe && poll(&p, 1, INPUT_POLL_MS) <= 0);
 		got = read(in->fd, in->buf, sizeof(in->buf));
 		if (got <= 0)
 			return got;

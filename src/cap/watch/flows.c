@@ -7,25 +7,25 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "cap/watch/l7.h"
 #include "cap/watch/observe.h"
 #include "cap/watch/owners.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 /* The table in user space may hold this many times --flows-max. */
 #define FLOWS_USER_FACTOR 4
 #define FLOWS_FIRST_SIZE 1024 /* slots; a power of two */
 /* A flow this long without a packet has ended. */
-#define FLOW_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
-/* weir_flows_expire() looks at so many slots, or a part of a larger table: at two
- * ticks a second that comes round in eight seconds. */
-#define EXPIRE_SLOTS 65536
-#define EXPIRE_PARTS 16
+#define IDLE_NS (60 * WEIR_NSEC_PER_SEC)
+/* A tick looks at so many slots, or a part of a larger table: at two ticks a second that
+ * comes round in eight seconds. */
+#define SWEEP_SLOTS 65536
+#define SWEEP_PARTS 16
 
 static size_t hash_key(const struct weir_flow_key *k)
 {
-	return (size_t)weir_key_hash(k, sizeof(*k));
+	return (size_t)weir_key_hash(weir_key_seed, k, sizeof(*k));
 }
 
 static struct weir_flow *find_slot(struct weir_flow *slots, size_t size,
@@ -267,19 +267,34 @@ static void remove_slot(struct weir_flows *f, size_t i)
 	}
 }
 
+bool weir_flow_is_idle(const struct weir_flow *x, uint64_t now)
+{
+	return !x->bypass_cookie && x->val.last + IDLE_NS <= now;
+}
+
+size_t weir_flows_part(const struct weir_flows *f)
+{
+	size_t n = f->size / SWEEP_PARTS;
+
+	return n > SWEEP_SLOTS ? n : f->size < SWEEP_SLOTS ? f->size : SWEEP_SLOTS;
+}
+
+bool weir_flows_keep_ended(const struct weir_watch *w)
+{
+	return w->opt.flows &&
+	       (w->opt.read_file || (w->opt.by != WEIR_BY_FLOW && !w->full_screen));
+}
+
 void weir_flows_expire(struct weir_watch *w, uint64_t now,
 		       void (*gone)(void *arg, const struct weir_flow *x), void *arg)
 {
 	struct weir_flows *f = w->flows;
-	size_t n = f->size / EXPIRE_PARTS;
 
-	if (n < EXPIRE_SLOTS)
-		n = f->size < EXPIRE_SLOTS ? f->size : EXPIRE_SLOTS;
-	for (size_t end = f->swept + n; f->swept < end; f->swept++) {
+	for (size_t end = f->swept + weir_flows_part(f); f->swept < end; f->swept++) {
 		size_t i = f->swept & (f->size - 1);
 		struct weir_flow *x = &f->slots[i];
 
-		while (x->used && !x->bypass_cookie && x->val.last + FLOW_IDLE_NS <= now) {
+		while (x->used && weir_flow_is_idle(x, now)) {
 			weir_observers_ended(w, x, false);
 			if (gone)
 				gone(arg, x);

@@ -75,6 +75,14 @@ void weir_flows_packet(struct weir_watch *w, const struct weir_packet *p);
  * tick's work is bounded; the whole comes round in some seconds. */
 void weir_flows_expire(struct weir_watch *w, uint64_t now,
 		       void (*gone)(void *arg, const struct weir_flow *x), void *arg);
+/* Has it ended, having been silent for so long at @now? */
+bool weir_flow_is_idle(const struct weir_flow *x, uint64_t now);
+/* How many slots are looked at in one tick. */
+size_t weir_flows_part(const struct weir_flows *f);
+/* Do ended flows stay in the table? In sums by something else than the flow, and in the
+ * picture of a file, which are of all that ever was; not on a screen, which may run for
+ * days. */
+bool weir_flows_keep_ended(const struct weir_watch *w);
 /* Bytes of @x in the last whole period. */
 static inline uint64_t weir_flow_recent(const struct weir_flows *f, const struct weir_flow *x)
 {

@@ -142,7 +142,7 @@ static void add_flags(const struct weir_flow *x, struct weir_buf *out)
 /* By its name, where there is one. */
 static void add_end(struct weir_watch *w, const struct weir_flow *x, int side, struct weir_buf *out)
 {
-	const char *host = weir_flow_end_name(w, x, side), *service = NULL;
+	const char *host = weir_flow_end_name(w, x, side);
 	const uint16_t port = side ? x->key.port_b : x->key.port_a;
 
 	if (!host) {
@@ -151,14 +151,8 @@ static void add_end(struct weir_watch *w, const struct weir_flow *x, int side, s
 		return;
 	}
 	weir_buf_adds(out, host);
-	if (!port)
-		return;
-	service = weir_format_service(port, x->key.proto);
-	weir_buf_addc(out, ':');
-	if (service)
-		weir_buf_adds(out, service);
-	else
-		weir_buf_addu(out, port);
+	if (port)
+		weir_format_port(out, port, x->key.proto, w->opt.numeric);
 }
 
 static void add_owners(struct weir_watch *w, const struct weir_flow *x, struct weir_buf *out)

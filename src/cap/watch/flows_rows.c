@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 #define FIRST_ROWS 1024 /* a power of two */
 
@@ -85,15 +85,15 @@ int weir_row_compare(const struct weir_flow_row *x, const struct weir_flow_row *
 
 static size_t hash(const struct weir_flow_row *r)
 {
-	uint64_t addr[2], h;
+	const size_t n = r->text ? strlen(r->text) : 0;
+	struct weir_sip v;
 
-	memcpy(addr, r->addr, sizeof(addr));
-	h = weir_key_mix(weir_key_mix(WEIR_KEY_START, addr[0]), addr[1]);
-	h = weir_key_mix(h, r->pid);
-	h = weir_key_mix(h, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type);
-	for (const char *c = r->text; c && *c; c++)
-		h = weir_key_mix(h, (unsigned char)*c);
-	return (size_t)h;
+	weir_key_begin(&v, weir_key_seed);
+	weir_key_add(&v, r->addr, sizeof(r->addr));
+	weir_sip_word(&v, (uint64_t)n << 32 | r->pid, 1);
+	weir_sip_word(&v, (uint64_t)r->port << 32 | (uint64_t)r->proto << 16 | r->eth_type, 1);
+	weir_key_add(&v, r->text, n);
+	return (size_t)weir_key_end(&v);
 }
 
 static uint32_t *find(const struct weir_groups *g, const struct weir_flow_row *key)

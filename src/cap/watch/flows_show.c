@@ -208,9 +208,7 @@ int weir_flows_show(struct weir_watch *w, bool last)
 	int ret = 0;
 
 	weir_watch_bypass_look(w);
-	/* Sums by something else are of all that ever was, unless they are on a screen, which
-	 * may run for days. */
-	if (!w->opt.read_file && (w->opt.by == WEIR_BY_FLOW || w->full_screen) && !last)
+	if (!weir_flows_keep_ended(w) && !last)
 		weir_flows_expire(w, weir_clock_real(), on_gone, &g);
 	if (last && !w->full_screen)
 		weir_flows_period(w->flows); /* of all the time */

@@ -80,7 +80,6 @@ void weir_format_end(struct weir_buf *out, const uint8_t addr[16], uint16_t port
 		     bool has_port, uint8_t proto, bool numeric)
 {
 	struct weir_addr a;
-	const char *name = NULL;
 	bool brackets;
 
 	memcpy(a.b, addr, sizeof(a.b));
@@ -90,8 +89,14 @@ void weir_format_end(struct weir_buf *out, const uint8_t addr[16], uint16_t port
 	weir_buf_add_addr(out, addr);
 	if (brackets)
 		weir_buf_addc(out, ']');
-	if (!has_port)
-		return;
+	if (has_port)
+		weir_format_port(out, port, proto, numeric);
+}
+
+void weir_format_port(struct weir_buf *out, uint16_t port, uint8_t proto, bool numeric)
+{
+	const char *name = NULL;
+
 	weir_buf_addc(out, ':');
 	if (!numeric)
 		name = weir_format_service(port, proto);

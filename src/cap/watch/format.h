@@ -63,6 +63,8 @@ void weir_format_packet(struct weir_formatter *f, const struct weir_packet *p,
  * @proto and !numeric a service name instead of the port ("https"). */
 void weir_format_end(struct weir_buf *out, const uint8_t addr[16], uint16_t port,
 		     bool has_port, uint8_t proto, bool numeric);
+/* The second half of that: ":443", ":https". */
+void weir_format_port(struct weir_buf *out, uint16_t port, uint8_t proto, bool numeric);
 /* "tcp", "icmpv6", ... or "proto-253". Also what --protocol accepts. */
 void weir_format_proto_name(struct weir_buf *out, uint8_t proto);
 /* "https", or NULL; cached getservbyport. */

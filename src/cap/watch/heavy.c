@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 #define SLOTS 32768 /* a power of two */
 #define PROBES 16   /* a neighbourhood */
@@ -33,7 +33,7 @@ void weir_heavy_clear(struct weir_heavy *t)
 
 static size_t hash_key(const struct weir_heavy_key *k)
 {
-	return (size_t)weir_key_hash(k, sizeof(*k));
+	return (size_t)weir_key_hash(weir_key_seed, k, sizeof(*k));
 }
 
 void weir_heavy_add(struct weir_heavy *t, const struct weir_heavy_key *k, uint64_t packets,

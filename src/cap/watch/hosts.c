@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
-#include "bpf/hash.bpf.h"
+#include "dataplane/key_hash.h"
 
 /* A connection outlives the answer that it was made by: a name is shown for as long as its
  * TTL says, but not less than this, and not for ever. */
@@ -57,7 +57,7 @@ static struct weir_lru_node *find(struct weir_hosts *h, uint64_t hash, const uin
 
 const char *weir_hosts_find(struct weir_hosts *h, const uint8_t addr[16], uint64_t now)
 {
-	struct weir_lru_node *n = find(h, weir_hash_end(h->seed, addr, 0), addr);
+	struct weir_lru_node *n = find(h, weir_key_hash(h->seed, addr, 16), addr);
 
 	if (!n)
 		return NULL;
@@ -72,7 +72,7 @@ const char *weir_hosts_find(struct weir_hosts *h, const uint8_t addr[16], uint64
 static void remember(struct weir_hosts *h, const uint8_t addr[16], const char *name, uint32_t ttl,
 		     uint64_t now)
 {
-	const uint64_t hash = weir_hash_end(h->seed, addr, 0);
+	const uint64_t hash = weir_key_hash(h->seed, addr, 16);
 	struct weir_lru_node *old = find(h, hash, addr);
 	const size_t n = strlen(name);
 	struct host *x;

@@ -36,6 +36,7 @@ struct exporter {
 	struct weir_ipfix_losses lost;
 	struct weir_ipfix_flow *head, *tail;
 	uint64_t active_ns;
+	size_t swept; /* of the table, for ended flows that it keeps */
 	uint64_t flows, messages, not_ip; /* for the account */
 };
 
@@ -217,6 +218,32 @@ static void look_at_session(struct exporter *e)
 		begin_session(e, restarted);
 }
 
+/* What waits goes out; the flow stays. */
+static void export_waiting(struct exporter *e, struct weir_ipfix_flow *p, enum weir_ipfix_end end)
+{
+	unlink_flow(e, p);
+	export_flow(e, p, end);
+	memset(&p->sum, 0, sizeof(p->sum));
+	p->first = p->last = 0;
+	p->tcp_flags[0] = p->tcp_flags[1] = 0;
+}
+
+/* Where the table keeps flows that have ended, nobody tells of their end. */
+static void export_idle(struct exporter *e, uint64_t now)
+{
+	const struct weir_flows *f = e->w->flows;
+
+	if (!weir_flows_keep_ended(e->w))
+		return;
+	for (size_t end = e->swept + weir_flows_part(f); e->swept < end; e->swept++) {
+		const struct weir_flow *x = &f->slots[e->swept & (f->size - 1)];
+
+		if (x->used && x->ipfix && x->ipfix->waits && weir_flow_is_idle(x, now))
+			export_waiting(e, x->ipfix, WEIR_IPFIX_END_IDLE);
+	}
+	e->swept &= f->size - 1;
+}
+
 static int on_tick(void *state, uint64_t now, struct weir_error *err)
 {
 	struct exporter *e = state;
@@ -224,13 +251,9 @@ static int on_tick(void *state, uint64_t now, struct weir_error *err)
 
 	(void)err; /* a collector that is away ends no capture: it is counted */
 	look_at_session(e);
-	while ((p = e->head) && p->first + e->active_ns <= now) {
-		unlink_flow(e, p);
-		export_flow(e, p, WEIR_IPFIX_END_ACTIVE);
-		memset(&p->sum, 0, sizeof(p->sum));
-		p->first = p->last = 0;
-		p->tcp_flags[0] = p->tcp_flags[1] = 0;
-	}
+	export_idle(e, now);
+	while ((p = e->head) && p->first + e->active_ns <= now)
+		export_waiting(e, p, WEIR_IPFIX_END_ACTIVE);
 	send_message(e);
 	return 0;
 }

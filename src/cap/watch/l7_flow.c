@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "cap/watch/session.h"
+#include "dataplane/key_hash.h"
 
 /* Flows come within half a second of what they are called. */
 #define WAITING_MAX 65536
@@ -60,8 +61,7 @@ void weir_flow_waiting_free(struct weir_flow_waiting *t)
 
 static uint64_t hash_key(const struct weir_flow_waiting *t, const struct weir_flow_key *k)
 {
-	return weir_hash_mix(weir_hash_end(t->seed + k->ifindex, k->addr_a, k->port_a),
-			     weir_hash_end(t->seed + k->proto, k->addr_b, k->port_b));
+	return weir_key_hash(t->seed, k, sizeof(*k));
 }
 
 static struct waiting *find(struct weir_flow_waiting *t, const struct weir_flow_key *k)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "bpf/hash.bpf.h"
+#include "dataplane/key_hash.h"
 
 #define STREAM_FIRST 2048U /* what most beginnings fit in, also a post-quantum ClientHello's */
 #define STREAM_IDLE_NS (60 * WEIR_NSEC_PER_SEC)
@@ -20,8 +20,7 @@ static struct weir_stream *stream_of(struct weir_lru_node *n)
 
 static uint64_t hash_key(const struct weir_streams *t, const struct weir_stream_key *k)
 {
-	return weir_hash_mix(weir_hash_end(t->seed, k->src, k->sport),
-			     weir_hash_end(t->seed + k->slot, k->dst, k->dport));
+	return weir_key_hash(t->seed, k, sizeof(*k));
 }
 
 int weir_streams_init(struct weir_streams *t, size_t max, size_t bytes_max, uint64_t seed)

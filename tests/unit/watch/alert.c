@@ -262,8 +262,6 @@ static void test_partial(void **state)
 
 static void test_hosts(void **state)
 {
-	struct weir_alert_scan s = { 0 };
-	uint8_t a[16] = { 1 }, b[16] = { 2 }, host[16];
 	struct weir_alert_set set = { 0 };
 	struct weir_alert_key k = { 0 };
 	bool new;
@@ -278,23 +276,69 @@ static void test_hosts(void **state)
 	}
 	assert_int_equal(set.used, 5000);
 	weir_alert_set_free(&set);
+}
 
+static void test_scan(void **state)
+{
+	uint8_t a[16] = { 1 }, b[16] = { 2 }, host[16] = { 0 };
+	struct weir_alert_scan s;
+
+	(void)state;
+	assert_int_equal(weir_alert_scan_init(&s, 2), 0);
 	for (uint16_t i = 1; i <= 30; i++) {
 		weir_alert_scan_add(&s, a, 6, i);
 		weir_alert_scan_add(&s, a, 6, i);
 		weir_alert_scan_add(&s, b, 17, i % 5 + 1);
 	}
-	assert_int_equal(weir_alert_scan_most(&s, host), 30);
+	assert_int_equal(s.most, 30);
+	weir_alert_scan_who(&s, host);
 	assert_memory_equal(host, a, 16);
 	weir_alert_scan_add(&s, a, 17, 7); /* another protocol: another port */
-	assert_int_equal(weir_alert_scan_most(&s, host), 31);
+	assert_int_equal(s.most, 31);
 	weir_alert_scan_next(&s);
+	weir_alert_scan_add(&s, a, 6, 1); /* again: it stays longer */
+	weir_alert_scan_add(&s, a, 6, 100);
 	weir_alert_scan_add(&s, b, 6, 1);
-	assert_int_equal(weir_alert_scan_most(&s, host), 31);
+	assert_int_equal(s.most, 32);
 	weir_alert_scan_next(&s);
-	assert_int_equal(weir_alert_scan_most(&s, host), 1);
+	assert_int_equal(s.most, 2);
+	weir_alert_scan_add(&s, b, 6, 2); /* as many as the other has */
+	weir_alert_scan_who(&s, host);
+	assert_memory_equal(host, a, 16);
+	weir_alert_scan_next(&s);
+	assert_int_equal(s.most, 1);
+	weir_alert_scan_who(&s, host);
 	assert_memory_equal(host, b, 16);
+	weir_alert_scan_next(&s);
+	assert_int_equal(s.most, 0);
+	assert_int_equal(s.hosts.n + s.ports.n, 0);
 	weir_alert_scan_free(&s);
+}
+
+/* A scan counts whole wherever the ticks of its window begin. */
+static void test_scan_slides(void **state)
+{
+	const uint32_t over = 20, ports = 60;
+	uint8_t a[16] = { 1 };
+
+	(void)state;
+	for (uint32_t phase = 0; phase < over; phase++) {
+		struct weir_alert_scan s;
+		uint32_t most = 0;
+
+		assert_int_equal(weir_alert_scan_init(&s, over), 0);
+		for (uint32_t tick = 0; tick < 3 * over; tick++) {
+			for (uint32_t i = 0; tick >= phase && i < ports / over; i++)
+				if (tick < phase + over)
+					weir_alert_scan_add(&s, a, 6,
+							    (uint16_t)(1 + tick * over + i));
+			most = s.most > most ? s.most : most;
+			weir_alert_scan_next(&s);
+		}
+		assert_int_equal(most, ports);
+		assert_int_equal(s.most, 0);
+		weir_alert_scan_free(&s);
+	}
 }
 
 int main(void)
@@ -305,6 +349,8 @@ int main(void)
 		cmocka_unit_test(test_for),	 cmocka_unit_test(test_hysteresis),
 		cmocka_unit_test(test_cooldown), cmocka_unit_test(test_partial),
 		cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_scan_slides),
 	};
 
 	return cmocka_run_group_tests_name("watch_alert", tests, NULL, NULL);
