@@ -381,11 +381,14 @@ def test_zero_window(net):
                 while True:
                     c.send(bytes(65536))
             lab.wait_for("the window to be shut", lambda: info(c)["snd_wnd"] == 0)
-            with contextlib.suppress(socket.timeout):
-                s.settimeout(0.5)
-                while s.recv(1 << 20):
-                    pass
-            lab.wait_for("all to have arrived", lambda: not info(c)["notsent_bytes"])
+            s.setblocking(False)
+
+            def arrived():
+                with contextlib.suppress(BlockingIOError):
+                    while s.recv(1 << 20):
+                        pass
+                return not info(c)["notsent_bytes"] and not info(c)["unacked"]
+            lab.wait_for("all to have arrived", arrived)
         c.settimeout(lab.PATIENCE)
         s.settimeout(lab.PATIENCE)
         finish(c, s)
@@ -633,7 +636,7 @@ def test_tables(net):
         lab.weir("tcp", "--prometheus", "--netns", net.a.name).stdout, "weir_tcp_")
     assert prometheus.value(series, "weir_tcp_connections", state="established") == 1
     assert prometheus.value(series, "weir_tcp_lost_total", reason="ring_full") == 0
-    rows = lab.weir("tcp", "--json", "--for", "250ms", "--interval", "100ms",
+    rows = lab.weir("tcp", "--json", "--for", "2s", "--interval", "100ms",
                     "--netns", net.a.name).stdout.splitlines()
     assert len(rows) >= 2 and all(json.loads(r)["remote_ip"] == B for r in rows)
     c.close()
