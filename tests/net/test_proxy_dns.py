@@ -258,7 +258,7 @@ def test_more_than_a_packet(place, run):
                          "AAAA").stdout
     assert " tc" in told, told
     proxies.reaches(place.host, HERE, PORT, "big.test", seconds=1)
-    told = place.names()["big.test"]
+    told = lab.wait_for("it to be known", lambda: place.names().get("big.test"))
     assert len(told["addresses"]) == 8 and told["addresses"][1] == ONE
 
 
