@@ -63,7 +63,7 @@ network() {
 # Wait until ping gets through: links take a moment to come up.
 settled() {
 	local i
-	for i in 1 2 3 4 5 6 7 8 9 10; do
+	for i in $(seq 30); do
 		ping -c 1 -W 1 192.0.2.2 >/dev/null && return 0
 	done
 	echo "no answer from the peer after $i pings"
@@ -83,7 +83,7 @@ state() {
 # The kernel frees maps and programs a moment after their last user has gone.
 left_nothing() {
 	local i
-	for i in 1 2 3 4 5 6 7 8 9 10; do
+	for i in $(seq 60); do
 		state >"$work/after"
 		cmp -s "$work/before" "$work/after" && return 0
 		sleep 0.5
@@ -99,9 +99,9 @@ watch() {
 
 # pings OPTION...: the same, where OPTION says what they are and where they pass.
 pings() {
-	ping -i 0.3 -c 40 192.0.2.2 >/dev/null &
+	ping -i 0.3 -c 400 192.0.2.2 >/dev/null &
 	local ping=$! code
-	timeout 60 "$weir" watch -c 3 --format json "$@" >"$work/json" 2>"$work/err"
+	timeout 120 "$weir" watch -c 3 --format json "$@" >"$work/json" 2>"$work/err"
 	code=$?
 	kill $ping
 	wait $ping 2>/dev/null
@@ -121,9 +121,9 @@ saying() {
 }
 
 # sums OPTION...: while a program here tells the peer a name by TLS and pings it, watch with
-# OPTION writes $work/json; ended by Ctrl-C, with nothing lost.
+# OPTION writes $work/json, until $awaited is in it; ended by Ctrl-C, with nothing lost.
 sums() {
-	local pid talker ping code=0
+	local pid talker ping code=0 i
 	rm -f "$work/err" "$work/talker"
 	"$weir" watch -i "$out" "$@" >"$work/json" 2>"$work/err" &
 	pid=$!
@@ -151,6 +151,10 @@ time.sleep(1)' || code=1
 	kill "$ping" 2>/dev/null
 	wait "$ping" 2>/dev/null
 	sleep 3
+	for i in $(seq 60); do
+		grep -qs "${awaited:-}" "$work/json" || [ -z "${awaited:-}" ] && break
+		sleep 0.5
+	done
 	kill -INT "$pid" 2>/dev/null
 	wait "$pid" || code=1
 	[ $code = 0 ] || { echo "the watch or its traffic failed: $(cat "$work/err")"; return 1; }
@@ -183,7 +187,7 @@ summary() {
 }
 
 alert() {
-	sums --alert 'pings: icmp packets > 3 over 2s clear 0' --json &&
+	awaited=cleared sums --alert 'pings: icmp packets > 3 over 2s clear 0' --json &&
 		holds 'map(.event) == ["raised", "cleared"] and (.[0] | .alert == "pings" and .value > 3)'
 }
 
@@ -238,15 +242,16 @@ killed() {
 # Pings into a full stop: each one is in the row of its reason, and the sum is theirs.
 drops() {
 	rm -f "$work/err"
-	"$weir" drops --json --once --for 8s --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
+	"$weir" drops --json --interval 1h --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying listening "$pid"
 	nft 'add table ip t; add chain ip t c { type filter hook output priority 0; };
 		add rule ip t c icmp type echo-request drop' || return 1
 	ping -c 5 -i 0.3 -W 1 192.0.2.2 >/dev/null
 	nft delete table ip t
+	kill -INT "$pid"
 	wait "$pid" || { cat "$work/err"; return 1; }
-	jq -e '.dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
+	jq -s -e 'last | .dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
 		([.account.lost[]] | add) == 0' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
@@ -254,12 +259,13 @@ drops() {
 # Pings to the peer and back are in every step of the account, which adds up.
 balance() {
 	rm -f "$work/err"
-	"$weir" drops --account --json --once --for 6s >"$work/json" 2>"$work/err" &
+	"$weir" drops --account --json --interval 1h >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying listening "$pid"
-	ping -c 5 -i 0.2 -W 1 192.0.2.2 >/dev/null
+	ping -c 5 -i 0.2 -W 5 192.0.2.2 >/dev/null
+	kill -INT "$pid"
 	wait "$pid" || { cat "$work/err"; return 1; }
-	jq -e '.balance | .icmp >= 5 and .sent >= 5 and .lost_on_sending == 0 and
+	jq -s -e 'last | .balance | .icmp >= 5 and .sent >= 5 and .lost_on_sending == 0 and
 		.received == .lost_before_ip + .freed_before_ip + .residue_before_ip + .ip and
 		.delivered == .lost_in_protocols + .freed_in_protocols + .tcp + .icmp + .udp_read +
 			.udp_waiting + .residue_in_protocols' "$work/json" >/dev/null ||
@@ -269,12 +275,13 @@ balance() {
 # Of the pings that come back each is at its stages, and in the account.
 road() {
 	rm -f "$work/err"
-	"$weir" path --once --json --for 6s --protocol icmp >"$work/json" 2>"$work/err" &
+	"$weir" path --json --protocol icmp >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying following "$pid"
-	ping -c 5 -i 0.2 -W 1 192.0.2.2 >/dev/null
+	ping -c 5 -i 0.2 -W 5 192.0.2.2 >/dev/null
+	kill -INT "$pid"
 	wait "$pid" || { cat "$work/err"; return 1; }
-	jq -e '.matched == 5 and .seen == .matched + .unmatched + .sampled_out and ([.lost[]] | add) == 0 and
+	jq -s -e 'last | .matched == 5 and .seen == .matched + .unmatched + .sampled_out and ([.lost[]] | add) == 0 and
 		(.stages[] | select(.name == "stack") | .count) == 5' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
@@ -440,10 +447,14 @@ no_port() {
 
 # What is sent arrives at the peer, and not one packet more.
 sent() {
-	local before after
+	local before after i
 	before=$(no_port)
 	"$weir" send udp 192.0.2.1 192.0.2.2:9 -i "$out" -c 20 || return 1
-	after=$(no_port)
+	for i in $(seq 50); do
+		after=$(no_port)
+		[ $((after - before)) -ge 20 ] && break
+		sleep 0.2
+	done
 	[ $((after - before)) = 20 ] || { echo "$((after - before)) of 20 arrived"; return 1; }
 }
 

@@ -137,6 +137,15 @@ static void bytes_arriving_during_join(void)
 	end();
 }
 
+static int state_of(int fd)
+{
+	struct tcp_info info;
+	socklen_t n = sizeof(info);
+
+	CHECK(!getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &n), "TCP_INFO: %s", strerror(errno));
+	return info.tcpi_state;
+}
+
 /* What the kernel refuses to join (EOPNOTSUPP), the next engine of the ladder takes. */
 static void fin_before_join(void)
 {
@@ -147,7 +156,7 @@ static void fin_before_join(void)
 		line_make(&l, &lab, AF_INET, 0);
 		send_pattern(&l, who, 0, 70 * KIB);
 		send_fin(&l, who);
-		test_sleep_ms(5);
+		CHECK(EVENTUALLY(state_of(l.relay.side[who].io.fd) == TCP_CLOSE_WAIT), "no FIN");
 		line_start(&l);
 		expect_pattern(&l, who, 0, 70 * KIB);
 		expect_fin(&l, who);
@@ -317,11 +326,11 @@ static void fin_of_both_at_once(void)
 /* A connection that ends by FIN soon behind its last bytes must not wait for timers. */
 static void fin_is_prompt(void)
 {
-	uint64_t began;
+	unsigned int prompt = 0;
 
 	begin();
-	began = weir_clock_mono();
 	for (int i = 0; i < 50; i++) {
+		const uint64_t began = weir_clock_mono();
 		struct line l;
 
 		line_open(&l, &lab);
@@ -333,10 +342,10 @@ static void fin_is_prompt(void)
 		expect_fin(&l, WEIR_BACKEND);
 		expect_done(&l, 100, 0);
 		line_free(&l);
+		prompt += weir_clock_mono() - began < 50 * 1000000ULL;
 	}
-	began = (weir_clock_mono() - began) / 50;
-	CHECK(began < 50 * 1000000ULL, "a connection takes %llu us",
-	      (unsigned long long)began / 1000);
+	/* A busy machine may make some of them wait; a timer would all. */
+	CHECK(prompt >= 25, "only %u of 50 connections took less than 50 ms", prompt);
 	end();
 }
 
@@ -419,7 +428,9 @@ static void stall(size_t piece, uint64_t most, enum weir_end_of who)
 	expect_fin(&l, !who);
 	expect_done(&l, who == WEIR_CLIENT ? n + 5 * KIB : 100 * KIB,
 		    who == WEIR_CLIENT ? 100 * KIB : n + 5 * KIB);
-	CHECK(l.relay.demoted == (piece > 1), "demoted: %d", l.relay.demoted);
+	/* Small ones are, too, where the kernel's worker waits for its CPU until so many are in
+	 * the queue that they take all the memory that they may. */
+	CHECK(l.relay.demoted || piece == 1, "not demoted");
 	line_free(&l);
 	end();
 }
@@ -487,6 +498,11 @@ static void demotion_in_full_flow(void)
 		CHECK_EQ(pthread_create(&thread, NULL, blast_thread, &b), 0);
 		for (uint64_t at = 0; at < n; at += 2 * MIB) {
 			test_sleep_ms(i);
+			/* Slow enough for the sender to be ahead, whatever the machine. */
+			if (i >= 2 && at == 4 * MIB)
+				CHECK(EVENTUALLY(__atomic_load_n(&l.relay.demoted,
+								 __ATOMIC_RELAXED)),
+				      "not demoted");
 			expect_pattern(&l, WEIR_CLIENT, at, 2 * MIB);
 		}
 		expect_fin(&l, WEIR_CLIENT);
@@ -494,7 +510,6 @@ static void demotion_in_full_flow(void)
 		send_fin(&l, WEIR_BACKEND);
 		expect_fin(&l, WEIR_BACKEND);
 		expect_done(&l, n, 0);
-		CHECK(l.relay.demoted || i < 2, "not demoted");
 		line_free(&l);
 	}
 	end();

@@ -98,7 +98,7 @@ static unsigned int seen_soon(bool out, unsigned int want)
 {
 	unsigned int got = seen(out);
 
-	for (int i = 0; i < 100 && got != want; i++) {
+	for (int i = 0; i < PATIENCE_MS && got != want; i += 10) {
 		test_sleep_ms(10);
 		got = seen(out);
 	}

@@ -23,7 +23,7 @@ def test_demo(tmp_path):
     picture = tmp_path / "demo.svg"
     before = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     run = subprocess.run([os.path.join(TOP, "tools", "demo"), "--svg", picture],
-                         capture_output=True, text=True, timeout=150)
+                         capture_output=True, text=True, timeout=600)
     out = plain(run.stdout)
     assert run.returncode == 0, run.stderr
     # Each command is printed before what it printed.

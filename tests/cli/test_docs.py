@@ -214,7 +214,7 @@ def script_of(command):
     if command.startswith("weir proxy"):
         start = readme_commands("weir proxy")[0]
         if command == start:
-            return f"timeout --preserve-status 2 {command}"
+            return f"timeout --preserve-status 5 {command}"
         return (f"{start} 2>proxy.err &\nproxy=$!\n"
                 "until grep -q listening proxy.err; do sleep 0.05; done\n"
                 f"{command}\nkill $proxy\nwait $proxy")

@@ -396,7 +396,7 @@ def test_sets(host):
 @ROOT
 def test_confirm(host):
     host.filter("on", "lo")
-    _, told = host.filter("deny", "icmp", "--name", "ping", "--confirm", "2")
+    _, told = host.filter("deny", "icmp", "--name", "ping", "--confirm", "6")
     assert re.search(r"in force until \d\d:\d\d:\d\d, then what was before it: keep it with "
                      r"`weir filter confirm`$", told, re.M)
     assert not host.pings()
@@ -407,9 +407,9 @@ def test_confirm(host):
     assert "not confirmed in time" in told and "ping" not in out
     assert host.filter("list")[1] == "", "told once"
     host.error("confirm", status=1)
-    host.filter("deny", "icmp", "--name", "ping", "--confirm", "2s")
+    host.filter("deny", "icmp", "--name", "ping", "--confirm", "5s")
     assert "confirmed" in host.filter("confirm")[1]
-    time.sleep(2.5)
+    time.sleep(5.5)
     assert not host.pings()
     assert "confirm_until_ts" not in host.list()
 
@@ -520,7 +520,7 @@ def test_guard(host):
 @ROOT
 def test_rule_that_expires(host):
     host.filter("on", "lo")
-    host.filter("deny", "icmp", "--name", "ping", "--ttl", "2s")
+    host.filter("deny", "icmp", "--name", "ping", "--ttl", "6s")
     assert not host.pings()
     assert host.list()["rules"][0]["expires_ts"]
     assert re.search(r"in \d", host.filter("list")[0])
@@ -565,16 +565,17 @@ def test_drops(host):
     assert out["rules"][0]["hits"] == 1
     words = ["nsenter", "-t", host.pid, "--net", "--mount", WEIR, "filter", "drops", "--for", "3s"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as stream:
-        time.sleep(0.5)
         # Nothing is held meanwhile: others can change the filter.
         host.filter("deny", "udp", "--name", "udp")
-        host.pings()
+        while stream.poll() is None: # one a second: it may be late in taking its first look
+            host.pings()
         lines = stream.communicate(timeout=PATIENCE)[0].splitlines()
-    assert any(re.search(r" lo xdp in rule: 1 packet, 98 bytes$", line) for line in lines), lines
-    assert any(re.search(r" deny ping: 1 packet, 98 bytes$", line) for line in lines), lines
+    once_or_twice = "(1 packet, 98|2 packets, 196) bytes$"
+    for what in ("lo xdp in rule", "deny ping"):
+        assert any(re.search(f" {what}: {once_or_twice}", line) for line in lines), lines
     many = [json.loads(line) for line in
             host.filter("drops", "--for", "2500ms", "--json")[0].splitlines()]
-    assert 3 <= len(many) <= 4
+    assert 2 <= len(many) <= 4  # the first and the last one at least
 
 
 @ROOT

@@ -65,7 +65,7 @@ def forks(address, port):
 
 def say(kind, to, mine=0):
     s = socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, KINDS[kind])
-    s.settimeout(10)
+    s.settimeout(30)
     if mine:
         s.bind(("", mine))
     s.connect(to)

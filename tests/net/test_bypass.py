@@ -476,7 +476,7 @@ def test_tcp_tells_it_at_the_end(bypass):
                 events.append(e)
     finally:
         watch.terminate()
-        watch.communicate(timeout=10)
+        watch.communicate(timeout=lab.PATIENCE)
     for e in events:
         out, in_ = (850, 700) if e["initiator"] == "local" else (700, 850)
         assert (e["bypass_bytes_out"], e["bypass_bytes_in"]) == (out, in_)
@@ -506,7 +506,7 @@ def test_tcp_keeps_what_it_has_shown(bypass):
                         break
             finally:
                 watch.terminate()
-                watch.communicate(timeout=10)
+                watch.communicate(timeout=lab.PATIENCE)
     finally:
         bypass.on("all")
 

@@ -59,10 +59,11 @@ class Flood:
         """(packets, bytes) that the receiving interface has counted."""
         sent = int(self.process.communicate(timeout=120)[0])
         assert self.process.returncode == 0 and sent > 0
-        # The last ones may still be on their way through a softirq.
-        last = None
-        while last != self.pair.b.received("vb"):
-            last = self.pair.b.received("vb")
+        # The last ones may still be on their way through a softirq, which may have to wait.
+        last, same = None, 0
+        while same < 5:
+            now = self.pair.b.received("vb")
+            same, last = same + 1 if now == last else 0, now
             time.sleep(0.1)
         return tuple(now - then for now, then in zip(last, self.before))
 

@@ -360,13 +360,13 @@ def test_the_set_is_of_the_policy(host, policy):
 
 # --- for a time ---------------------------------------------------------------
 
-def test_a_rule_for_two_seconds(host):
+def test_a_rule_for_some_seconds(host):
     """The program itself ends it. No process of weir runs meanwhile, so that the
     verdict is seen on the wire."""
     host.filter("on", "vb", "--default", "drop")
-    host.filter("deny", "--name", "short", "--ttl", "2s", "--dst-port", "80")
+    host.filter("deny", "--name", "short", "--ttl", "6s", "--dst-port", "80")
     host.filter("allow", "--name", "long", "--ttl", "1h", "--dst-port", "80")
-    host.filter("allow", "--name", "gone", "--ttl", "2s", "--dst-port", "81")
+    host.filter("allow", "--name", "gone", "--ttl", "6s", "--dst-port", "81")
     rules = host.filter.rules()
     assert all("expires_ts" in rules[n] for n in ("short", "long", "gone"))
     tap = filters.Tap(host.b, "vb")
@@ -402,7 +402,7 @@ def test_confirm_rolls_back_by_itself(host, policy):
     assert ports_that_pass(host, tap) == {80}
     shown = host.filter.show()
     policy.write_text("interface vb default drop\nnew: allow --dst-port 81\n")
-    p = subprocess.Popen(host.b.command(lab.WEIR, "filter", "apply", policy, "--confirm", "2"),
+    p = subprocess.Popen(host.b.command(lab.WEIR, "filter", "apply", policy, "--confirm", "8"),
                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     told = p.stderr.read()
     assert p.wait() == 0 and "confirm" in told
@@ -425,10 +425,10 @@ def test_confirm_makes_it_stay(host, policy):
     host.filter("on", "vb", "--default", "drop")
     host.filter("allow", "--name", "old", "--dst-port", "80")
     policy.write_text("interface vb default drop\nnew: allow --dst-port 81\n")
-    host.filter("apply", policy, "--confirm", "1")
+    host.filter("apply", policy, "--confirm", "5")
     host.filter("confirm")
     tap = filters.Tap(host.b, "vb")
-    time.sleep(1.3)  # past the deadline that was
+    time.sleep(5.3)  # past the deadline that was
     assert ports_that_pass(host, tap) == {81}
     tap.close()
     assert names(host) == ["new"]
@@ -446,7 +446,7 @@ def test_confirm_at_other_hooks(hook, policy):
         answers = ["ping", "-c", "1", "-W", "1", "10.77.0.2"]
         assert pair.a.sh(*answers).returncode == 0
         weir_filter.apply(f"interface vb hook {hook}", "no: deny --protocol icmp",
-                          options=("--confirm", "1"))
+                          options=("--confirm", "5"))
         assert pair.a.sh(*answers, check=False).returncode == 1
         lab.wait_for("the answers to come back",
                      lambda: pair.a.sh(*answers, check=False).returncode == 0)
@@ -460,7 +460,7 @@ def test_confirm_of_the_first_policy(host):
     """Before it there was nothing, and to that it goes back: everything passes."""
     tap = filters.Tap(host.b, "vb")
     host.filter.apply("interface vb default drop", "new: allow --dst-port 81",
-                      options=("--confirm", "1"))
+                      options=("--confirm", "5"))
     assert ports_that_pass(host, tap) == {81}
     wait_policy(host, tap, {80, 81})
     tap.close()

@@ -350,6 +350,8 @@ import os, socket, sys
 s = socket.socket(fileno=int(sys.argv[1]))
 s.setblocking(True)
 os.sched_setaffinity(0, [int(sys.argv[2])])
+# Before all that has no real-time priority: only the other one below makes it wait.
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 print("ready", flush=True)
 while s.recv(1000) != b"end":
     print("read", flush=True)
@@ -359,7 +361,7 @@ while s.recv(1000) != b"end":
 HOG = """
 import os, sys, time
 os.sched_setaffinity(0, [int(sys.argv[1])])
-os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
 print("ready", flush=True)
 end = time.monotonic() + 0.05
 while time.monotonic() < end:

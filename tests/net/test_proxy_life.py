@@ -178,7 +178,7 @@ def test_reload_resets_nobody(place, run):
             for i, client in enumerate(live):
                 client.say(b"%d" % i)
             assert proxies.reaches(place.a, HERE, PORT)
-            assert proxies.reaches(place.a, HERE, OTHER, seconds=1) == bool(more)
+            assert proxies.reaches(place.a, HERE, OTHER) == bool(more)
         assert place.echo.accepted >= 1000
     finally:
         close_all(live)
@@ -190,10 +190,16 @@ def test_reload_resets_nobody(place, run):
 def test_reload_under_load(place, run):
     """No connection that begins meanwhile is refused, cut or lost."""
     proxy = run(config("workers: 2\n"))
-    failed, done, end = [], [0], time.monotonic() + (20 if LONG else 4)
+    failed, done, reloads = [], [0], 0
+    end = time.monotonic() + (20 if LONG else 4)
+    most = end + lab.PATIENCE  # where the machine is slow, it takes longer to see enough
+
+    def goes_on():
+        now = time.monotonic()
+        return not failed and (now < end or (now < most and (reloads <= 5 or done[0] <= 100)))
 
     def client():
-        while time.monotonic() < end and not failed:
+        while goes_on():
             try:
                 c = proxies.Client(place.a, HERE, PORT)
                 c.say(b"x" * 100)
@@ -205,8 +211,7 @@ def test_reload_under_load(place, run):
     threads = [proxies.threading.Thread(target=client) for _ in range(4)]
     for thread in threads:
         thread.start()
-    reloads = 0
-    while time.monotonic() < end:
+    while goes_on():
         proxy.reload(config(f'  - address: "{HERE}:{OTHER}"\n' if reloads % 2 else ""))
         reloads += 1
     for thread in threads:

@@ -5,6 +5,7 @@ OpenSSL and HAProxy as servers; the PROXY protocol from and to HAProxy and nginx
 import re
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
@@ -121,13 +122,30 @@ class Peers:
         assert done.returncode == status, done
         return done.stdout, self.proxy.logged(port)
 
-    def s_client(self, *words, say="", check=True, seconds=1):
-        """Its output; it is told to leave after @seconds."""
-        command = " ".join(["openssl", "s_client", "-connect", f"{servers.HERE}:{TLS_PORT}",
-                            "-servername", "openssl.example.com", "-CAfile", str(self.ca),
-                            "-verify_return_error", *map(str, words)])
-        return self.pair.a.sh("sh", "-c", f"(printf '{say}'; sleep {seconds}) | timeout 20 "
-                              f"{command} 2>&1", check=check).stdout
+    def talk(self, *command, say="", until=lambda: False):
+        """What a client prints that is told @say, and to leave when @until() is true, unless
+        it does so by itself."""
+        with tempfile.TemporaryFile() as out:
+            p = subprocess.Popen(self.pair.a.command(*command), stdin=subprocess.PIPE, stdout=out,
+                                 stderr=subprocess.STDOUT)
+            try:
+                p.stdin.write(say.encode())
+                p.stdin.flush()
+                lab.wait_for(f"{command}", lambda: until() or p.poll() is not None)
+                p.stdin.close()
+                status = p.wait(lab.PATIENCE)
+            finally:
+                p.kill()
+                p.wait()
+            out.seek(0)
+            text = out.read().decode(errors="replace")
+        assert status == 0, text
+        return text
+
+    def s_client(self, *words, **options):
+        return self.talk("openssl", "s_client", "-connect", f"{servers.HERE}:{TLS_PORT}",
+                         "-servername", "openssl.example.com", "-CAfile", self.ca,
+                         "-verify_return_error", *words, **options)
 
     def lines(self, sni):
         return [line for line in self.proxy.log() if line.get("sni") == sni]
@@ -180,10 +198,10 @@ def test_curl_is_refused_what_has_no_route(peers):
 def test_gnutls_to_nginx(peers, priority):
     name = "plain.example.com"
     before = len(peers.lines(name))
-    got = peers.pair.a.sh(
-        "sh", "-c", f"(printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 1) | timeout 20 gnutls-cli "
-        f"--x509cafile {peers.ca} --sni-hostname {name} --verify-hostname {name} --alpn http/1.1 "
-        f"--priority {priority} -p {TLS_PORT} {servers.HERE}").stdout
+    got = peers.talk(
+        "gnutls-cli", "--x509cafile", peers.ca, "--sni-hostname", name, "--verify-hostname", name,
+        "--alpn", "http/1.1", "--priority", priority, "-p", TLS_PORT, servers.HERE,
+        say="GET / HTTP/1.0\r\n\r\n")
     version = "TLSv1.2" if "-VERS" in priority else "TLSv1.3"
     assert f"{name} {version} HTTP/1.0" in got and "certificate is trusted" in got, got
     lab.wait_for("its line", lambda: len(peers.lines(name)) > before)
@@ -196,21 +214,24 @@ def test_gnutls_to_nginx(peers, priority):
 @pytest.mark.parametrize("protocol", ["h2", "http/1.1"])
 def test_openssl(peers, version, protocol):
     word = f"said{version}{protocol}".replace("/", "")
-    out = peers.s_client(version, "-alpn", protocol, say=f"{word}\\n")
+    out = peers.s_client(version, "-alpn", protocol, say=f"{word}\n",
+                         until=lambda: word in peers.openssl.text)
     assert "Verify return code: 0 (ok)" in out and f"ALPN protocol: {protocol}" in out, out
     assert version[-1] in re.search(r"New, TLSv1\.(\d)", out)[1], out
-    lab.wait_for("the server to hear it", lambda: word in peers.openssl.text)
+    assert word in peers.openssl.text
 
 
 def test_openssl_early_data(peers):
     session, early = peers.dir / "session", peers.dir / "early"
     early.write_text("this came before the handshake was over\n" * 50)
-    out = peers.s_client("-tls1_3", "-sess_out", session)
+    out = peers.s_client("-tls1_3", "-sess_out", session,
+                         until=lambda: session.exists() and session.read_text())
     assert session.exists(), out
-    out = peers.s_client("-tls1_3", "-sess_in", session, "-early_data", early)
-    assert "Early data was accepted" in out, out
-    lab.wait_for("the server to have it", lambda: early.read_text() in
-                 peers.openssl.text.replace("\r", ""))
+
+    def there():
+        return early.read_text() in peers.openssl.text.replace("\r", "")
+    out = peers.s_client("-tls1_3", "-sess_in", session, "-early_data", early, until=there)
+    assert "Early data was accepted" in out and there(), out
 
 
 # ---- PROXY out

@@ -296,7 +296,7 @@ def test_udp_of_another_port_is_answered_from_the_sockets_own(steer):
 
 def test_ttl_ends_by_itself(steer):
     with steer.server(5201, "a"):
-        steer("add", "r", "--protocol", "tcp", "--dst-port", "99", "--ttl", "3s",
+        steer("add", "r", "--protocol", "tcp", "--dst-port", "99", "--ttl", "6s",
               "--to", f"listen:{HERE4}:5201")
         assert steer.ask(99) == "a 99"
         lab.wait_for("its end", lambda: steer.ask(99) == errno.ECONNREFUSED)

@@ -386,11 +386,14 @@ def test_zero_window(net):
                 while True:
                     c.send(bytes(65536))
             lab.wait_for("the window to be shut", lambda: info(c)["snd_wnd"] == 0)
-            with contextlib.suppress(socket.timeout):
-                s.settimeout(0.5)
-                while s.recv(1 << 20):
-                    pass
-            lab.wait_for("all to have arrived", lambda: not info(c)["notsent_bytes"])
+            s.setblocking(False)
+
+            def arrived():
+                with contextlib.suppress(BlockingIOError):
+                    while s.recv(1 << 20):
+                        pass
+                return not info(c)["notsent_bytes"] and not info(c)["unacked"]
+            lab.wait_for("all to have arrived", arrived)
         c.settimeout(lab.PATIENCE)
         s.settimeout(lab.PATIENCE)
         finish(c, s)
@@ -639,7 +642,7 @@ def test_tables(net):
     assert prometheus.value(series, "weir_tcp_connections", state="established") == 1
     assert prometheus.value(series, "weir_tcp_lost_total", reason="ring_full") == 0
     rows = [json.loads(line) for line in lab.weir(
-        "tcp", "--json", "--for", "250ms", "--interval", "100ms",
+        "tcp", "--json", "--for", "2s", "--interval", "100ms",
         "--netns", net.a.name).stdout.splitlines()]
     assert len(rows) >= 2 and all(r["remote_ip"] == B for r in rows)
     # There is no rate before a second look, and no distribution of what was not watched.

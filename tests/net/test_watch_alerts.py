@@ -302,7 +302,8 @@ def test_owners_are_asked_first(pair):
 def test_raised_and_cleared_live(pair):
     watch = pair.b.watch("-i", "vb", "--json", "--alert", "a: packets > 10 over 500ms")
     for n in (1, 2):
-        pair.a.inject("va", [packet(0, "icmp").frame] * 20)
+        # More than enough, so that they are even where an end of the time is among them.
+        pair.a.inject("va", [packet(0, "icmp").frame] * 200)
         wait_for("it to be over", lambda: len(watch.json) == 2 * n)
     watch.stop()
     assert [x["event"] for x in watch.json] == ["raised", "cleared"] * 2

@@ -280,7 +280,8 @@ def test_active_timeout(hosts):
         pass
     assert only_udp(reader.sums()) == {key: (2 * value[0], 2 * value[1])
                                        for key, value in expected.items()}
-    assert {r["end"] for r in reader.flows} == {ACTIVE, FORCED}
+    # Of the second part, too, where the end comes late.
+    assert ACTIVE in {r["end"] for r in reader.flows} <= {ACTIVE, FORCED}
     assert more == expected
 
 

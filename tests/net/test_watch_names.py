@@ -84,7 +84,7 @@ class Peers:
         return False
 
     def dig(self, *words):
-        return self.pair.a.sh("dig", "+tries=3", "+time=3", f"@{HERE}", *words, check=False).stdout
+        return self.pair.a.sh("dig", "+tries=3", "+time=10", f"@{HERE}", *words, check=False).stdout
 
     def traffic(self):
         self.dig("host.names.test")

@@ -302,7 +302,7 @@ def test_the_end_of_time_and_of_the_interface(terminal, hosts):
     terminal.wait("vb,vx: ", "by flow")
     hosts.b.ip("link", "del", "vx")
     # Nobody is told of it on the screen: it is looked for twice a second.
-    lab.wait_for("two looks", lambda: time.sleep(1.2) or True)
+    lab.wait_for("two looks", lambda: time.sleep(3) or True)
     assert "gone" not in terminal.screen()
     terminal.keys("q")
     # What standard error was told meanwhile comes behind the screen.
