@@ -61,7 +61,7 @@ bench-watch:	## what each option of weir watch costs beside a run without it, as
 	@tools/build build all bench-programs
 	@$(SUDO) bench/watch $(ARGS)
 
-demo:		## tcpdump and weir under one flood, side by side, in private namespaces
+demo:		## a scene for each verb, and tcpdump beside it under a flood, in private namespaces
 	@tools/setup build test
 	@tools/build build all bench-programs
 	@$(SUDO) tools/demo

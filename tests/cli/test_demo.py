@@ -34,7 +34,7 @@ def test_demo(tmp_path):
     # Each name with its process, unless the rest of the machine is so busy with sockets that
     # events of theirs are lost; and the scan, by all of its ports or those so far.
     for port, name in ((443, "shop.example"), (80, "news.example")):
-        assert re.search(rf'^\[("python3"|null),"10\.0\.0\.2",{port},"{name}",\d+\]$', out, re.M)
+        assert re.search(rf'^\[("python3"|null),{port},"{name}"\]$', out, re.M)
     assert re.search(r"RAISED scan: (\d+) ports by 10\.0\.0\.2", out)
     sums = {line.split()[0]: line.split()[1:] for line in out.splitlines()
             if re.match(r"(tcpdump|weir) +\d", line)}
@@ -45,19 +45,20 @@ def test_demo(tmp_path):
     assert hits and int(hits[1].replace(",", "")) > 0
     assert "1 received" in out
     assert re.search(r"^[\d:.]+ close .*:81 .*: refused by remote", out, re.M)
-    # 20 packets each; what a reader is late for is at least what it slept.
-    assert re.findall(r"sk_buff in the stack +(\d+)", out) == ["20", "20"]
+    # 20 packets; what a reader is late for is at least what it slept.
+    assert re.findall(r"sk_buff in the stack +(\d+)", out) == ["20"]
     late = re.findall(r"copied to user space +20 +\S+ +\S+ +([\d.]+)ms", out)
     assert late and float(late[-1]) >= 50
     if "$ weir bypass on" in out:  # there is a cgroup v2
         assert "bytes out 128,000 by bypass, 0 by TCP" in out
-        assert len(re.findall(r"established, bypass .* 128k +128k", out)) == 2
     # Of a hundred, twenty by the fault, eighty by the closed port; then a road that ends.
     assert re.search(r"^tc-in +weir fault: loss .* 20 ", out, re.M)
     assert re.search(r"^socket +NO_SOCKET .* 80 ", out, re.M)
     assert re.search(r"✗ +XDP +filter drop .*\n.*stranger: deny .*src host 10\.0\.0\.2", out)
     root = xml.etree.ElementTree.parse(picture).getroot()
-    assert root.tag.endswith("svg") and "tcpdump" in "".join(root.itertext())
+    drawn = "".join(root.itertext())
+    assert root.tag.endswith("svg") and "tcpdump" in drawn and "stranger: deny" in drawn
+    assert "/tmp/" not in drawn and "\u2026" not in drawn
     after = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     assert [n for n in after.split() if n.startswith("weirdemo")] == \
            [n for n in before.split() if n.startswith("weirdemo")]
