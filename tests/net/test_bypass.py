@@ -444,7 +444,7 @@ def test_watch_is_not_blind(bypass):
         assert p("echo(500)") == 500 and q("echo(10)") == 10
         watch.wait_seen(6)
         # It looks once a second: at connections that are there then.
-        time.sleep(2.5)
+        time.sleep(5)
         p("a.close()")
         watch.stop()
     flows = {f["src_port"]: f for f in watch.json if f.get("src_port") in ports}

@@ -324,10 +324,11 @@ int weir_path_stack(__u64 *ctx)
 	__u64 addr;
 	bool fresh, timed;
 
-	if (dev->nd_net.net->net_cookie != cfg.netns)
-		return 0;
 	c = this_cpu();
 	if (!c)
+		return 0;
+	c->ready_sk = 0; /* whom this packet wakes, another namespace's too, reads no other one */
+	if (dev->nd_net.net->net_cookie != cfg.netns)
 		return 0;
 	c->figures.account.seen++;
 	if (cfg.slices && !slice.epoch) {
@@ -338,7 +339,6 @@ int weir_path_stack(__u64 *ctx)
 	s = slot_of(addr);
 	if (!s)
 		return 0;
-	c->ready_sk = 0;
 	c->last_skb = addr;
 	if (cfg.slices && !slice.began) {
 		c->figures.account.sampled_out++;
@@ -580,16 +580,15 @@ int weir_path_queue(__u64 *ctx)
 	struct sock *sk = (void *)ctx[0];
 	const struct sock___weir *s = (const void *)sk;
 	__u16 family = s->__sk_common.skc_family, proto = s->sk_protocol;
-	struct cpu *c;
+	struct cpu *c = this_cpu();
 	bool ours;
 
-	if ((family != WEIR_AF_INET && family != WEIR_AF_INET6) ||
-	    (proto != WEIR_IPPROTO_TCP && proto != WEIR_IPPROTO_UDP))
-		return 0;
-	c = this_cpu();
 	if (!c)
 		return 0;
 	c->ready_sk = 0;
+	if ((family != WEIR_AF_INET && family != WEIR_AF_INET6) ||
+	    (proto != WEIR_IPPROTO_TCP && proto != WEIR_IPPROTO_UDP))
+		return 0;
 	if (!our_sock(s))
 		return 0;
 	if (proto == WEIR_IPPROTO_UDP)
