@@ -155,9 +155,9 @@ static int read_queue(struct weir_watch *w, unsigned int slot, unsigned int queu
 	struct weir_xsk *xsk = state_of(w)->port[slot].queue[queue];
 	const uint64_t *consumed = &w->sinks[0].counts[slot].consumed;
 	struct weir_xsk_frame f;
-	int n = 0;
+	int n = 0, ret = 0;
 
-	for (; n < BATCH && weir_xsk_peek(xsk, &f); n++) {
+	for (; !ret && n < BATCH && weir_xsk_peek(xsk, &f); n++) {
 		struct weir_watch_event ev = {
 			.ts = (f.ts ? f.ts : weir_clock_mono()) + weir_watch_clock_offset(w),
 			.len = f.len,
@@ -169,15 +169,14 @@ static int read_queue(struct weir_watch *w, unsigned int slot, unsigned int queu
 			.slot = (uint8_t)slot,
 		};
 		uint64_t before = *consumed;
-		int ret = weir_sink_packet(&w->sinks[0], &ev, f.data);
 
+		ret = weir_sink_packet(&w->sinks[0], &ev, f.data);
 		/* What the sink did not want any more stays where it is: queued. */
 		if (*consumed != before)
 			weir_xsk_release(xsk);
-		if (ret)
-			return ret;
 	}
-	return n;
+	weir_xsk_tell(xsk);
+	return ret ? ret : n;
 }
 
 static int xsk_engine_poll(struct weir_watch *w, struct weir_error *err)

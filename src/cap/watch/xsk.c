@@ -18,8 +18,14 @@
 
 #define BUFFER 4096u /* the kernel takes no more without huge pages */
 #define BUFFERS_MIN 64u
+#define CACHE_LINE 64
 #define BUSY_TRIES 50
 #define BUSY_MS 10
+/* Frames that are fetched into the cache before their turn: each has a page of its own, and
+ * another CPU wrote it. */
+#define AHEAD 8
+/* The kernel is told of so many at once: it reads the lines that are written for it. */
+#define TOLD 16u
 /* A socket is bound only with a ring for what was sent, which here is nothing. */
 #define COMPLETION_ENTRIES 1u
 
@@ -36,7 +42,9 @@ struct weir_xsk {
 	uint8_t *memory;
 	size_t bytes;
 	struct ring rx, fill, completion;
-	uint32_t taken; /* descriptors of the frame that was peeked at */
+	uint32_t at, end; /* of the receive ring: where we are, and what is known to be written */
+	uint32_t given;	  /* of the fill ring; both are told to the kernel now and then */
+	uint32_t taken;	  /* descriptors of the frame that was peeked at */
 	uint8_t *whole; /* a frame of several pieces */
 };
 
@@ -91,10 +99,13 @@ static int open_rings(struct weir_xsk *x, uint32_t buffers)
 /* Give the buffer at @addr to the kernel; there is room, since it came from there. */
 static void give(struct weir_xsk *x, uint64_t addr)
 {
-	uint32_t at = *x->fill.producer;
+	((uint64_t *)x->fill.desc)[x->given++ & x->fill.mask] = addr & ~(uint64_t)(BUFFER - 1);
+}
 
-	((uint64_t *)x->fill.desc)[at & x->fill.mask] = addr & ~(uint64_t)(BUFFER - 1);
-	__atomic_store_n(x->fill.producer, at + 1, __ATOMIC_RELEASE);
+void weir_xsk_tell(struct weir_xsk *x)
+{
+	__atomic_store_n(x->fill.producer, x->given, __ATOMIC_RELEASE);
+	__atomic_store_n(x->rx.consumer, x->at, __ATOMIC_RELEASE);
 }
 
 static int open_memory(struct weir_xsk *x, size_t bytes, struct weir_error *err)
@@ -112,6 +123,9 @@ static int open_memory(struct weir_xsk *x, size_t bytes, struct weir_error *err)
 		x->memory = NULL;
 		return weir_fail(err, -ENOMEM, "out of memory: ask for a smaller -B");
 	}
+	/* Each frame has a page: with small ones the reader would wait for their translation. */
+	if (madvise(x->memory, x->bytes, MADV_HUGEPAGE))
+		weir_debug("no huge pages for AF_XDP: %s", strerror(errno));
 	reg.addr = (uintptr_t)x->memory;
 	reg.len = x->bytes;
 	ret = setsockopt(x->fd, SOL_XDP, XDP_UMEM_REG, &reg, sizeof(reg)) ? -errno :
@@ -127,6 +141,7 @@ static int open_memory(struct weir_xsk *x, size_t bytes, struct weir_error *err)
 				 strerror(-ret));
 	for (uint32_t i = 0; i < buffers; i++)
 		give(x, (uint64_t)i * BUFFER);
+	weir_xsk_tell(x);
 	return 0;
 }
 
@@ -265,14 +280,33 @@ static void append(struct weir_xsk *x, struct weir_xsk_frame *f, const struct xd
 	f->caplen += n;
 }
 
+/* The note and the head of the frame at @at, if there is one by now. */
+static void fetch(const struct weir_xsk *x, uint32_t at)
+{
+	const uint8_t *p = at - x->at < x->end - x->at ? bytes_of(x, descriptor(x, at)) : NULL;
+
+	if (!p)
+		return;
+	__builtin_prefetch(p - sizeof(struct weir_watch_note), 1);
+	__builtin_prefetch(p);
+	__builtin_prefetch(p + CACHE_LINE);
+}
+
 bool weir_xsk_peek(struct weir_xsk *x, struct weir_xsk_frame *f)
 {
-	uint32_t at = *x->rx.consumer, end = __atomic_load_n(x->rx.producer, __ATOMIC_ACQUIRE);
 	struct weir_watch_note note = { 0 };
 	const struct xdp_desc *d;
+	uint32_t at = x->at, end;
 
+	if (at == x->end) {
+		x->end = __atomic_load_n(x->rx.producer, __ATOMIC_ACQUIRE);
+		for (uint32_t i = 0; i < AHEAD; i++)
+			fetch(x, at + i);
+	}
+	end = x->end;
 	if (at == end)
 		return false;
+	fetch(x, at + AHEAD);
 	d = descriptor(x, at);
 	memset(f, 0, sizeof(*f));
 	if (note_of(x, d))
@@ -297,10 +331,8 @@ bool weir_xsk_peek(struct weir_xsk *x, struct weir_xsk_frame *f)
 
 void weir_xsk_release(struct weir_xsk *x)
 {
-	uint32_t at = *x->rx.consumer;
-
 	for (uint32_t i = 0; i < x->taken; i++) {
-		const struct xdp_desc *d = descriptor(x, at + i);
+		const struct xdp_desc *d = descriptor(x, x->at + i);
 		struct weir_watch_note *note = note_of(x, d);
 
 		/* Or the next frame of a driver without room would have this one's time. */
@@ -308,13 +340,15 @@ void weir_xsk_release(struct weir_xsk *x)
 			note->magic = 0;
 		give(x, d->addr);
 	}
-	__atomic_store_n(x->rx.consumer, at + x->taken, __ATOMIC_RELEASE);
+	x->at += x->taken;
 	x->taken = 0;
+	if (x->at - *x->rx.consumer >= TOLD)
+		weir_xsk_tell(x);
 }
 
 uint64_t weir_xsk_waiting(const struct weir_xsk *x)
 {
-	uint32_t at = *x->rx.consumer, end = __atomic_load_n(x->rx.producer, __ATOMIC_ACQUIRE);
+	uint32_t at = x->at, end = __atomic_load_n(x->rx.producer, __ATOMIC_ACQUIRE);
 	uint64_t n = 0;
 
 	for (; at != end; at++)

@@ -33,7 +33,10 @@ struct weir_xsk_frame {
 
 /* The next frame; it stays until it is released. False: there is none. */
 bool weir_xsk_peek(struct weir_xsk *x, struct weir_xsk_frame *ret);
+/* Its buffers are the kernel's again, as soon as that is told. */
 void weir_xsk_release(struct weir_xsk *x);
+/* Tell the kernel what was released: when nothing more is read for now. */
+void weir_xsk_tell(struct weir_xsk *x);
 /* Frames that wait to be read. */
 uint64_t weir_xsk_waiting(const struct weir_xsk *x);
 
