@@ -245,7 +245,9 @@ def test_without_rights(host):
 
 
 def test_forced_tells_what_breaks(bypass):
-    assert bypass.rules()["all"]["forced"]
+    rule = bypass.rules()["all"]
+    assert rule["forced"] and (rule["verb"], rule["owner"]) == ("bypass", "bypass")
+    assert "match" not in rule  # it takes everything
     status = bypass.weir("status", "bypass").stdout
     assert "rules/all/link" in status and "on cgroup" in status
 

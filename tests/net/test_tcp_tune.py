@@ -380,7 +380,8 @@ def test_replaced_while_connections_come(tune):
 
 def test_what_the_kernel_refuses_is_refused_at_once(tune):
     for words, what in ((["--congestion", "nosuch"], "none of that name"),
-                        (["--rto-min", "1s"], "Invalid argument"),
+                        (["--rto-min", "1us"], "Invalid argument"),
+                        (["--rto-min", "1s"], "from 1us to 200000us"),
                         (["--maxseg", "20"], "Invalid argument")):
         done = tune.add("x", *words, check=False)
         assert done.returncode == 2 and what in done.stderr and done.stderr.count("\n") == 1
@@ -613,6 +614,21 @@ def test_a_killed_command_leaves_the_old_rules_or_the_new(tune):
 
 
 # ---- Files and words
+
+def test_a_killed_clear_is_swept(tune):
+    """It removes the links first; what is left then is in force no longer, and in nobody's way."""
+    listener = tune.listener(V4)
+    port = listener.getsockname()[1]
+    for left in ("text-1", "meta", "marks"):
+        tune.add("r", "--dst-port", port, "--keepcnt", "3")
+        path = tune.ns.sh("sh", "-c", "echo /sys/fs/bpf/weir/*/tcp").stdout.strip()
+        tune.ns.sh("rm", f"{path}/link-0", f"{path}/{left}")
+        assert tune.list()["rules"] == []
+        tune.add("s", "--dst-port", port, "--keepcnt", "4")
+        assert [r["name"] for r in tune.list()["rules"]] == ["s"]
+        assert tcp(tune.pair(listener)[0], socket.TCP_KEEPCNT) == 4
+        tune("clear")
+
 
 def test_files(tune, tmp_path):
     listener = tune.listener(V4)

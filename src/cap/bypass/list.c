@@ -219,7 +219,9 @@ static void json_rule(const struct weir_bypass_listed *r, struct weir_json *j)
 	weir_json_object(j, NULL);
 	weir_json_str(j, "name", rule->name);
 	weir_json_str(j, "verb", "bypass");
-	weir_json_str(j, "match", rule->match);
+	weir_json_str(j, "owner", "bypass");
+	if (*rule->match)
+		weir_json_str(j, "match", rule->match);
 	weir_json_str(j, "action", "bypass");
 	weir_json_str(j, "cgroup", rule->cgroup);
 	weir_json_bool(j, "attached", r->attached);

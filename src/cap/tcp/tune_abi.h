@@ -55,8 +55,8 @@ enum weir_tune_when { WEIR_TUNE_EARLY, WEIR_TUNE_LATE, WEIR_TUNE_SYN, WEIR_TUNE_
 	X(INITCWND, "initcwnd", COUNT, WEIR_SOL_TCP, 1001, LATE, 1, 1000)            \
 	X(CWND_CLAMP, "cwnd-clamp", COUNT, WEIR_SOL_TCP, 1002, LATE, 1, 1U << 30)    \
 	X(CONGESTION, "congestion", WORD, WEIR_SOL_TCP, 13, LATE, 0, 0)              \
-	X(RTO_MIN, "rto-min", US, WEIR_SOL_TCP, 1004, EARLY, 1, 1U << 30)            \
-	X(DELACK_MAX, "delack-max", US, WEIR_SOL_TCP, 1003, EARLY, 1, 1U << 30)      \
+	X(RTO_MIN, "rto-min", US, WEIR_SOL_TCP, 1004, EARLY, 1, 200000)              \
+	X(DELACK_MAX, "delack-max", US, WEIR_SOL_TCP, 1003, EARLY, 1, 200000)        \
 	X(NODELAY, "nodelay", SWITCH, WEIR_SOL_TCP, 1, EARLY, 0, 1)                  \
 	X(MAXSEG, "maxseg", SIZE, WEIR_SOL_TCP, 2, SYN, 1, 65535)                    \
 	X(NOTSENT_LOWAT, "notsent-lowat", SIZE, WEIR_SOL_TCP, 25, LATE, 1, 1U << 30) \

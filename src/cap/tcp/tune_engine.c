@@ -49,7 +49,7 @@ static const char *pin_name(char buf[16], const char *what, uint32_t n)
 
 static int incomplete(struct weir_error *err)
 {
-	return weir_fail(err, -EPROTO, "what is pinned is incomplete: `weir unload " VERB "`");
+	return weir_fail(err, -ENODATA, "what is pinned is incomplete: `weir unload " VERB "`");
 }
 
 static int open_generation(struct weir_tune *t, struct weir_error *err)
@@ -68,29 +68,53 @@ static int open_generation(struct weir_tune *t, struct weir_error *err)
 	return ret;
 }
 
-static int open_all(struct weir_tune *t, bool create, struct weir_error *err)
+/* What is in force; no letter: nothing. */
+static int open_current(struct weir_tune *t, struct weir_error *err)
 {
-	int fd = weir_pin_get(&t->dir, pins[WEIR_TUNE_CURRENT]), ret = 0;
+	int fd = weir_pin_get(&t->dir, pins[WEIR_TUNE_CURRENT]), ret;
 	uint32_t zero = 0;
 
-	if (fd < 0 && fd != -ENOENT)
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
 		return weir_load_explain(err, fd, "look at what is pinned");
-	if (fd >= 0) {
-		t->map[WEIR_TUNE_CURRENT] = fd;
-		/* It says what the maps are, this one too. */
-		ret = weir_pin_check_meta(&t->dir, WEIR_TUNE_ABI, err);
-		if (!ret && bpf_map_lookup_elem(fd, &zero, &t->letter))
-			ret = incomplete(err);
+	t->map[WEIR_TUNE_CURRENT] = fd;
+	/* It says what the maps are, this one too. */
+	ret = weir_pin_check_meta(&t->dir, WEIR_TUNE_ABI, err);
+	if (ret == -ENOENT || (!ret && bpf_map_lookup_elem(fd, &zero, &t->letter)))
+		return incomplete(err);
+	return !ret && t->letter ? open_generation(t, err) : ret;
+}
+
+static bool has_links(const struct weir_tune *t)
+{
+	for (uint32_t slot = 0; slot < WEIR_TUNE_SLOTS; slot++) {
+		char name[16];
+		weir_autoclose int fd = weir_pin_get(&t->dir, pin_name(name, "link", slot));
+
+		if (fd >= 0)
+			return true;
 	}
+	return false;
+}
+
+static int open_all(struct weir_tune *t, bool create, struct weir_error *err)
+{
+	int ret = open_current(t, err);
+
+	/* Whoever removes the rules removes the links first, and was killed. */
+	if (ret == -ENODATA && !has_links(t))
+		t->letter = ret = 0;
 	if (!ret && (create || t->letter))
 		ret = weir_rules_open(&t->rules, true, err);
-	if (ret)
+	if (ret || t->letter)
 		return ret;
-	if (t->letter)
-		return open_generation(t, err);
-	/* What a first command that was killed left is written over. */
-	weir_closep(&t->map[WEIR_TUNE_CURRENT]);
-	t->map[WEIR_TUNE_CURRENT] = -1;
+	/* What a first command that was killed left is written over, too. */
+	for (int i = 0; i < WEIR_TUNE_MAPS; i++) {
+		weir_closep(&t->map[i]);
+		t->map[i] = -1;
+	}
+	weir_tune_conf_free(&t->conf);
 	return create ? 0 : -ENOENT;
 }
 

@@ -81,7 +81,7 @@ static const struct {
 	[WEIR_TUNE_MS] = { "a time such as 30s", "ms", 1000000 },
 	[WEIR_TUNE_S] = { "a time such as 60s", "s", 1000000000 },
 	[WEIR_TUNE_SWITCH] = { "on or off", "", 0 },
-	[WEIR_TUNE_WORD] = { "a name", "", 0 },
+	[WEIR_TUNE_WORD] = { "a name of up to 15 letters, digits, _, - and .", "", 0 },
 };
 
 static int bad_value(const struct weir_tune_info *o, const char *word, struct weir_error *err)
