@@ -85,7 +85,8 @@ static int compare(const void *a, const void *b, void *arg)
 
 void weir_road_sort(struct weir_road *r)
 {
-	qsort_r(r->v, r->n, sizeof(*r->v), compare, r);
+	if (r->n)
+		qsort_r(r->v, r->n, sizeof(*r->v), compare, r);
 }
 
 void weir_road_free(struct weir_road *r)

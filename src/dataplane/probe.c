@@ -516,7 +516,7 @@ static const struct {
 	},
 	[WEIR_FEATURE_BPFFS] = {
 		{ .name = "bpffs", .needed_by = "what outlives its command",
-		  .requires = "CAP_SYS_ADMIN to mount it" },
+		  .requires = "CAP_SYS_ADMIN to mount it, CAP_BPF and its owner's rights to pin there" },
 		try_bpffs,
 	},
 	[WEIR_FEATURE_RINGBUF] = {

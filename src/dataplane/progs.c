@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "dataplane/caps.h"
+#include "dataplane/pinned.h"
 #include "dataplane/sys.h"
 
 /* Newer than Debian 12's linux/bpf.h. */
@@ -38,6 +39,7 @@ struct tcx_info {
 struct list {
 	struct weir_prog *v;
 	size_t n;
+	struct weir_pinned here; /* in this network namespace, where that can be seen */
 };
 
 static void closedirp(DIR **d)
@@ -270,18 +272,37 @@ static int find_owners(struct list *l)
 	return 0;
 }
 
-/* Interfaces have numbers; their names are known only in the own namespace. */
-static void say_attached(struct weir_prog *p, const char *how, uint32_t ifindex)
+static bool is_pinned_here(const struct list *l, uint32_t link)
 {
-	char name[IF_NAMESIZE];
-	bool here = p->n_owners && p->owners[0].same_netns;
+	for (size_t i = 0; l->here.netns && i < l->here.n; i++)
+		if (l->here.v[i].id == link && !strcmp(l->here.v[i].type, "link"))
+			return true;
+	return false;
+}
 
-	if (!ifindex)
-		snprintf(p->attached, sizeof(p->attached), "detached: interface gone");
-	else if (here && if_indextoname(ifindex, name))
-		snprintf(p->attached, sizeof(p->attached), "%s on %s", how, name);
+/* One program may be at several interfaces. They have numbers; their names are known only
+ * in the own namespace. */
+static void say_attached(const struct list *l, struct weir_prog *p, uint32_t link, const char *how,
+			 uint32_t ifindex)
+{
+	bool here = (p->n_owners && p->owners[0].same_netns) || is_pinned_here(l, link);
+	size_t n = p->is_attached ? strlen(p->attached) : 0;
+	char name[IF_NAMESIZE], text[64];
+
+	if (!ifindex) {
+		if (!p->attached[0])
+			snprintf(p->attached, sizeof(p->attached), "detached: interface gone");
+		return;
+	}
+	if (here && if_indextoname(ifindex, name))
+		snprintf(text, sizeof(text), "%s on %s", how, name);
 	else
-		snprintf(p->attached, sizeof(p->attached), "%s on interface %u", how, ifindex);
+		snprintf(text, sizeof(text), "%s on interface %u", how, ifindex);
+	if (n + strlen(text) + sizeof(", , ...") < sizeof(p->attached))
+		snprintf(p->attached + n, sizeof(p->attached) - n, "%s%s", n ? ", " : "", text);
+	else if (strcmp(p->attached + n - 3, "...") != 0)
+		snprintf(p->attached + n, sizeof(p->attached) - n, ", ...");
+	p->is_attached = true;
 }
 
 static int describe_link(struct list *l, uint32_t id)
@@ -300,10 +321,10 @@ static int describe_link(struct list *l, uint32_t id)
 	if (!p)
 		return 0;
 	if (info.type == BPF_LINK_TYPE_XDP) {
-		say_attached(p, "xdp", info.xdp.ifindex);
+		say_attached(l, p, id, "xdp", info.xdp.ifindex);
 	} else if (info.type == LINK_TYPE_TCX) {
 		memcpy(&tcx, &info.raw_tracepoint, sizeof(tcx));
-		say_attached(p,
+		say_attached(l, p, id,
 			     tcx.attach_type == WEIR_BPF_TCX_EGRESS ? "tcx egress" : "tcx ingress",
 			     tcx.ifindex);
 	} else if (info.type == LINK_TYPE_NETFILTER) {
@@ -336,8 +357,11 @@ int weir_progs_list(struct weir_prog **ret, size_t *ret_n, struct weir_error *er
 	r = add_progs(&l);
 	if (r == 0 && l.n)
 		r = find_owners(&l);
+	/* What is pinned may be out of sight: numbers have to do then. */
+	weir_pinned_get(&l.here, NULL, NULL);
 	if (r == 0 && l.n)
 		r = describe_links(&l);
+	weir_pinned_free(&l.here);
 	if (r < 0) {
 		free(l.v);
 		return weir_fail(err, r, "cannot %s (%s): try again as root", what, strerror(-r));

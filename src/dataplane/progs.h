@@ -27,7 +27,9 @@ struct weir_prog {
 	char name[16];
 	const char *type;  /* "xdp", "tc", ... as bpftool names them */
 	uint64_t loaded;   /* ns since the epoch */
-	char attached[64]; /* "tcx ingress on eth0", or "" where no link says it */
+	/* "tcx ingress on eth0, tcx ingress on eth1", or "" where no link says it */
+	char attached[128];
+	bool is_attached; /* at an interface that is there */
 	/* Processes with a descriptor of the program, of its link, or (where
 	 * there is none of those) of one of its maps. */
 	struct weir_prog_owner owners[WEIR_PROG_OWNERS];

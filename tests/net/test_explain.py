@@ -205,14 +205,14 @@ PORT = 5300
 A, B = "10.77.0.1", "10.77.0.2"
 
 
-def udp4(checksum=None, ip_checksum=None, fragment=0):
+def udp4(checksum=None, ip_checksum=None, fragment=0, length=32, udp_length=12):
     """A frame to the socket on @PORT, with these fields spoilt."""
     ends = socket.inet_aton(A) + socket.inet_aton(B)
-    datagram = struct.pack(">HHHH", 40000, PORT, 12, 0) + b"same"
+    datagram = struct.pack(">HHHH", 40000, PORT, udp_length, 0) + b"same"
     if checksum is None:
         checksum = packets.csum(ends + struct.pack(">HH", 17, 12) + datagram)
     datagram = datagram[:6] + struct.pack(">H", checksum) + datagram[8:]
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 32, 7, fragment, 64, 17, 0) + ends
+    head = struct.pack(">BBHHHBBH", 0x45, 0, length, 7, fragment, 64, 17, 0) + ends
     if ip_checksum is None:
         ip_checksum = packets.csum(head)
     head = head[:10] + struct.pack(">H", ip_checksum) + head[12:]
@@ -276,6 +276,8 @@ def test_its_route_is_the_kernels(clean, receiver, src, dst, verdict):
     ({"checksum": 1}, "unknown", "UDP checksum is wrong"),
     ({"ip_checksum": 1}, "drop", "IPv4 header is wrong"),
     ({"fragment": 0x2000}, "unknown", "fragment"),
+    ({"length": 33}, "drop", "IP header tells"),
+    ({"udp_length": 13}, "drop", "UDP header tells"),
 ])
 def test_a_packet_that_is_not_whole(clean, receiver, tmp_path, spoilt, verdict, says):
     frame = bytes.fromhex(clean.mac_b.replace(":", "") + clean.mac_a.replace(":", "")) \
@@ -324,3 +326,14 @@ def test_without_the_right_to_ask(clean):
     assert done.returncode == 1 and road["steps"][0]["stage"] == "XDP"
     assert (road["steps"][0]["verb"], road["steps"][0]["verdict"]) == ("filter", "unknown")
     assert "needs CAP_DAC_OVERRIDE" in road["steps"][0]["detail"]
+
+
+def test_a_protocol_that_nobody_has(clean):
+    assert steps(explain(clean, 253, A, B))[-1] == ("socket", None, "unknown")
+    assert steps(explain(clean, "icmp", A, B))[-1] == ("route", None, "pass")
+
+
+def test_what_is_no_ip_has_no_road(clean, tmp_path):
+    file = tmp_path / "arp"
+    file.write_text("ff" * 6 + clean.mac_a.replace(":", "") + "0806" + "00" * 28)
+    assert explain(clean, "--hex", file, "-i", "vb")["steps"] == []

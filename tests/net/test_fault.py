@@ -769,3 +769,17 @@ def test_without_rights(fault):
                       "--dst-port", 1, "--drop", "1%", check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done
     assert fault.rules() == {}
+
+
+def test_status_tells_each_interface(fault):
+    """A program is at several: one that has gone hides none of the others."""
+    fault.b.ip("link", "add", "gone", "type", "veth", "peer", "name", "gone2")
+    try:
+        fault("add", "all", "--protocol", "udp", "--dst-port", "9", "-Q", "in", "--drop", "10%")
+    finally:
+        fault.b.ip("link", "del", "gone")
+    told = json.loads(fault.weir("status", "fault", "--json").stdout)
+    mine = {e["id"] for e in told["pinned"] if e["name"] == "packets_in"}
+    attached = [p.get("attached", "") for p in told["running"] if p["id"] in mine]
+    assert len(attached) == 1 and "tcx ingress on vb" in attached[0].split(", "), told
+    assert "detached" not in attached[0]

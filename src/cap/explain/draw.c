@@ -10,8 +10,8 @@
 #define VERDICT_WIDTH 7
 
 /* What no command can run on a packet that it only describes. */
-static const char not_run[] = "nftables, iptables, routing rules by mark, TOS or port, and programs that are "
-			      "not weir's";
+static const char not_run[] =
+	"nftables, iptables, routing by mark, TOS or port, programs that are not weir's";
 
 static const char *const colours[] = {
 	[WEIR_STEP_PASS] = "\033[32m",

@@ -220,8 +220,14 @@ void weir_explain_socket(struct weir_road *r, const struct weir_pkt *p)
 	struct weir_error err = { "" };
 	size_t n = 0;
 
-	if (!r->here || !(r->tcp || r->udp))
+	if (!r->here || p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)
 		return;
+	if (!(r->tcp || r->udp)) {
+		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_UNKNOWN, NULL,
+			      "protocol %u: for a tunnel or a raw socket that has it, if there is one",
+			      p->proto);
+		return;
+	}
 	if (weir_sockets_list(r->tcp ? IPPROTO_TCP : IPPROTO_UDP, 0, &v, &n, &err)) {
 		weir_road_add(r, WEIR_ROAD_SOCKET, WEIR_STEP_UNKNOWN, NULL, "%s", err.msg);
 		return;

@@ -31,6 +31,25 @@ static bool is_header_sound(const struct weir_road *r, const struct weir_pkt *p)
 	       fold(add_words(0, ip, n)) == IP4_CHECKSUM_OK;
 }
 
+static size_t udp_length(const uint8_t *udp)
+{
+	return (size_t)udp[4] << 8 | udp[5];
+}
+
+/* What says that there are more bytes than there are, or NULL. */
+static const char *what_is_short(const struct weir_road *r, const struct weir_pkt *p)
+{
+	size_t end = p->l3_off + (size_t)p->l3_len, len;
+
+	if (p->l3_len && end > r->packet->len)
+		return "IP";
+	if (!r->udp || !p->l4_off || end < p->l4_off + 8U)
+		return NULL;
+	len = udp_length(r->packet->frame + p->l4_off);
+	/* Nothing: a jumbogram of IPv6. */
+	return len > end - p->l4_off || (len && len < 8) ? "UDP" : NULL;
+}
+
 /* True also where it cannot be known: not all of the datagram is there. */
 static bool is_payload_sound(const struct weir_road *r, const struct weir_pkt *p)
 {
@@ -47,7 +66,7 @@ static bool is_payload_sound(const struct weir_road *r, const struct weir_pkt *p
 	if (r->udp && v4 && !data[6] && !data[7])
 		return true;
 	len = end - p->l4_off;
-	if (r->udp && fold(add_words(0, data + 4, 2)) != len)
+	if (r->udp && udp_length(data) != len)
 		return true;
 	sum = p->proto + (uint32_t)len;
 	sum = add_words(sum, r->src.b + skip, 16 - skip);
@@ -78,6 +97,12 @@ bool weir_explain_packet(struct weir_road *r, const struct weir_pkt *p)
 	}
 	if (why) {
 		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_UNKNOWN, NULL, "%s", why);
+		return false;
+	}
+	why = what_is_short(r, p);
+	if (why) {
+		weir_road_add(r, WEIR_ROAD_ROUTE, WEIR_STEP_DROP, NULL,
+			      "its %s header tells of bytes that are not there", why);
 		return false;
 	}
 	if (!is_payload_sound(r, p))
