@@ -76,6 +76,12 @@ uint32_t weir_worker_open(const struct weir_worker *w)
 	return connections;
 }
 
+void weir_worker_flush_all(struct weir_worker *const *w, unsigned int n)
+{
+	(void)w;
+	(void)n;
+}
+
 void weir_worker_stats(const struct weir_worker *w, struct weir_worker_stats *ret)
 {
 	(void)w;

@@ -469,6 +469,22 @@ def test_status_of_a_proxy(pair, echo, start):
     proxy.stop()
 
 
+def test_status_is_up_to_date(pair, echo, start):
+    """Whoever has seen a connection end finds it ended: one that looks does not have to know
+    how long sums may wait. A worker that gets no CPU is not waited for: so nearly always."""
+    proxy = start()
+    right, rounds = 0, 20
+    for i in range(rounds):
+        c = proxies.Client(pair.a, PROXY, FRONT)
+        c.s.shutdown(socket.SHUT_WR)
+        assert c.ended()
+        a = account(proxy)
+        right += (a["seen"], a["passed"], a["open"]) == (i + 1, i + 1, 0)
+        c.close()
+    assert right >= rounds * 3 // 4, right
+    proxy.stop()
+
+
 def test_status_without_a_proxy(pair):
     doc = json.loads(pair.b.sh(lab.WEIR, "status", "proxy", "--json").stdout)
     assert "proxy" not in doc and doc["pinned"] == []

@@ -136,6 +136,10 @@ struct weir_worker {
 	struct weir_loop *drain_to;
 	struct weir_post *drain_done;
 	bool drain_posted;
+	/* Flushes that were asked for, by number, and the last one that is done. */
+	uint64_t flush_asked, flush_done;
+	pthread_cond_t flushed;
+	struct weir_post flush_now;
 	_Atomic uint32_t open;
 	uint64_t account_lost; /* racy */
 };

@@ -24,6 +24,7 @@ struct view {
 static int look(struct view *v, struct weir_service *s, struct weir_error *err)
 {
 	*v = (struct view){ .s = s };
+	weir_worker_flush_all(s->worker, s->n_workers);
 	for (unsigned int w = 0; w < s->n_workers; w++) {
 		struct weir_worker_stats *e = &v->each[w];
 

@@ -174,8 +174,10 @@ static int print_all(const struct weir_service *s, struct weir_buf *out)
 {
 	const struct weir_prom p = { out, "proxy" };
 	uint64_t totals[WEIR_TOTALS];
-	int ret = weir_account_totals(s->maps.totals_fd, totals, NULL);
+	int ret;
 
+	weir_worker_flush_all(s->worker, s->n_workers);
+	ret = weir_account_totals(s->maps.totals_fd, totals, NULL);
 	if (ret)
 		return ret;
 	weir_account_prometheus(totals, out);

@@ -384,6 +384,7 @@ static void free_worker(struct weir_worker *w)
 	free(w->first.data);
 	free(w->own);
 	weir_buf_free(&w->log);
+	pthread_cond_destroy(&w->flushed);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
@@ -423,6 +424,7 @@ struct weir_worker *weir_worker_new(unsigned int number, struct weir_proxy_share
 	w->reserve = -1;
 	w->most_fd = weir_sock_most();
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->flushed, NULL);
 	code = set_up(w, err);
 	if (!code)
 		code = take_config(w, cfg, l->fd, l->n, err);

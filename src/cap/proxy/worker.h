@@ -59,6 +59,9 @@ void weir_worker_free(struct weir_worker *w);
 int weir_worker_each(struct weir_worker *w, int (*fn)(void *arg, const struct weir_conn_facts *f),
 		     void *arg);
 uint32_t weir_worker_open(const struct weir_worker *w);
+/* What waits to be accounted is, before this returns: whoever looks then sees every connection
+ * that has ended. A worker that is too busy is not waited for long. */
+void weir_worker_flush_all(struct weir_worker *const *w, unsigned int n);
 /* Descriptors, connections, pipes and buffers in its pools: for `status` and leak tests. */
 struct weir_worker_stats {
 	uint64_t connections, pipes, relays, account_lost;

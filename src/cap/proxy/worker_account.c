@@ -2,9 +2,13 @@
 /* What a worker tells of its connections: sums and log lines, many in one system call. */
 #include "cap/proxy/conn_impl.h"
 
+#include <pthread.h>
+#include <time.h>
+
 #include "base/clock.h"
 
-#define LOG_MOST (64u * 1024) /* bytes of lines that wait */
+#define LOG_MOST (64u * 1024)	 /* bytes of lines that wait */
+#define PATIENCE_NS 200000000ULL /* of who looks, with a worker that is busy */
 #define TALLY_NS (5 * WEIR_NSEC_PER_SEC)
 
 void weir_worker_flush(struct weir_worker *w)
@@ -16,6 +20,65 @@ void weir_worker_flush(struct weir_worker *w)
 	weir_account_flush(&w->account, weir_loop_now(w->loop));
 	weir_conn_show(w->account_lost, w->account.lost);
 }
+
+/* ---- When somebody looks */
+
+static void flush_now(struct weir_post *p)
+{
+	struct weir_worker *w =
+		(struct weir_worker *)((char *)p - offsetof(struct weir_worker, flush_now));
+	uint64_t asked;
+
+	pthread_mutex_lock(&w->lock);
+	asked = w->flush_asked;
+	pthread_mutex_unlock(&w->lock);
+	weir_worker_flush(w);
+	pthread_mutex_lock(&w->lock);
+	w->flush_done = asked;
+	pthread_cond_signal(&w->flushed);
+	/* Asked for again meanwhile, by one who gave up waiting for this one. */
+	asked = w->flush_asked - asked;
+	pthread_mutex_unlock(&w->lock);
+	if (asked)
+		(void)weir_loop_post(w->loop, p);
+}
+
+static void ask_to_flush(struct weir_worker *w)
+{
+	bool posted;
+
+	pthread_mutex_lock(&w->lock);
+	posted = w->flush_asked != w->flush_done;
+	w->flush_asked++;
+	pthread_mutex_unlock(&w->lock);
+	if (posted || weir_loop_post(w->loop, &w->flush_now))
+		return;
+	/* It has ended, and nothing waits any more. */
+	pthread_mutex_lock(&w->lock);
+	w->flush_done = w->flush_asked;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void weir_worker_flush_all(struct weir_worker *const *w, unsigned int n)
+{
+	const uint64_t until = weir_clock_mono() + PATIENCE_NS;
+	const struct timespec at = { .tv_sec = (time_t)(until / WEIR_NSEC_PER_SEC),
+				     .tv_nsec = (long)(until % WEIR_NSEC_PER_SEC) };
+
+	for (unsigned int i = 0; i < n; i++)
+		ask_to_flush(w[i]);
+	for (unsigned int i = 0; i < n; i++) {
+		int ret = 0;
+
+		pthread_mutex_lock(&w[i]->lock);
+		while (!ret && w[i]->flush_done != w[i]->flush_asked)
+			ret = pthread_cond_clockwait(&w[i]->flushed, &w[i]->lock, CLOCK_MONOTONIC,
+						     &at);
+		pthread_mutex_unlock(&w[i]->lock);
+	}
+}
+
+/* ---- By itself */
 
 static void flush_late(struct weir_timer *t)
 {
@@ -101,4 +164,5 @@ void weir_worker_account_init(struct weir_worker *w)
 	w->account.prog_fd = w->shared->account_fd;
 	w->flush.fn = flush_late;
 	w->tally.fn = tally;
+	w->flush_now.fn = flush_now;
 }
