@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("unbound"), reason="no unbound"
 HERE, PORT, DNS, OTHER_DNS = "127.0.0.1", 32443, 5300, 5301
 # Backends: the same port on other addresses, as target `dns` wants it.
 ONE, TWO, SIX = "127.0.0.2", "127.0.0.3", "::1"
+OWN = "192.0.2.7"
 TRY = 0.3  # s: resolver.timeout; a name nobody answers for takes three times that
 
 ZONE = """$ORIGIN test.
@@ -41,6 +42,8 @@ moving 1 A %s
 UPPER 300 A 127.0.0.2
 link 300 A 169.254.1.2
 link6 300 AAAA fe80::1
+own 300 A 192.0.2.7
+self 300 A 127.0.0.1
 big 300 A 127.0.0.2
 %s
 """
@@ -143,7 +146,8 @@ class Place:
     def __init__(self):
         self.host = lab.Host(quiet=False)
         self.host.ip("link", "set", "lo", "up")
-        self.echoes = {a: proxies.Echo(self.host, a, PORT) for a in (ONE, TWO, SIX)}
+        self.host.ip("addr", "add", f"{OWN}/32", "dev", "lo")
+        self.echoes = {a: proxies.Echo(self.host, a, PORT) for a in (ONE, TWO, SIX, OWN)}
         self.dns = Unbound(self.host)
         self.proxy = None
 
@@ -266,7 +270,8 @@ def test_no_way_to_loopback(place, run):
     """The owner of a name does not lead clients to what listens here; the operator may."""
     run()
     place.proxy.reload(config().replace("local: true", "local: false"))
-    for name in ("four.test", "six.test", "both.test", "link.test", "link6.test"):
+    for name in ("four.test", "six.test", "both.test", "link.test", "link6.test",
+                 "own.test"):
         before = {a: e.accepted for a, e in place.echoes.items()}
         assert not proxies.reaches(place.host, HERE, PORT, name)
         assert place.reason(name) == "resolve", name
@@ -274,6 +279,11 @@ def test_no_way_to_loopback(place, run):
     line = [x for x in place.lines() if x.get("sni") == "both.test"][-1]
     assert line["error"] == "EACCES" and "backend" not in line, line
     assert place.reaches("named.example") == ONE
+    # Its own listener is told as what it is.
+    assert not proxies.reaches(place.host, HERE, PORT, "self.test")
+    assert place.reason("self.test") == "loop"
+    place.proxy.reload(config())
+    assert place.reaches("own.test") == OWN
 
 
 # --- none ---------------------------------------------------------------------

@@ -395,9 +395,10 @@ static const char *target_name(const struct weir_conn *c)
 }
 
 /* Where the client chose the name, its owner chooses the address: one that lies behind
- * this host's own doors is none. */
-static void leave_local_out(const struct weir_conn *c, struct weir_proxy_name *e)
+ * this host's own doors is none. A listener of this proxy's stays, to be told as a loop. */
+static void leave_local_out(struct weir_conn *c, struct weir_proxy_name *e)
 {
+	struct weir_endpoint to;
 	uint8_t n = 0;
 
 	if (c->target->kind != WEIR_TARGET_DNS || c->cfg->local)
@@ -406,7 +407,8 @@ static void leave_local_out(const struct weir_conn *c, struct weir_proxy_name *e
 		struct weir_addr a;
 
 		memcpy(a.b, e->addr[i], sizeof(a.b));
-		if (!weir_conn_is_local(&a))
+		weir_endpoint_set(&to, &a, target_port(c));
+		if (!weir_conn_is_local(c, &a) || weir_conn_is_loop(c, &to))
 			memmove(e->addr[n++], a.b, sizeof(a.b));
 	}
 	e->n = n;

@@ -27,13 +27,11 @@ static bool is_loopback(const struct weir_addr *a)
 				    memcmp(a, &in6addr_loopback, sizeof(*a)) == 0;
 }
 
-bool weir_conn_is_local(const struct weir_addr *a)
+static bool is_link_local(const struct weir_addr *a)
 {
-	if (is_loopback(a) || is_unspecified(a))
-		return true;
 	if (!weir_addr_is_v4(a)) /* fe80::/10 */
 		return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
-	return !a->b[V4_AT] || (a->b[V4_AT] == 169 && a->b[V4_AT + 1] == 254);
+	return a->b[V4_AT] == 169 && a->b[V4_AT + 1] == 254;
 }
 
 /* Read them anew; where that fails the old ones stay. */
@@ -85,6 +83,12 @@ static bool is_own(struct weir_worker *w, const struct weir_addr *a)
 		if (memcmp(a, &w->own[i], sizeof(*a)) == 0)
 			return true;
 	return false;
+}
+
+/* 0.0.0.0/8 is "this host on this network" (RFC 1122, 3.2.1.3). */
+bool weir_conn_is_local(struct weir_conn *c, const struct weir_addr *a)
+{
+	return is_link_local(a) || (weir_addr_is_v4(a) && !a->b[V4_AT]) || is_own(c->worker, a);
 }
 
 static bool leads_to(struct weir_worker *w, const struct weir_proxy_listen *l,

@@ -186,7 +186,7 @@ void weir_conn_give_up_name(struct weir_conn *c);
 /* Would a connection to @to come back to this proxy? */
 bool weir_conn_is_loop(struct weir_conn *c, const struct weir_endpoint *to);
 /* Only this host, or its link, has it: the owner of a name must not lead clients there. */
-bool weir_conn_is_local(const struct weir_addr *a);
+bool weir_conn_is_local(struct weir_conn *c, const struct weir_addr *a);
 bool weir_conn_came_back(const struct weir_conn *c, const struct weir_endpoint *local);
 
 /* ---- worker_account.c */
