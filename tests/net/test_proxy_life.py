@@ -2,6 +2,7 @@
 """The proxy as a service: start, privileges, reload, drain, activation, death."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -221,6 +222,8 @@ def test_bad_reload_keeps_the_old(place, run):
                       (config("colour: red\n"), "colour"),
                       (config('  - address: "192.0.2.99:443"\n'), "192.0.2.99:443"),
                       (config("log: /nonexistent/x.log\n"), "/nonexistent/x.log"),
+                      # As for a start: a file that could not be read again then is refused.
+                      (config() + "#" * (10 << 20), "larger than 10 MB"),
                       (config() + "    transparent: true\n", "CAP_NET_ADMIN")):
         before = len(proxy.err)
         proxy.reload(bad, told="the configuration before it stays in force")
@@ -265,6 +268,17 @@ def test_metrics_move(place, run):
     assert "weir_proxy_" in scrape(place, 31602)
     proxy.reload(config())
     assert scrape(place, 31602) is None
+
+
+def test_metrics_move_to_all_addresses(place, run):
+    """The old socket is there as long as the reload may fail, and is not in the way."""
+    proxy = run(config("metrics: 127.0.0.1:31601\n"))
+    for address in ("0.0.0.0", "[::]", "127.0.0.1"):
+        proxy.reload(config(f"metrics: '{address}:31601'\n"))
+        assert "weir_proxy_" in scrape(place, 31601)
+    proxy.reload(config("metrics: 127.0.0.1:%d\n" % OTHER))
+    proxy.reload(config("metrics: 127.0.0.1:31601\n", port=OTHER))
+    assert proxies.reaches(place.a, HERE, OTHER) and "weir_proxy_" in scrape(place, 31601)
 
 
 def test_metrics_at_a_low_port(place, run):
@@ -546,6 +560,19 @@ def test_out_of_descriptors(place, run):
     lab.wait_for("service as before", lambda: proxies.reaches(place.a, HERE, PORT, seconds=2))
     lab.wait_for("the descriptors to come back", lambda: proxy.files() <= files)
     proxy.reload()
+
+
+def test_reload_without_descriptors(place, run):
+    """For what the keeper has opened there is no place: told as what it is, and later it goes
+    as if nothing had been."""
+    proxy = run(config("workers: 1\nuser: root\n"))  # whose limits may be changed
+    most = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE)
+    free = next(n for n in range(1000) if not Path(f"/proc/{proxy.pid}/fd/{n}").is_symlink())
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (free, most[1]))
+    proxy.reload(told="no descriptors are left")
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, most)
+    proxy.reload()
+    assert proxies.reaches(place.a, HERE, PORT)
 
 
 def memory(pid):

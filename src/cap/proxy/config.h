@@ -24,6 +24,8 @@
 #include "net/endpoint.h"
 #include "net/sock.h"
 
+#define WEIR_PROXY_FILE_MAX (10U << 20) /* bytes of a configuration file */
+
 enum weir_proxy_protocol { WEIR_PROXY_TLS, WEIR_PROXY_HTTP };
 
 struct weir_proxy_listen {
@@ -118,7 +120,7 @@ struct weir_proxy_config {
 	char *servers;		/* of names; NULL: /etc/resolv.conf */
 	uint64_t cache;		/* names; a change takes effect at the next start */
 	uint64_t resolve_timeout_ns, negative_ttl_ns, stale_ns, ttl_min_ns, ttl_max_ns;
-	bool local; /* targets of DNS may be loopback and link-local addresses */
+	bool local; /* targets of DNS may be loopback, link-local and this host's addresses */
 	struct weir_proxy_limits limits;
 	struct weir_prefix *allow; /* allow_sources, sorted, none in another; n 0: any */
 	size_t n_allow;

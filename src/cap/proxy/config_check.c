@@ -84,6 +84,28 @@ static int check_pair(const struct check *k, const struct weir_proxy_listen *a,
 	return 0;
 }
 
+/* Does @any stand for @e's address too, with the same port? */
+static bool includes(const struct weir_endpoint *any, const struct weir_endpoint *e)
+{
+	return is_wildcard(any) && weir_endpoint_port(any) == weir_endpoint_port(e) &&
+	       (any->sa.sa_family == AF_INET6 || e->sa.sa_family == AF_INET);
+}
+
+static int check_metrics(const struct check *k, const struct weir_proxy_listen *l)
+{
+	const struct weir_endpoint *m = &k->c->metrics;
+
+	if (!m->len)
+		return 0;
+	if (weir_endpoint_equal(m, &l->address))
+		return fail(k, k->lines->metrics, "metrics",
+			    "a listener has the same address: give another");
+	if (includes(m, &l->address) || includes(&l->address, m))
+		return fail(k, k->lines->metrics, "metrics",
+			    "it meets the listener %.100s: give another port", l->name);
+	return 0;
+}
+
 static int check_listens(const struct check *k)
 {
 	const struct weir_proxy_config *c = k->c;
@@ -98,9 +120,8 @@ static int check_listens(const struct check *k)
 		for (size_t j = 0; j < i; j++)
 			if (check_pair(k, &c->listens[j], l))
 				return -EINVAL;
-		if (c->metrics.len && weir_endpoint_equal(&c->metrics, &l->address))
-			return fail(k, k->lines->metrics, "metrics",
-				    "a listener has the same address: give another");
+		if (check_metrics(k, l))
+			return -EINVAL;
 	}
 	return 0;
 }

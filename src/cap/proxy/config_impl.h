@@ -13,7 +13,6 @@
 
 #include "cap/proxy/config.h"
 
-#define WEIR_PROXY_FILE_MAX (10U << 20)
 #define WEIR_PROXY_LISTENS_MAX 64
 #define WEIR_PROXY_ROUTES_MAX 65536
 #define WEIR_PROXY_TARGETS_MAX 64 /* of a route: bits of weir_backend_choose()'s mask */

@@ -231,7 +231,11 @@ static int ask_fd(struct weir_keeper *k, enum weir_keeper_op op, uint32_t arg,
 {
 	int fd, ret = ask(k, op, arg, &fd, err);
 
-	return ret ? ret : fd < 0 ? fail_gone(err) : fd;
+	if (ret || fd >= 0)
+		return ret ? ret : fd;
+	/* It came with the answer, and the kernel had no place for it here. */
+	return weir_fail(err, -EMFILE,
+			 "no descriptors are left: raise their limit (LimitNOFILE=, ulimit -Hn)");
 }
 
 /* The text in a memfd is appended to @ret. */

@@ -23,7 +23,6 @@
 #include "cap/proxy/keeper_impl.h"
 #include "net/sock.h"
 
-#define FILE_MAX (16U << 20) /* bytes of a configuration file that are read */
 #define METRICS_BACKLOG 16
 #define CALM_MS 500  /* without news of interfaces, before they are looked at */
 #define RETRIES 3600 /* once a second, while a policy waits to be confirmed */
@@ -74,13 +73,13 @@ static int read_file(const char *path, struct weir_buf *ret, struct weir_error *
 
 	if (fd < 0)
 		return weir_fail(err, -errno, "cannot read %s: %m", path);
-	while ((n = read(fd, part, sizeof(part))) > 0 && ret->len <= FILE_MAX)
+	while ((n = read(fd, part, sizeof(part))) > 0 && ret->len <= WEIR_PROXY_FILE_MAX)
 		weir_buf_add(ret, part, (size_t)n);
 	if (n < 0)
 		return weir_fail(err, -errno, "cannot read %s: %m", path);
-	if (ret->len > FILE_MAX)
-		return weir_fail(err, -EFBIG, "%s: longer than %u MB: use fewer routes", path,
-				 FILE_MAX >> 20);
+	if (ret->len > WEIR_PROXY_FILE_MAX)
+		return weir_fail(err, -EFBIG, "%s: larger than %u MB: make it smaller", path,
+				 WEIR_PROXY_FILE_MAX >> 20);
 	return ret->failed ? weir_fail(err, -ENOMEM, "out of memory: free some and try again") : 0;
 }
 
@@ -130,7 +129,9 @@ static int do_metrics(struct keeper *k, uint32_t arg, int *ret_fd, struct weir_e
 	(void)arg;
 	if (!c->metrics.len)
 		return weir_fail(err, -EINVAL, "there are no metrics");
-	fd = weir_sock_listen(&c->metrics, 0, METRICS_BACKLOG, err);
+	/* A reload may move them from 127.0.0.1 to 0.0.0.0, or to where a listener was: until
+	 * it is settled both sockets are there. */
+	fd = weir_sock_listen(&c->metrics, WEIR_SOCK_REUSEPORT, METRICS_BACKLOG, err);
 	if (fd < 0)
 		return fd;
 	*ret_fd = fd;

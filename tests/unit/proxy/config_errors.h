@@ -118,6 +118,8 @@ static const struct {
 	{ LISTEN ROUTE "log: {format: json}\n", "f:3: log: no file: write file: VALUE" },
 	{ LISTEN ROUTE "metrics: 192.0.2.1:443\n",
 	  "f:3: metrics: a listener has the same address: give another" },
+	{ LISTEN ROUTE "metrics: 0.0.0.0:443\n",
+	  "f:3: metrics: it meets the listener 192.0.2.1:443: give another port" },
 	{ LISTEN ROUTE "user: nosuchuser\n",
 	  "f:3: user: \"nosuchuser\" is no user of this host: give one that `getent passwd` lists" },
 	{ LISTEN ROUTE "resolver: {servers: []}\n",
