@@ -3,6 +3,7 @@
 account, the access log, the metrics, the lists, the status."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -356,6 +357,31 @@ def test_log_without_space_is_counted(pair, echo, start, tmp_path):
     assert proxies.reaches(pair.a, PROXY, FRONT)
     lab.wait_for("the lost lines", lambda: account(proxy)["log_lost"] == 40)
     assert len(log_lines(tmp_path / "log", 1)) == 1
+    proxy.stop()
+
+
+def test_log_to_a_slow_reader(pair, echo, start, tmp_path):
+    """What a pipe had no room for comes when it has, although no connection comes any more."""
+    fifo, n = tmp_path / "fifo", 60
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    proxy = start()
+    proxy.reload(re.sub(r"log: .*", f"log: {fifo}", proxy.path.read_text()))
+    for _ in range(n):
+        send_only(pair.a, b"no hello")
+    assert settled(proxy, n)["log_lost"] == 0
+    got = b""
+
+    def read():
+        nonlocal got
+        with contextlib.suppress(BlockingIOError):
+            got += os.read(reader, 65536)
+        return got.count(b"\n") == n
+
+    lab.wait_for("the rest of the lines", read)
+    assert {json.loads(line)["reason"] for line in got.splitlines()} == {"not_tls"}
+    os.close(reader)
     proxy.stop()
 
 

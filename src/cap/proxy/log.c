@@ -268,3 +268,12 @@ uint64_t weir_access_log_flush(struct weir_access_log *l, struct weir_buf *pendi
 		lost += atomic_exchange(&l->lost, 0);
 	return lost;
 }
+
+bool weir_access_log_waits(struct weir_access_log *l)
+{
+	struct file *f = get_file(l);
+	bool waits = f && atomic_load_explicit(&f->has_rest, memory_order_relaxed);
+
+	put_file(l, f);
+	return waits;
+}

@@ -21,3 +21,5 @@ void weir_access_log_add(struct weir_access_log *l, const struct weir_conn_facts
 			 struct weir_buf *pending);
 /* Write what is pending; returns the number of lines lost (the buffer is empty after). */
 uint64_t weir_access_log_flush(struct weir_access_log *l, struct weir_buf *pending);
+/* Lines that were not taken wait for the next flush. */
+bool weir_access_log_waits(struct weir_access_log *l);

@@ -19,6 +19,9 @@ void weir_worker_flush(struct weir_worker *w)
 		weir_account_add(&w->account, WEIR_TOTAL_LOG_LOST, lost);
 	weir_account_flush(&w->account, weir_loop_now(w->loop));
 	weir_conn_show(w->account_lost, w->account.lost);
+	/* Where no connection ends any more, nobody else would come back to them. */
+	if (weir_access_log_waits(w->shared->log))
+		weir_worker_touch(w);
 }
 
 /* ---- When somebody looks */
