@@ -38,6 +38,7 @@ static int do_connections(struct ask *k)
 
 static int do_top(struct ask *k)
 {
+	weir_worker_flush_all(k->service->worker, k->service->n_workers);
 	return weir_account_top(k->service->maps.sources_fd, TOP_ROWS, wants_json(k), &k->a->out,
 				&k->err);
 }
