@@ -85,7 +85,7 @@ static bool is_own(struct weir_worker *w, const struct weir_addr *a)
 	return false;
 }
 
-/* 0.0.0.0/8 is "this network" (RFC 1122): a kernel of before 5.3 took it for its own. */
+/* 0.0.0.0/8 is "this host on this network" (RFC 1122, 3.2.1.3). */
 bool weir_conn_is_local(struct weir_conn *c, const struct weir_addr *a)
 {
 	return is_link_local(a) || (weir_addr_is_v4(a) && !a->b[V4_AT]) || is_own(c->worker, a);

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-#define LOG_MOST (64u * 1024) /* bytes of lines that wait */
+#define LOG_MOST (64u * 1024)	 /* bytes of lines that wait */
 #define PATIENCE_NS 200000000ULL /* of who looks, with a worker that is busy */
 #define TALLY_NS (5 * WEIR_NSEC_PER_SEC)
 
