@@ -263,6 +263,20 @@ void weir_buf_add_addr6(struct weir_buf *b, const uint8_t addr[16])
 	weir_buf_add_addr(b, addr);
 }
 
+void weir_buf_add_end(struct weir_buf *b, const uint8_t addr[16], uint16_t port)
+{
+	struct weir_addr a;
+	bool brackets;
+
+	memcpy(a.b, addr, sizeof(a.b));
+	brackets = port && !weir_addr_is_v4(&a);
+	weir_buf_adds(b, brackets ? "[" : "");
+	weir_buf_add_addr(b, addr);
+	weir_buf_adds(b, brackets ? "]" : "");
+	if (port)
+		weir_buf_addf(b, ":%u", port);
+}
+
 void weir_buf_add_mac(struct weir_buf *b, const uint8_t mac[6])
 {
 	char *p = weir_buf_room(b, MAC_TEXT_LEN);

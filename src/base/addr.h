@@ -43,6 +43,8 @@ const char *weir_prefix_str(const struct weir_prefix *p,
 void weir_buf_add_addr(struct weir_buf *b, const uint8_t addr[16]);
 /* An address of an IPv6 packet: even ::ffff:10.0.0.1 is shown as it stands there. */
 void weir_buf_add_addr6(struct weir_buf *b, const uint8_t addr[16]);
+/* "192.0.2.1:443", "[2001:db8::1]:443"; @port 0: the address only. */
+void weir_buf_add_end(struct weir_buf *b, const uint8_t addr[16], uint16_t port);
 void weir_buf_add_mac(struct weir_buf *b, const uint8_t mac[6]);
 
 /* "aa:bb:cc:dd:ee:ff" (also '-' and '.' as separators). 0 or -EINVAL. */

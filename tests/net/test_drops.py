@@ -780,8 +780,24 @@ def test_match_interface_and_flows(net):
     assert narrow.result.all["account"]["unmatched"] >= 4
     assert [(f["src_ip"], f["dst_ip"], f["dst_port"], f["protocol"], f["reason"], f["count"])
             for f in narrow.result.all["flows"]] == [(A4, B4, 9, "udp", "NO_SOCKET", 25)]
+    assert {f["function"] for f in narrow.result.all["flows"]} == {"__udp4_lib_rcv"}
     assert elsewhere.result.all["dropped"] == 0
     assert other.result.all["dropped"] == 4, other.result.brief()
+
+
+def test_flows_are_what_was_lost(net):
+    """What was freed but not lost is apart: the flows' sum is that of the ledger's freed rows."""
+    with ledger(net.b, "--by", "flow") as by_flow:
+        udp(net.a, B4, 9, 25)
+        with net.b, socket.create_server((B4, 81)) as server, net.a:
+            for _ in range(5):
+                with socket.create_connection((B4, 81)) as c:
+                    server.accept()[0].close()
+                    c.recv(1)
+        arrive_all(net, 25)
+    told = by_flow.result.all
+    assert sum(f["count"] for f in told["flows"]) == 25 == told["dropped"], told
+    assert sum(f["count"] for f in told["freed_flows"]) == sum(r["count"] for r in told["freed"])
 
 
 def test_events(net):

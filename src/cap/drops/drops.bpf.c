@@ -294,11 +294,13 @@ static __always_inline void count_flow(const struct freed *f)
 	__builtin_memcpy(flow->src, p->src, sizeof(flow->src));
 	__builtin_memcpy(flow->dst, p->dst, sizeof(flow->dst));
 	flow->netns = f->work->key.netns;
+	flow->place = f->work->key.place;
 	flow->reason = f->work->key.reason;
 	flow->sport = p->sport;
 	flow->dport = p->dport;
 	flow->proto = p->proto;
 	flow->kind = f->work->key.kind;
+	flow->bare = f->work->key.bare;
 	v = bpf_map_lookup_elem(&weir_drops_flows, flow);
 	if (!v && !bpf_map_update_elem(&weir_drops_flows, flow, &first, BPF_NOEXIST))
 		return;

@@ -66,14 +66,16 @@ struct weir_drops_val {
 struct weir_drops_flow {
 	__u8 src[16], dst[16]; /* as in struct weir_pkt */
 	__u64 netns;
+	__u64 place; /* and the rest as in struct weir_drops_key */
 	__u32 reason;
 	__u16 sport, dport;
 	__u8 proto;
 	__u8 kind;
-	__u8 pad[6];
+	__u8 bare;
+	__u8 pad[5];
 };
 
-_Static_assert(sizeof(struct weir_drops_flow) == 56, "ABI: struct weir_drops_flow");
+_Static_assert(sizeof(struct weir_drops_flow) == 64, "ABI: struct weir_drops_flow");
 
 struct weir_drops_event {
 	__u64 ts; /* CLOCK_MONOTONIC */

@@ -171,95 +171,6 @@ static void table_rows(const struct weir_drops_view *v, bool loss, struct weir_b
 	free(m.v);
 }
 
-/* A flow with what was lost of it. */
-struct flow_row {
-	const struct weir_drops_flow *key;
-	uint64_t packets;
-};
-
-static int by_packets(const void *a, const void *b)
-{
-	const struct flow_row *x = a, *y = b;
-
-	return (x->packets < y->packets) - (x->packets > y->packets);
-}
-
-static struct flow_row *list_flows(const struct weir_drops_look *now,
-				   const struct weir_drops_look *first, size_t *ret_n)
-{
-	struct flow_row *rows = calloc(now->n_flows + 1, sizeof(*rows));
-
-	*ret_n = 0;
-	for (size_t i = 0; rows && i < now->n_flows; i++) {
-		const struct weir_drops_flow_count *f = &now->flows[i];
-		uint64_t n = f->val.packets;
-
-		for (size_t k = 0; k < first->n_flows; k++)
-			if (memcmp(&first->flows[k].key, &f->key, sizeof(f->key)) == 0)
-				n -= first->flows[k].val.packets;
-		if (n)
-			rows[(*ret_n)++] = (struct flow_row){ &f->key, n };
-	}
-	if (rows && *ret_n)
-		qsort(rows, *ret_n, sizeof(*rows), by_packets);
-	return rows;
-}
-
-static void add_end(struct weir_buf *out, const uint8_t addr[16], uint16_t port)
-{
-	struct weir_addr a;
-
-	memcpy(a.b, addr, sizeof(a.b));
-	if (port && !weir_addr_is_v4(&a))
-		weir_buf_addc(out, '[');
-	weir_buf_add_addr(out, addr);
-	if (port && !weir_addr_is_v4(&a))
-		weir_buf_addc(out, ']');
-	if (port)
-		weir_buf_addf(out, ":%u", port);
-}
-
-/* Has it addresses at all? */
-static bool has_ends(const uint8_t src[16], const uint8_t dst[16])
-{
-	static const uint8_t none[16];
-
-	return memcmp(src, none, 16) != 0 || memcmp(dst, none, 16) != 0;
-}
-
-static void table_flows(const struct weir_drops_view *v, struct weir_buf *out)
-{
-	static const char *const head[] = { "PROTOCOL", "SOURCE", "DESTINATION", "REASON",
-					    "COUNT" };
-	weir_autotable struct weir_table t;
-	size_t n;
-	struct flow_row *rows = list_flows(v->now, v->first, &n);
-
-	weir_table_init(&t, WEIR_ARRAY_SIZE(head), head);
-	for (size_t i = 0; rows && i < n && i < v->most; i++) {
-		const struct weir_drops_flow *k = rows[i].key;
-		bool ends = has_ends(k->src, k->dst);
-		weir_autobuf struct weir_buf src = { 0 }, dst = { 0 };
-		char name[WEIR_DROPS_NAME_MAX];
-
-		if (ends) {
-			add_end(&src, k->src, k->sport);
-			add_end(&dst, k->dst, k->dport);
-		}
-		weir_table_add(&t, weir_drops_protocol(ends ? WEIR_ETH_IP4 : 0, k->proto, name,
-						       sizeof(name)));
-		weir_table_add(&t, src.data);
-		weir_table_add(&t, dst.data);
-		weir_table_add(&t,
-			       weir_drops_name(&v->words->names, k->reason, name, sizeof(name)));
-		add_grouped(&t, rows[i].packets);
-	}
-	weir_table_render(&t, 0, out);
-	if (n > v->most)
-		weir_buf_addf(out, "(%zu more)\n", n - v->most);
-	free(rows);
-}
-
 static bool is_other_view(const struct weir_drops_row *r)
 {
 	return r->role != WEIR_COUNTER_PRESSURE && r->counted < r->packets;
@@ -364,19 +275,29 @@ void weir_drops_show_text(const struct weir_drops_view *v, struct weir_buf *out)
 {
 	const struct weir_drops_ledger *l = v->whole;
 
-	if (v->by == WEIR_DROPS_BY_FLOW && v->now->n_flows)
-		table_flows(v, out);
+	bool flows = v->by == WEIR_DROPS_BY_FLOW;
+	uint64_t of_flows = 0;
+
+	if (flows)
+		of_flows = weir_drops_flows_text(v, true, out);
 	else if (l->lost)
 		table_rows(v, true, out);
 	weir_buf_adds(out, l->lost ? "Lost: " : "Nothing was lost: ");
 	weir_buf_add_grouped(out, l->lost);
 	weir_buf_adds(out, l->lost == 1 ? " packet" : " packets");
-	weir_buf_addf(out, " in %.1f s\n", seconds(v->now, v->first));
-	if (l->freed && v->by != WEIR_DROPS_BY_FLOW) {
+	weir_buf_addf(out, " in %.1f s", seconds(v->now, v->first));
+	if (flows && l->lost > of_flows)
+		weir_buf_addf(out, "; of %llu no flow is known",
+			      (unsigned long long)(l->lost - of_flows));
+	weir_buf_addc(out, '\n');
+	if (l->freed) {
 		weir_buf_adds(out, "\nFreed, but not lost:\n");
-		table_rows(v, false, out);
+		if (flows)
+			weir_drops_flows_text(v, false, out);
+		else
+			table_rows(v, false, out);
 	}
-	if (v->by != WEIR_DROPS_BY_FLOW)
+	if (!flows)
 		table_views(v, out);
 	if (v->balance)
 		weir_drops_balance_text(v->balance, out);
@@ -427,11 +348,11 @@ static void event_line(const struct weir_drops_event *e, const struct weir_drops
 	if (r->iface[0])
 		weir_buf_addf(out, " on %s", r->iface);
 	weir_buf_addf(out, ": %s", protocol[0] ? protocol : "packet");
-	if (has_ends(e->pkt.src, e->pkt.dst)) {
+	if (weir_drops_has_ends(e->pkt.src, e->pkt.dst)) {
 		weir_buf_addc(out, ' ');
-		add_end(out, e->pkt.src, e->pkt.sport);
+		weir_buf_add_end(out, e->pkt.src, e->pkt.sport);
 		weir_buf_adds(out, " > ");
-		add_end(out, e->pkt.dst, e->pkt.dport);
+		weir_buf_add_end(out, e->pkt.dst, e->pkt.dport);
 	}
 	weir_buf_addf(out, ", %u bytes", e->pkt.len);
 	if (!weir_drops_is_loss(r))
@@ -455,7 +376,7 @@ static void event_json(const struct weir_drops_event *e, const struct weir_drops
 	weir_json_str(&j, "function", r->function);
 	weir_json_str(&j, "iface", r->iface[0] ? r->iface : NULL);
 	weir_json_str(&j, "protocol", protocol[0] ? protocol : NULL);
-	if (has_ends(e->pkt.src, e->pkt.dst)) {
+	if (weir_drops_has_ends(e->pkt.src, e->pkt.dst)) {
 		memcpy(a.b, e->pkt.src, sizeof(a.b));
 		weir_json_str(&j, "src_ip", weir_addr_str(&a, text));
 		if (e->pkt.flags & WEIR_PKT_PORTS)

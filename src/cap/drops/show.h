@@ -33,6 +33,14 @@ void weir_drops_show_event(const struct weir_drops_event *e, uint64_t ts,
 			   const struct weir_drops_scope *scope,
 			   const struct weir_drops_words *words, bool json, struct weir_buf *out);
 
+/* Flows of which packets were lost (@loss), or freed but not lost: as a table, which returns
+ * their sum (what a counter tells has no flow), and as an array named @key (flows.c). */
+uint64_t weir_drops_flows_text(const struct weir_drops_view *v, bool loss, struct weir_buf *out);
+void weir_drops_flows_json(const struct weir_drops_view *v, bool loss, const char *key,
+			   struct weir_json *j);
+/* Has it addresses at all? */
+bool weir_drops_has_ends(const uint8_t src[16], const uint8_t dst[16]);
+
 /* What weir itself did not see or could not keep, since the first look (show_json.c). */
 struct weir_drops_account {
 	uint64_t seen, elsewhere, local, unmatched, matched, sent, queued;

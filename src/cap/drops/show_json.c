@@ -129,48 +129,6 @@ static void json_pressure(struct weir_json *j, const struct weir_drops_ledger *l
 	weir_json_end_array(j);
 }
 
-static uint64_t flow_before(const struct weir_drops_look *l, const struct weir_drops_flow *key)
-{
-	for (size_t i = 0; i < l->n_flows; i++)
-		if (memcmp(&l->flows[i].key, key, sizeof(*key)) == 0)
-			return l->flows[i].val.packets;
-	return 0;
-}
-
-static void json_flow(struct weir_json *j, const struct weir_drops_view *v,
-		      const struct weir_drops_flow *k, uint64_t count)
-{
-	char name[WEIR_DROPS_NAME_MAX], text[WEIR_ADDR_STRLEN], protocol[16];
-	struct weir_addr a;
-
-	weir_json_object(j, NULL);
-	weir_drops_protocol(WEIR_ETH_IP4, k->proto, protocol, sizeof(protocol));
-	weir_json_str(j, "protocol", protocol);
-	memcpy(a.b, k->src, sizeof(a.b));
-	weir_json_str(j, "src_ip", weir_addr_str(&a, text));
-	weir_json_uint(j, "src_port", k->sport);
-	memcpy(a.b, k->dst, sizeof(a.b));
-	weir_json_str(j, "dst_ip", weir_addr_str(&a, text));
-	weir_json_uint(j, "dst_port", k->dport);
-	weir_json_str(j, "reason",
-		      weir_drops_name(&v->words->names, k->reason, name, sizeof(name)));
-	weir_json_uint(j, "count", count);
-	weir_json_end_object(j);
-}
-
-static void json_flows(struct weir_json *j, const struct weir_drops_view *v)
-{
-	weir_json_array(j, "flows");
-	for (size_t i = 0; i < v->now->n_flows; i++) {
-		const struct weir_drops_flow_count *f = &v->now->flows[i];
-		uint64_t n = f->val.packets - flow_before(v->first, &f->key);
-
-		if (n)
-			json_flow(j, v, &f->key, n);
-	}
-	weir_json_end_array(j);
-}
-
 void weir_drops_json_account(struct weir_json *j, const struct weir_drops_account *a)
 {
 	const struct {
@@ -216,8 +174,10 @@ void weir_drops_show_json(const struct weir_drops_view *v, struct weir_buf *out)
 	json_refused(&j, v);
 	json_pressure(&j, v->whole);
 	weir_drops_rings_json(v->scope, &j);
-	if (v->scope->flows)
-		json_flows(&j, v);
+	if (v->scope->flows) {
+		weir_drops_flows_json(v, true, "flows", &j);
+		weir_drops_flows_json(v, false, "freed_flows", &j);
+	}
 	if (v->balance)
 		weir_drops_balance_json(v->balance, &j);
 	weir_drops_json_account(&j, &a);

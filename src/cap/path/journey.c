@@ -45,12 +45,6 @@ static const char *protocol_of(const struct weir_path_journey *j)
 	return j->proto == IPPROTO_TCP ? "tcp" : j->proto == IPPROTO_UDP ? "udp" : NULL;
 }
 
-static void add_end(struct weir_buf *out, const uint8_t addr[16], uint16_t port)
-{
-	weir_buf_add_addr(out, addr);
-	weir_buf_addf(out, ":%u", port);
-}
-
 void weir_path_journey_text(const struct weir_path_journey *j, int64_t offset, struct weir_buf *out)
 {
 	struct stop stops[WEIR_PATH_STAGES_MAX];
@@ -60,9 +54,9 @@ void weir_path_journey_text(const struct weir_path_journey *j, int64_t offset, s
 	if_indextoname(j->ifindex, name);
 	weir_buf_add_clock(out, j->ts + (uint64_t)offset);
 	weir_buf_addf(out, " %s ", protocol_of(j) ? protocol_of(j) : "ip");
-	add_end(out, j->src, j->sport);
+	weir_buf_add_end(out, j->src, j->sport);
 	weir_buf_adds(out, " > ");
-	add_end(out, j->dst, j->dport);
+	weir_buf_add_end(out, j->dst, j->dport);
 	weir_buf_addf(out, " %u bytes, %s, cpu %u, read by %.*s[%u] on cpu %u: ", j->len, name,
 		      j->cpu, (int)sizeof(j->comm), j->comm, j->pid, j->reader_cpu);
 	weir_buf_add_duration(out, j->total);

@@ -18,8 +18,6 @@ extern const char *const weir_tcp_losts[WEIR_TCP_LOSTS];
 const char *weir_tcp_state(unsigned int state);
 /* "local", "remote", "both"; NULL: not known. */
 const char *weir_tcp_who(unsigned int by);
-/* "10.0.0.1:443", IPv6 in brackets. */
-void weir_tcp_add_end(struct weir_buf *b, const uint8_t addr[16], uint16_t port);
 /* "LOCAL > REMOTE", or "<" where the peer began it, "?>" and "<?" where that is a guess. */
 void weir_tcp_add_ends(struct weir_buf *b, const struct weir_ends *e);
 /* "curl/1234"; nothing where it is not known. */

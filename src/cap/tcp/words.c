@@ -65,28 +65,16 @@ const char *weir_tcp_who(unsigned int by)
 	return by < WEIR_ARRAY_SIZE(words) ? words[by] : NULL;
 }
 
-void weir_tcp_add_end(struct weir_buf *b, const uint8_t addr[16], uint16_t port)
-{
-	struct weir_addr a;
-	bool v4;
-
-	memcpy(a.b, addr, sizeof(a.b));
-	v4 = weir_addr_is_v4(&a);
-	weir_buf_adds(b, v4 ? "" : "[");
-	weir_buf_add_addr(b, addr);
-	weir_buf_addf(b, "%s:%u", v4 ? "" : "]", port);
-}
-
 void weir_tcp_add_ends(struct weir_buf *b, const struct weir_ends *e)
 {
 	bool guessed = e->flags & WEIR_ENDS_GUESSED;
 
-	weir_tcp_add_end(b, e->local, e->lport);
+	weir_buf_add_end(b, e->local, e->lport);
 	if (e->flags & WEIR_ENDS_INITIATED)
 		weir_buf_adds(b, guessed ? " ?> " : " > ");
 	else
 		weir_buf_adds(b, guessed ? " <? " : " < ");
-	weir_tcp_add_end(b, e->remote, e->rport);
+	weir_buf_add_end(b, e->remote, e->rport);
 }
 
 /* A process chooses its own name: nothing in it may move the cursor. */
