@@ -158,7 +158,7 @@ def test_flow_and_account_keys_are_documented(tmp_path):
 
 # --- README -----------------------------------------------------------------
 
-# An eth0 with a default route and some traffic, gone with the process.
+# A router's eth0 with a default route and some traffic, gone with the process.
 SETUP = """
 set -e
 mount -t bpf bpf /sys/fs/bpf
@@ -168,6 +168,7 @@ ip link set eth0 up
 ip link set peer0 up
 ip addr add 192.0.2.1/24 dev eth0
 ip route add default via 192.0.2.2
+echo 1 >/proc/sys/net/ipv4/ip_forward
 ping -q -i 0.2 -c 100 192.0.2.2 >/dev/null 2>&1 &
 """
 
