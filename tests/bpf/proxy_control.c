@@ -361,7 +361,8 @@ static void requests_are_bounded(void)
 		CHECK(write(fd, s, 1) == 1, "write");
 		test_sleep_ms(5);
 	}
-	CHECK(receive(fd, text, sizeof(text), PATIENCE_MS) > 3 && !strncmp(text, "ok\n", 3), "%s", text);
+	CHECK(receive(fd, text, sizeof(text), PATIENCE_MS) > 3 && !strncmp(text, "ok\n", 3), "%s",
+	      text);
 	close(fd);
 	CHECK_OK(ask("status", &a));
 	weir_buf_free(&a);

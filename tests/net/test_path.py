@@ -427,7 +427,8 @@ def test_a_reader_that_gets_no_cpu_shows_in_its_waking_only(hosts, talk):
     finally:
         os.sched_setaffinity(0, cpus)
     # One that was about to sleep when it was told never left its CPU.
-    assert all(5 <= r["wake"]["count"] <= 10 for r in roads), [r["wake"] for r in roads]
+    # And whom an interrupt wakes within that softirq cannot be told from a reader.
+    assert all(5 <= r["wake"]["count"] < 15 for r in roads), [r["wake"] for r in roads]
     assert [took(road, 0.025) for road in roads] == [set(), {"wake"}]
 
 
@@ -463,7 +464,7 @@ def test_a_reader_of_another_namespace_is_none_of_these():
             t.close()
         hosts.remove()
         third.remove()
-    assert 5 <= woken["count"] <= 10, woken
+    assert 5 <= woken["count"] < 15, woken  # 20, were the other one's wakings counted
 
 
 @pytest.mark.parametrize("kind,own", [(UDP, ["backlog", "stack", "queue", "copy"]),
