@@ -603,7 +603,8 @@ static struct group *find_group(const struct weir_owner_table *t, uint64_t id)
 
 void weir_owner_table_group(struct weir_owner_table *t, const struct weir_owner_group *ev)
 {
-	struct group *g = find_group(t, ev->id), **to = &t->groups[hash_id(ev->id) & (GROUPS_SIZE - 1)];
+	struct group **to = &t->groups[hash_id(ev->id) & (GROUPS_SIZE - 1)];
+	struct group *g = find_group(t, ev->id);
 
 	if (g || t->n_groups == GROUPS_MAX || !(g = calloc(1, sizeof(*g))))
 		return;
