@@ -427,8 +427,7 @@ def test_a_reader_that_gets_no_cpu_shows_in_its_waking_only(hosts, talk):
     finally:
         os.sched_setaffinity(0, cpus)
     # One that was about to sleep when it was told never left its CPU.
-    # And whom an interrupt wakes within that softirq cannot be told from a reader.
-    assert all(5 <= r["wake"]["count"] < 15 for r in roads), [r["wake"] for r in roads]
+    assert all(5 <= r["wake"]["count"] <= 10 for r in roads), [r["wake"] for r in roads]
     assert [took(road, 0.025) for road in roads] == [set(), {"wake"}]
 
 
@@ -464,7 +463,7 @@ def test_a_reader_of_another_namespace_is_none_of_these():
             t.close()
         hosts.remove()
         third.remove()
-    assert 5 <= woken["count"] < 15, woken  # 20, were the other one's wakings counted
+    assert 5 <= woken["count"] <= 10, woken
 
 
 @pytest.mark.parametrize("kind,own", [(UDP, ["backlog", "stack", "queue", "copy"]),

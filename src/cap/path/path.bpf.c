@@ -600,7 +600,8 @@ int weir_path_queue(__u64 *ctx)
 	return 0;
 }
 
-/* In the midst of telling a socket's readers: this is one. */
+/* In the midst of telling a socket's readers: this is one, and of several the first. Whom an
+ * interrupt wakes a moment later reads something else. */
 SEC("tp_btf/sched_waking")
 int weir_path_waking(__u64 *ctx)
 {
@@ -614,6 +615,7 @@ int weir_path_waking(__u64 *ctx)
 	if (!w)
 		return 0;
 	w->sk = c->ready_sk;
+	c->ready_sk = 0;
 	w->at = bpf_ktime_get_ns();
 	w->run = 0;
 	w->pid = p->pid;
