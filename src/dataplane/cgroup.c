@@ -118,6 +118,9 @@ int weir_cgroup_open(const char *path, char ret_path[WEIR_CGROUP_PATH_MAX], stru
 				 "cgroup v2 is not mounted: `mount -t cgroup2 none DIRECTORY`");
 	if (!path)
 		path = root;
+	if (!*path)
+		return weir_fail(err, -EINVAL,
+				 "an empty path is no cgroup: name a directory below %s", root);
 	fd = open_at(root, path, real);
 	if (fd == -EINVAL)
 		return weir_fail(err, fd,

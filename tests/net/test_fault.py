@@ -427,7 +427,8 @@ def test_directions_and_interfaces(fault):
         for _ in range(10):
             s.sendto(b"x", ("127.0.0.1", PORT))
     assert fault.rules()["lo"]["matched"] == 10
-    fault.refused("add", "x", "-i", "nosuch", "--drop", "1%", says="no such interface")
+    fault.refused("add", "x", "-i", "nosuch", "--drop", "1%", says="no such interface",
+                  status=2)
 
 
 def test_corrupt_with_a_wrong_checksum(fault):

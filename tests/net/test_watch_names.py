@@ -335,7 +335,13 @@ def test_a_hole_is_told_of(tmp_path):
     assert '"given_up":{"idle":1}' in done.stderr
 
 
-def test_refused():
-    done = lab.weir("watch", "-i", "lo", "--count", "--names")
+@pytest.mark.parametrize("words, says", [
+    (["--count"], "--count shows only a number: leave --names out"),
+    (["--alert", "a: tcp rate > 9/s"], "--names is of packets and flows"),
+    (["--ipfix", "127.0.0.1:4739"], "--names is of packets and flows"),
+    (["--summary", "1s"], "--names is of packets and flows"),
+])
+def test_refused(words, says):
+    done = lab.weir("watch", "-i", "lo", "--names", *words)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "weir watch: --count shows only a number: leave --names out\n"
+    assert done.stderr.startswith(f"weir watch: {says}") and done.stderr.count("\n") == 1

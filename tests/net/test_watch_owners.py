@@ -351,6 +351,7 @@ def test_nothing_is_left(hosts):
 @pytest.mark.parametrize("words, what", [
     (["-r", "file", "--owners"], "a file's packets"),
     (["--count", "--owners"], "--count shows no owners"),
+    (["--summary", "1s", "--owners"], "--owners is of packets and flows"),
     (["--pid", "0"], "--pid"),
     (["--cgroup", "/no/such/group"], "no cgroup"),
 ])

@@ -130,6 +130,8 @@ static int run(int argc, char **argv)
 	c.action = &actions[ret];
 	weir_load_setup();
 	ret = c.action->run(&c, &err);
+	if (ret == -ENODEV) /* as wherever an interface is named that is not there */
+		c.status = WEIR_EXIT_USAGE;
 	return ret < 0 ? weir_verb_fail("fault", &err, c.status) : ret;
 }
 

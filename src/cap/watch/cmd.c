@@ -391,12 +391,6 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "sums are made in the kernel and ship no packets: leave --transport out" },
 		{ w->user_stage && !o->filter_at,
 		  "--capture pcap and -r match in user space: leave --filter-at out" },
-		{ o->read_file && weir_watch_owners_wanted(o),
-		  "a file's packets have no processes here: leave --owners, --pid, --comm and "
-		  "--cgroup out" },
-		{ o->owners && o->count_only && !weir_watch_owners_match(o),
-		  "--count shows no owners: leave --owners out, or say whose with --pid, --comm or "
-		  "--cgroup" },
 #ifdef WEIR_DPDK
 		{ w->hook == WEIR_HOOK_DPDK && o->direction > 0,
 		  "DPDK tells no directions: leave -Q out" },
@@ -414,7 +408,6 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		{ o->write_file && o->socket,
 		  "-w writes the link-level header: leave --socket dgram out" },
 		{ o->write_file && o->format >= 0, "-w writes pcapng: leave --format out" },
-		{ o->count_only && o->names, "--count shows only a number: leave --names out" },
 		{ !w->shows_packets && o->snaplen, "sums show no bytes: leave -s out" },
 		{ (o->write_file || !w->shows_packets || o->json ||
 		   o->format == WEIR_FORMAT_JSON) &&
@@ -435,6 +428,36 @@ static int check_engine_options(const struct weir_watch *w, struct weir_error *e
 		  "--flows shows a table or JSON: use --format line or json" },
 		{ !w->shows_packets && !(o->count_only && w->hook == WEIR_HOOK_PCAP) && o->count,
 		  "-c counts packets that are shown: use --for with sums" },
+	};
+
+	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
+		if (checks[i].wrong)
+			return bad(err, checks[i].message);
+	return 0;
+}
+
+/* Whose and of which name: of what is shown. */
+static int check_names_and_owners(const struct weir_watch *w, struct weir_error *err)
+{
+	const struct weir_watch_options *o = &w->opt;
+	const bool shown = o->flows || w->shows_packets;
+	const struct {
+		bool wrong;
+		const char *message;
+	} checks[] = {
+		{ o->read_file && weir_watch_owners_wanted(o),
+		  "a file's packets have no processes here: leave --owners, --pid, --comm and "
+		  "--cgroup out" },
+		{ o->owners && o->count_only && !weir_watch_owners_match(o),
+		  "--count shows no owners: leave --owners out, or say whose with --pid, --comm or "
+		  "--cgroup" },
+		{ o->count_only && o->names, "--count shows only a number: leave --names out" },
+		{ o->names && !shown,
+		  "--names is of packets and flows, and nothing shows them: add --flows, --format "
+		  "or -w, or leave --names out" },
+		{ o->owners && !shown && !weir_watch_owners_match(o),
+		  "--owners is of packets and flows, and nothing shows them: add --flows, --format "
+		  "or -w, or say whose with --pid, --comm or --cgroup" },
 	};
 
 	for (size_t i = 0; i < WEIR_ARRAY_SIZE(checks); i++)
@@ -574,6 +597,8 @@ static int prepare(struct weir_watch *w, const struct weir_strv *words, struct w
 		ret = choose_hook(w, err);
 	if (!ret)
 		ret = check_engine_options(w, err);
+	if (!ret)
+		ret = check_names_and_owners(w, err);
 	if (ret)
 		return ret;
 	settle(w);
