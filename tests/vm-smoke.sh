@@ -242,7 +242,7 @@ killed() {
 # Pings into a full stop: each one is in the row of its reason, and the sum is theirs.
 drops() {
 	rm -f "$work/err"
-	"$weir" drops --json --interval 1h --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
+	"$weir" drops --json --once --for 1h --dst-ip 192.0.2.2 --by flow >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying listening "$pid"
 	nft 'add table ip t; add chain ip t c { type filter hook output priority 0; };
@@ -252,14 +252,14 @@ drops() {
 	kill -INT "$pid"
 	wait "$pid" || { cat "$work/err"; return 1; }
 	jq -s -e 'last | .dropped == 5 and (.rows[0] | .reason == "NETFILTER_DROP" and .count == 5) and
-		([.account.lost[]] | add) == 0' "$work/json" >/dev/null ||
+		.account.lost == {}' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
 
 # Pings to the peer and back are in every step of the account, which adds up.
 balance() {
 	rm -f "$work/err"
-	"$weir" drops --account --json --interval 1h >"$work/json" 2>"$work/err" &
+	"$weir" drops --account --json --for 1h >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying listening "$pid"
 	ping -c 5 -i 0.2 -W 5 192.0.2.2 >/dev/null
@@ -275,13 +275,13 @@ balance() {
 # Of the pings that come back each is at its stages, and in the account.
 road() {
 	rm -f "$work/err"
-	"$weir" path --json --protocol icmp >"$work/json" 2>"$work/err" &
+	"$weir" path --json --once --for 1h --protocol icmp >"$work/json" 2>"$work/err" &
 	local pid=$!
 	saying following "$pid"
 	ping -c 5 -i 0.2 -W 5 192.0.2.2 >/dev/null
 	kill -INT "$pid"
 	wait "$pid" || { cat "$work/err"; return 1; }
-	jq -s -e 'last | .matched == 5 and .seen == .matched + .unmatched + .sampled_out and ([.lost[]] | add) == 0 and
+	jq -s -e 'last | .matched == 5 and .seen == .matched + .unmatched + .sampled_out and .lost == {} and
 		(.stages[] | select(.name == "stack") | .count) == 5' "$work/json" >/dev/null ||
 		{ echo "wrong output: $(head -c 600 "$work/json")"; return 1; }
 }
