@@ -12,13 +12,7 @@
 #include "base/units.h"
 #include "cap/fault/conf.h"
 #include "net/endpoint.h"
-#include "policy/policy_impl.h"
-
-
-static int oom(struct weir_error *err)
-{
-	return weir_fail(err, -ENOMEM, "out of memory: free some and try again");
-}
+#include "policy/rule_text.h"
 
 /* ---- Statements */
 
@@ -53,24 +47,12 @@ static const struct weir_opt options[] = {
 static int make_rule(const struct weir_policy_words *words, const char *name, size_t from,
 		     struct weir_fault_conf_rule *ret, struct weir_error *err)
 {
-	weir_autofree struct weir_strv *rest = calloc(1, sizeof(*rest));
-	weir_autofree char **argv = calloc(words->n - from + 2, sizeof(*argv));
 	weir_autobuf struct weir_buf expression = { 0 };
 	struct weir_fault_words w = { 0 };
-	int code;
+	int code = weir_rule_text_options(words, from, "fault", options, &w, &expression, err);
 
-	if (!rest || !argv)
-		return oom(err);
-	argv[0] = (char *)"fault"; /* whose help the messages name */
-	for (size_t i = from; i < words->n; i++)
-		argv[i - from + 1] = (char *)words->v[i];
-	code = weir_opt_parse(options, (int)(words->n - from) + 1, argv, &w, rest, err);
 	if (code)
 		return code;
-	for (unsigned int i = 0; i < rest->n; i++)
-		weir_buf_addf(&expression, "%s%s", i ? " " : "", rest->v[i]);
-	if (expression.failed)
-		return oom(err);
 	w.expression = expression.data;
 	code = weir_fault_rule_make(&w, name, ret, err);
 	if (!code)
@@ -78,40 +60,23 @@ static int make_rule(const struct weir_policy_words *words, const char *name, si
 	return code;
 }
 
-static int parse_statement(const struct weir_policy_words *words, struct weir_fault_conf *conf,
-			   struct weir_error *err)
+static int take_statement(void *arg, const struct weir_policy_words *words, struct weir_error *err)
 {
-	const char *first = words->v[0];
-	size_t n = strlen(first);
 	char name[WEIR_RULE_NAME_MAX + 1];
-	bool named = n && first[n - 1] == ':';
+	size_t named = weir_rule_text_name(words, name);
 	struct weir_fault_conf_rule r;
-	int ret;
+	int ret = make_rule(words, named ? name : NULL, named, &r, err);
 
-	/* One that is too long stays so, and is refused. */
-	snprintf(name, sizeof(name), "%.*s", named ? (int)(n - 1) : 0, first);
-	ret = make_rule(words, named ? name : NULL, named, &r, err);
-	return ret ? ret : weir_fault_conf_add(conf, &r, false, err);
+	return ret ? ret : weir_fault_conf_add(arg, &r, false, err);
 }
 
 int weir_fault_parse(const char *text, size_t len, const char *source, struct weir_fault_conf *ret,
 		     struct weir_error *err)
 {
-	struct weir_policy_text t = { text, text + len, 1 };
-	struct weir_policy_words words = { 0 };
+	const struct weir_rule_text t = { source, WEIR_FAULT_TEXT_MAX, take_statement };
 	weir_auto_fault_conf conf = { 0 };
-	int r = 0;
+	int r = weir_rule_text_parse(&t, text, len, &conf, err);
 
-	if (len > WEIR_FAULT_TEXT_MAX)
-		return weir_fail(err, -E2BIG, "%s: longer than %u KiB: shorten it", source,
-				 WEIR_FAULT_TEXT_MAX >> 10);
-	if (memchr(text, '\0', len))
-		return weir_fail(err, -EINVAL, "%s: holds a NUL: name a text file", source);
-	while (!r && (r = weir_policy_words_next(&t, &words, err)) > 0)
-		r = parse_statement(&words, &conf, err);
-	if (r)
-		weir_fail_prefix(err, r, "%s:%u", source, words.line);
-	weir_policy_words_free(&words);
 	if (r)
 		return r;
 	*ret = conf;
@@ -134,14 +99,10 @@ int weir_fault_parse_words(const char *text, const char *name, struct weir_fault
 
 int weir_fault_read(const char *path, struct weir_fault_conf *ret, struct weir_error *err)
 {
-	const char *source = weir_file_name(path);
 	weir_autobuf struct weir_buf text = { 0 };
-	int code = weir_file_read(path, WEIR_FAULT_TEXT_MAX, &text);
+	int code = weir_rule_text_read(path, WEIR_FAULT_TEXT_MAX, &text, err);
 
-	if (code)
-		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,
-				 strerror(-code));
-	return weir_fault_parse(text.data, text.len, source, ret, err);
+	return code ? code : weir_fault_parse(text.data, text.len, weir_file_name(path), ret, err);
 }
 
 /* ---- Printing */

@@ -11,8 +11,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/steer/conf.h"
-#include "policy/words.h"
-
+#include "policy/rule_text.h"
 
 static int oom(struct weir_error *err)
 {
@@ -42,136 +41,113 @@ static const struct weir_opt options[] = {
 };
 
 struct parser {
-	struct weir_policy_words words;
 	struct weir_steer_conf *conf;
 	unsigned int flags;
-	struct weir_error *err;
 };
 
-static int parse_rule(struct parser *x, const char *name, size_t from)
+static int take_rule(struct parser *x, const struct weir_policy_words *words,
+		     struct weir_error *err)
 {
 	const struct weir_opt *table = x->flags & WEIR_STEER_KERNEL ? options :
 								      options + KERNEL_OPTIONS;
-	weir_autofree struct weir_strv *rest = calloc(1, sizeof(*rest));
-	weir_autofree char **argv = calloc(x->words.n - from + 1, sizeof(*argv));
 	weir_autobuf struct weir_buf expression = { 0 };
+	char name[WEIR_RULE_NAME_MAX + 1];
+	size_t named = weir_rule_text_name(words, name);
 	struct weir_steer_words w = { 0 };
 	struct weir_steer_rule r;
-	int ret;
+	int ret = weir_rule_text_options(words, named, "steer", table, &w, &expression, err);
 
-	if (!rest || !argv)
-		return oom(x->err);
-	argv[0] = (char *)"steer"; /* whose help the messages name */
-	for (size_t i = from; i < x->words.n; i++)
-		argv[i - from + 1] = (char *)x->words.v[i];
-	ret = weir_opt_parse(table, (int)(x->words.n - from) + 1, argv, &w, rest, x->err);
 	if (ret)
 		return ret;
-	for (unsigned int i = 0; i < rest->n; i++)
-		weir_buf_addf(&expression, "%s%s", i ? " " : "", rest->v[i]);
-	if (expression.failed)
-		return oom(x->err);
 	w.expression = expression.data;
-	ret = weir_steer_rule_make(&w, name, &r, x->err);
+	ret = weir_steer_rule_make(&w, named ? name : NULL, &r, err);
 	if (ret)
 		return ret;
-	r.line = x->words.line;
-	return weir_steer_conf_add(x->conf, &r, false, x->err);
+	r.line = words->line;
+	return weir_steer_conf_add(x->conf, &r, false, err);
 }
 
-static int parse_group(struct parser *x)
+static int take_group(struct parser *x, const struct weir_policy_words *words,
+		      struct weir_error *err)
 {
-	if (x->words.n < 2)
-		return weir_fail(x->err, -EINVAL,
+	if (words->n < 2)
+		return weir_fail(err, -EINVAL,
 				 "group: without a name: write `group NAME SOCKET...`");
-	return weir_steer_conf_add_group(x->conf, x->words.v[1], x->words.v + 2, x->words.n - 2,
-					 false, x->err);
+	return weir_steer_conf_add_group(x->conf, words->v[1], words->v + 2, words->n - 2, false,
+					 err);
 }
 
-static int bad_line(struct parser *x)
+static int bad_line(const struct weir_policy_words *words, struct weir_error *err)
 {
-	return weir_fail(x->err, -EINVAL, "\"%s\": not a line of the kernel's text", x->words.v[0]);
+	return weir_fail(err, -EINVAL, "\"%s\": not a line of the kernel's text", words->v[0]);
 }
 
 /* target PROTOCOL TO FIRST MEMBERS */
-static int parse_target(struct parser *x)
+static int take_target(struct parser *x, const struct weir_policy_words *words,
+		       struct weir_error *err)
 {
 	struct weir_steer_conf *c = x->conf;
 	struct weir_steer_target t = { 0 };
 	uint64_t first, members;
 	void *v;
 
-	if (x->words.n != 5 || weir_steer_to_parse(x->words.v[2], true, t.to, x->err) ||
-	    weir_parse_u64(x->words.v[4], 1, WEIR_STEER_GROUP_MAX, &members) ||
-	    weir_parse_u64(x->words.v[3], 0, WEIR_STEER_SLOTS - members * WEIR_STEER_SPARE, &first))
-		return bad_line(x);
-	while (t.proto < WEIR_STEER_PROTOS && strcmp(x->words.v[1], weir_steer_protos[t.proto]))
+	if (words->n != 5 || weir_steer_to_parse(words->v[2], true, t.to, err) ||
+	    weir_parse_u64(words->v[4], 1, WEIR_STEER_GROUP_MAX, &members) ||
+	    weir_parse_u64(words->v[3], 0, WEIR_STEER_SLOTS - members * WEIR_STEER_SPARE, &first))
+		return bad_line(words, err);
+	while (t.proto < WEIR_STEER_PROTOS && strcmp(words->v[1], weir_steer_protos[t.proto]))
 		t.proto++;
 	if (t.proto == WEIR_STEER_PROTOS || weir_steer_conf_target(c, t.to, t.proto))
-		return bad_line(x);
+		return bad_line(words, err);
 	t.first = (uint32_t)first;
 	t.members = (uint32_t)members;
 	v = reallocarray(c->targets, c->n_targets + 1, sizeof(t));
 	if (!v)
-		return oom(x->err);
+		return oom(err);
 	c->targets = v;
 	c->targets[c->n_targets++] = t;
 	return 0;
 }
 
 /* was TO ADDR PORT */
-static int parse_was(struct parser *x)
+static int take_was(struct parser *x, const struct weir_policy_words *words,
+		       struct weir_error *err)
 {
 	char to[WEIR_STEER_TO_MAX];
 	struct weir_addr addr;
 	uint64_t port;
 
-	if (x->words.n != 4 || weir_steer_to_parse(x->words.v[1], false, to, x->err) ||
-	    weir_addr_parse(x->words.v[2], &addr) ||
-	    weir_parse_u64(x->words.v[3], 1, UINT16_MAX, &port))
-		return bad_line(x);
+	if (words->n != 4 || weir_steer_to_parse(words->v[1], false, to, err) ||
+	    weir_addr_parse(words->v[2], &addr) ||
+	    weir_parse_u64(words->v[3], 1, UINT16_MAX, &port))
+		return bad_line(words, err);
 	if (weir_steer_conf_set_was(x->conf, to, &addr, (uint16_t)port))
-		return oom(x->err);
+		return oom(err);
 	return 0;
 }
 
-static int parse_statement(struct parser *x)
+static int take_statement(void *arg, const struct weir_policy_words *words, struct weir_error *err)
 {
-	const char *first = x->words.v[0];
-	size_t n = strlen(first);
-	char name[WEIR_RULE_NAME_MAX + 1];
+	struct parser *x = arg;
+	bool kernel = x->flags & WEIR_STEER_KERNEL;
 
-	if (!strcmp(first, "group"))
-		return parse_group(x);
-	if (x->flags & WEIR_STEER_KERNEL && !strcmp(first, "target"))
-		return parse_target(x);
-	if (x->flags & WEIR_STEER_KERNEL && !strcmp(first, "was"))
-		return parse_was(x);
-	if (n < 1 || first[n - 1] != ':')
-		return parse_rule(x, NULL, 0);
-	/* One that is too long stays so, and is refused. */
-	snprintf(name, sizeof(name), "%.*s", (int)(n - 1), first);
-	return parse_rule(x, name, 1);
+	if (!strcmp(words->v[0], "group"))
+		return take_group(x, words, err);
+	if (kernel && !strcmp(words->v[0], "target"))
+		return take_target(x, words, err);
+	if (kernel && !strcmp(words->v[0], "was"))
+		return take_was(x, words, err);
+	return take_rule(x, words, err);
 }
 
 int weir_steer_parse(const char *text, size_t len, const char *source, unsigned int flags,
 		     struct weir_steer_conf *ret, struct weir_error *err)
 {
-	struct weir_policy_text t = { text, text + len, 1 };
+	const struct weir_rule_text t = { source, WEIR_STEER_TEXT_MAX, take_statement };
 	weir_auto_steer_conf conf = { 0 };
-	struct parser x = { .conf = &conf, .flags = flags, .err = err };
-	int r = 0;
+	struct parser x = { .conf = &conf, .flags = flags };
+	int r = weir_rule_text_parse(&t, text, len, &x, err);
 
-	if (len > WEIR_STEER_TEXT_MAX)
-		return weir_fail(err, -E2BIG, "%s: longer than %u MiB: shorten it", source,
-				 WEIR_STEER_TEXT_MAX >> 20);
-	if (memchr(text, '\0', len))
-		return weir_fail(err, -EINVAL, "%s: holds a NUL: name a text file", source);
-	while (!r && (r = weir_policy_words_next(&t, &x.words, err)) > 0)
-		r = parse_statement(&x);
-	if (r)
-		weir_fail_prefix(err, r, "%s:%u", source, x.words.line);
-	weir_policy_words_free(&x.words);
 	if (!r)
 		r = weir_steer_conf_check(&conf, source, err);
 	if (r)
@@ -183,14 +159,11 @@ int weir_steer_parse(const char *text, size_t len, const char *source, unsigned 
 
 int weir_steer_read(const char *path, struct weir_steer_conf *ret, struct weir_error *err)
 {
-	const char *source = weir_file_name(path);
 	weir_autobuf struct weir_buf text = { 0 };
-	int code = weir_file_read(path, WEIR_STEER_TEXT_MAX, &text);
+	int code = weir_rule_text_read(path, WEIR_STEER_TEXT_MAX, &text, err);
 
-	if (code)
-		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,
-				 strerror(-code));
-	return weir_steer_parse(text.data, text.len, source, 0, ret, err);
+	return code ? code :
+		      weir_steer_parse(text.data, text.len, weir_file_name(path), 0, ret, err);
 }
 
 /* ---- Printing */

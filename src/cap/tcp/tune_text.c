@@ -11,8 +11,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "cap/tcp/tune_conf.h"
-#include "policy/policy_impl.h"
-
+#include "policy/rule_text.h"
 
 static int oom(struct weir_error *err)
 {
@@ -111,92 +110,66 @@ static const struct weir_opt options[] = {
 };
 
 struct parser {
-	struct weir_policy_words words;
 	struct weir_tune_conf *conf;
 	unsigned int flags;
-	struct weir_error *err;
 };
 
-static int parse_rule(struct parser *x, const char *name, size_t from)
+static int take_rule(struct parser *x, const struct weir_policy_words *words,
+		     struct weir_error *err)
 {
 	const struct weir_opt *table = x->flags & WEIR_TUNE_KERNEL ? options :
 								     options + KERNEL_OPTIONS;
-	weir_autofree struct weir_strv *rest = calloc(1, sizeof(*rest));
-	weir_autofree char **argv = calloc(x->words.n - from + 1, sizeof(*argv));
 	weir_autobuf struct weir_buf expression = { 0 };
+	char name[WEIR_RULE_NAME_MAX + 1];
+	size_t named = weir_rule_text_name(words, name);
 	struct weir_tune_words w = { 0 };
 	struct weir_tune_spec r;
-	int ret;
+	int ret = weir_rule_text_options(words, named, "tcp", table, &w, &expression, err);
 
-	if (!rest || !argv)
-		return oom(x->err);
-	argv[0] = (char *)"tcp"; /* whose help the messages name */
-	for (size_t i = from; i < x->words.n; i++)
-		argv[i - from + 1] = (char *)x->words.v[i];
-	ret = weir_opt_parse(table, (int)(x->words.n - from) + 1, argv, &w, rest, x->err);
 	if (ret)
 		return ret;
-	for (unsigned int i = 0; i < rest->n; i++)
-		weir_buf_addf(&expression, "%s%s", i ? " " : "", rest->v[i]);
-	if (expression.failed)
-		return oom(x->err);
 	w.match.match.expression = expression.data;
-	ret = weir_tune_spec_make(&w, name, &r, x->err);
-	return ret ? ret : weir_tune_conf_add(x->conf, &r, false, x->err);
+	ret = weir_tune_spec_make(&w, named ? name : NULL, &r, err);
+	return ret ? ret : weir_tune_conf_add(x->conf, &r, false, err);
 }
 
 /* cgroup SLOT ID PATH */
-static int parse_cgroup(struct parser *x)
+static int take_cgroup(struct parser *x, const struct weir_policy_words *words,
+		       struct weir_error *err)
 {
 	struct weir_tune_conf *c = x->conf;
 	struct weir_tune_cgroup g = { 0 };
 	uint64_t slot;
 
-	if (x->words.n != 4 || c->n_cgroups == WEIR_TUNE_CGROUPS_MAX ||
-	    weir_parse_u64(x->words.v[1], 0, WEIR_TUNE_SLOTS - 1, &slot) ||
-	    weir_parse_u64(x->words.v[2], 0, UINT64_MAX, &g.id) || *x->words.v[3] != '/' ||
-	    strlen(x->words.v[3]) >= sizeof(g.path))
-		return weir_fail(x->err, -EINVAL, "\"%s\": not a line of the kernel's text",
-				 x->words.v[0]);
-	snprintf(g.path, sizeof(g.path), "%s", x->words.v[3]);
+	if (words->n != 4 || c->n_cgroups == WEIR_TUNE_CGROUPS_MAX ||
+	    weir_parse_u64(words->v[1], 0, WEIR_TUNE_SLOTS - 1, &slot) ||
+	    weir_parse_u64(words->v[2], 0, UINT64_MAX, &g.id) || *words->v[3] != '/' ||
+	    strlen(words->v[3]) >= sizeof(g.path))
+		return weir_fail(err, -EINVAL, "\"%s\": not a line of the kernel's text",
+				 words->v[0]);
+	snprintf(g.path, sizeof(g.path), "%s", words->v[3]);
 	g.slot = (uint32_t)slot;
 	c->cgroups[c->n_cgroups++] = g;
 	return 0;
 }
 
-static int parse_statement(struct parser *x)
+static int take_statement(void *arg, const struct weir_policy_words *words, struct weir_error *err)
 {
-	const char *first = x->words.v[0];
-	size_t n = strlen(first);
-	char name[WEIR_RULE_NAME_MAX + 1];
+	struct parser *x = arg;
 
-	if (x->flags & WEIR_TUNE_KERNEL && !strcmp(first, "cgroup"))
-		return parse_cgroup(x);
-	if (n < 1 || first[n - 1] != ':')
-		return parse_rule(x, NULL, 0);
-	/* One that is too long stays so, and is refused. */
-	snprintf(name, sizeof(name), "%.*s", (int)(n - 1), first);
-	return parse_rule(x, name, 1);
+	if (x->flags & WEIR_TUNE_KERNEL && !strcmp(words->v[0], "cgroup"))
+		return take_cgroup(x, words, err);
+	return take_rule(x, words, err);
 }
 
 int weir_tune_parse(const char *text, size_t len, const char *source, unsigned int flags,
 		    struct weir_tune_conf *ret, struct weir_error *err)
 {
-	struct weir_policy_text t = { text, text + len, 1 };
+	const struct weir_rule_text t = { source, WEIR_TUNE_TEXT_MAX, take_statement };
 	weir_auto_tune_conf conf = { 0 };
-	struct parser x = { .conf = &conf, .flags = flags, .err = err };
-	int r = 0;
+	struct parser x = { .conf = &conf, .flags = flags };
+	int r = weir_rule_text_parse(&t, text, len, &x, err);
 
-	if (len > WEIR_TUNE_TEXT_MAX)
-		return weir_fail(err, -E2BIG, "%s: longer than %u MiB: shorten it", source,
-				 WEIR_TUNE_TEXT_MAX >> 20);
-	if (memchr(text, '\0', len))
-		return weir_fail(err, -EINVAL, "%s: holds a NUL: name a text file", source);
-	while (!r && (r = weir_policy_words_next(&t, &x.words, err)) > 0)
-		r = parse_statement(&x);
-	if (r)
-		weir_fail_prefix(err, r, "%s:%u", source, x.words.line);
-	weir_policy_words_free(&x.words);
 	if (r)
 		return r;
 	*ret = conf;
@@ -206,14 +179,11 @@ int weir_tune_parse(const char *text, size_t len, const char *source, unsigned i
 
 int weir_tune_read(const char *path, struct weir_tune_conf *ret, struct weir_error *err)
 {
-	const char *source = weir_file_name(path);
 	weir_autobuf struct weir_buf text = { 0 };
-	int code = weir_file_read(path, WEIR_TUNE_TEXT_MAX, &text);
+	int code = weir_rule_text_read(path, WEIR_TUNE_TEXT_MAX, &text, err);
 
-	if (code)
-		return weir_fail(err, code, "cannot read %s (%s): name a file of rules", source,
-				 strerror(-code));
-	return weir_tune_parse(text.data, text.len, source, 0, ret, err);
+	return code ? code :
+		      weir_tune_parse(text.data, text.len, weir_file_name(path), 0, ret, err);
 }
 
 /* ---- Printing */
