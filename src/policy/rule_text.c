@@ -54,6 +54,24 @@ size_t weir_rule_text_name(const struct weir_policy_words *words, char ret[WEIR_
 	return 1;
 }
 
+int weir_rule_text_set_name(const char *given, const char *kind, const struct weir_buf *words,
+			    char ret[WEIR_RULE_NAME_MAX], struct weir_error *err)
+{
+	if (given && !weir_policy_is_rule_name(given))
+		return weir_fail(err, -EINVAL,
+				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
+				 "digits and _.:-, no - in front",
+				 given, WEIR_RULE_NAME_MAX - 1);
+	if (!given && words->failed)
+		return oom(err);
+	if (given)
+		snprintf(ret, WEIR_RULE_NAME_MAX, "%s", given);
+	else
+		snprintf(ret, WEIR_RULE_NAME_MAX, "%s-%08x", kind,
+			 weir_policy_hash(words->data, words->len));
+	return 0;
+}
+
 int weir_rule_text_options(const struct weir_policy_words *words, size_t from, const char *verb,
 			   const struct weir_opt *table, void *opts, struct weir_buf *expression,
 			   struct weir_error *err)

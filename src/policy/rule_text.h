@@ -25,6 +25,9 @@ int weir_rule_text_read(const char *path, size_t most, struct weir_buf *ret,
 /* How many words are the name: 1 with `NAME:` in front, which is then in @ret; else 0. One
  * that is too long stays so, and is to be refused. */
 size_t weir_rule_text_name(const struct weir_policy_words *words, char ret[WEIR_RULE_NAME_MAX + 1]);
+/* The rule's name: @given, or one of its @words, which are asked for only then: "KIND-HASH". */
+int weir_rule_text_set_name(const char *given, const char *kind, const struct weir_buf *words,
+			    char ret[WEIR_RULE_NAME_MAX], struct weir_error *err);
 /* The words from @from on as options of @table into @opts, the others into @expression; both
  * point into @words. @verb: whose help the messages name. */
 int weir_rule_text_options(const struct weir_policy_words *words, size_t from, const char *verb,

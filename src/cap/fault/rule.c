@@ -11,6 +11,7 @@
 #include "cap/fault/conf.h"
 #include "net/endpoint.h"
 #include "policy/policy_impl.h"
+#include "policy/rule_text.h"
 
 #define DELAY_MAX_NS 4000000000ULL /* with jitter below the horizon of fq, 10 s */
 
@@ -271,11 +272,6 @@ static int set_name(const char *name, struct weir_fault_conf_rule *r, struct wei
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
-	if (name && !weir_policy_is_rule_name(name))
-		return weir_fail(err, -EINVAL,
-				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
-				 "digits and _.:-, no - in front",
-				 name, WEIR_RULE_NAME_MAX - 1);
 	r->named = name;
 	weir_fault_print_words(r, &text);
 	if (text.failed)
@@ -284,12 +280,7 @@ static int set_name(const char *name, struct weir_fault_conf_rule *r, struct wei
 	if (text.len + 32 >= WEIR_RULE_TEXT_MAX)
 		return weir_fail(err, -E2BIG, "the rule has more than %d characters: shorten it",
 				 WEIR_RULE_TEXT_MAX - 32);
-	if (name)
-		snprintf(r->name, sizeof(r->name), "%s", name);
-	else
-		snprintf(r->name, sizeof(r->name), "fault-%08x",
-			 weir_policy_hash(text.data, text.len));
-	return 0;
+	return weir_rule_text_set_name(name, "fault", &text, r->name, err);
 }
 
 int weir_fault_rule_make(const struct weir_fault_words *w, const char *name,

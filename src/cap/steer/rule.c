@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "cap/steer/conf.h"
 #include "match/match.h"
-#include "policy/words.h"
+#include "policy/rule_text.h"
 
 const char *const weir_steer_protos[] = { "tcp", "udp", NULL };
 const char *const weir_steer_on_misses[] = { "drop", "pass", NULL };
@@ -303,23 +303,13 @@ static int set_name(const char *name, struct weir_steer_rule *r, struct weir_err
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
-	if (name && !weir_policy_is_rule_name(name))
-		return weir_fail(err, -EINVAL,
-				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
-				 "digits and _.:-, no - in front",
-				 name, WEIR_RULE_NAME_MAX - 1);
 	r->named = name;
-	if (name) {
-		snprintf(r->name, sizeof(r->name), "%s", name);
-		return 0;
-	}
 	/* How long it lasts makes no other rule of it. */
-	weir_steer_print_match(r, &text);
-	weir_buf_addf(&text, " --to %s", r->to);
-	if (text.failed)
-		return oom(err);
-	snprintf(r->name, sizeof(r->name), "steer-%08x", weir_policy_hash(text.data, text.len));
-	return 0;
+	if (!name) {
+		weir_steer_print_match(r, &text);
+		weir_buf_addf(&text, " --to %s", r->to);
+	}
+	return weir_rule_text_set_name(name, "steer", &text, r->name, err);
 }
 
 int weir_steer_rule_make(const struct weir_steer_words *w, const char *name,

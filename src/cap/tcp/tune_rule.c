@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "base/units.h"
 #include "cap/tcp/tune_conf.h"
-#include "policy/policy_impl.h"
+#include "policy/rule_text.h"
 
 const struct weir_tune_info weir_tune_info[] = {
 #define ROW(opt, name, kind, level, number, when, min, max) \
@@ -179,21 +179,10 @@ static int set_name(const char *name, struct weir_tune_spec *r, struct weir_erro
 {
 	weir_autobuf struct weir_buf text = { 0 };
 
-	if (name && !weir_policy_is_rule_name(name))
-		return weir_fail(err, -EINVAL,
-				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
-				 "digits and _.:-, no - in front",
-				 name, WEIR_RULE_NAME_MAX - 1);
 	r->named = name;
-	if (name) {
-		snprintf(r->name, sizeof(r->name), "%s", name);
-		return 0;
-	}
-	weir_tune_print_rule(r, 0, &text);
-	if (text.failed)
-		return oom(err);
-	snprintf(r->name, sizeof(r->name), "tune-%08x", weir_policy_hash(text.data, text.len));
-	return 0;
+	if (!name)
+		weir_tune_print_rule(r, 0, &text);
+	return weir_rule_text_set_name(name, "tune", &text, r->name, err);
 }
 
 int weir_tune_spec_make(const struct weir_tune_words *w, const char *name,
