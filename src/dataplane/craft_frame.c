@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/inet_sum.h"
 
 #define VLAN_LEN 4
 #define IP4_LEN 20
@@ -119,20 +120,6 @@ bool weir_recipe_has_ports(uint8_t proto)
 
 /* Checksums */
 
-static uint64_t add_words(uint64_t sum, const uint8_t *b, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		sum += (uint64_t)b[i] << (i % 2 ? 0 : 8);
-	return sum;
-}
-
-static uint16_t fold(uint64_t sum)
-{
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 static uint32_t crc32c(const uint8_t *b, size_t n)
 {
 	uint32_t crc = UINT32_MAX;
@@ -160,10 +147,10 @@ static void put_sum(uint8_t *h, size_t len, const struct weir_recipe *r, const s
 		return;
 	}
 	if (l->sum == SUM_PSEUDO) {
-		sum = add_words(len + r->proto, r->src.b + (v4 ? 12 : 0), v4 ? 4 : 16);
-		sum = add_words(sum, r->dst.b + (v4 ? 12 : 0), v4 ? 4 : 16);
+		sum = weir_inet_sum(len + r->proto, r->src.b + (v4 ? 12 : 0), v4 ? 4 : 16);
+		sum = weir_inet_sum(sum, r->dst.b + (v4 ? 12 : 0), v4 ? 4 : 16);
 	}
-	folded = fold(add_words(sum, h, len));
+	folded = weir_inet_fold(weir_inet_sum(sum, h, len));
 	/* Zero means "none" in UDP, and all ones are the same number. */
 	put16(h + l->sum_at, folded ? folded : 0xffff);
 }
@@ -222,7 +209,7 @@ static void put_ip4(uint8_t *h, const struct weir_recipe *r, size_t len)
 	h[9] = r->proto;
 	memcpy(h + 12, r->src.b + 12, 4);
 	memcpy(h + 16, r->dst.b + 12, 4);
-	put16(h + 10, fold(add_words(0, h, IP4_LEN)));
+	put16(h + 10, weir_inet_fold(weir_inet_sum(0, h, IP4_LEN)));
 }
 
 static void put_ip6(uint8_t *h, const struct weir_recipe *r, size_t len)

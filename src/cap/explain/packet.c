@@ -2,25 +2,9 @@
 /* What the kernel looks at before it asks where a packet goes. */
 #include <netinet/in.h>
 
+#include "base/inet_sum.h"
 #include "cap/explain/explain.h"
 #include "dataplane/craft.h"
-
-#define IP4_CHECKSUM_OK 0xffff
-
-/* The ones' complement sum of @n bytes, added to @sum. */
-static uint32_t add_words(uint32_t sum, const uint8_t *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		sum += i % 2 ? p[i] : (uint32_t)p[i] << 8;
-	return sum;
-}
-
-static uint32_t fold(uint32_t sum)
-{
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
 
 static bool is_header_sound(const struct weir_road *r, const struct weir_pkt *p)
 {
@@ -28,7 +12,7 @@ static bool is_header_sound(const struct weir_road *r, const struct weir_pkt *p)
 	size_t n = (ip[0] & 0xfU) * 4;
 
 	return !(p->flags & WEIR_PKT_IP4) || p->l3_off + n > r->packet->len ||
-	       fold(add_words(0, ip, n)) == IP4_CHECKSUM_OK;
+	       !weir_inet_fold(weir_inet_sum(0, ip, n));
 }
 
 static size_t udp_length(const uint8_t *udp)
@@ -56,7 +40,7 @@ static bool is_payload_sound(const struct weir_road *r, const struct weir_pkt *p
 	bool v4 = p->flags & WEIR_PKT_IP4;
 	size_t end = p->l3_off + (size_t)p->l3_len, skip = v4 ? 12 : 0, len;
 	const uint8_t *data = r->packet->frame + p->l4_off;
-	uint32_t sum;
+	uint64_t sum;
 
 	/* An IPv6 header on the way may name another destination than the checksum's. */
 	if (!(r->tcp || r->udp) || (!v4 && p->flags & WEIR_PKT_IP_OPTIONS) || !p->l4_off ||
@@ -68,10 +52,10 @@ static bool is_payload_sound(const struct weir_road *r, const struct weir_pkt *p
 	len = end - p->l4_off;
 	if (r->udp && udp_length(data) != len)
 		return true;
-	sum = p->proto + (uint32_t)len;
-	sum = add_words(sum, r->src.b + skip, 16 - skip);
-	sum = add_words(sum, r->dst.b + skip, 16 - skip);
-	return fold(add_words(sum, data, len)) == IP4_CHECKSUM_OK;
+	sum = p->proto + len;
+	sum = weir_inet_sum(sum, r->src.b + skip, 16 - skip);
+	sum = weir_inet_sum(sum, r->dst.b + skip, 16 - skip);
+	return !weir_inet_fold(weir_inet_sum(sum, data, len));
 }
 
 /* What needs more than this packet, or another interface, before it goes on. */
