@@ -33,6 +33,16 @@ bool weir_policy_is_rule_name(const char *name)
 	return is_made_of(name, LETTERS ".:", WEIR_RULE_NAME_MAX);
 }
 
+int weir_policy_check_rule_name(const char *name, struct weir_error *err)
+{
+	if (weir_policy_is_rule_name(name))
+		return 0;
+	return weir_fail(err, -EINVAL,
+			 "\"%s\": cannot be the name of a rule: use up to %d letters, digits and "
+			 "_.:-, no - in front",
+			 name, WEIR_RULE_NAME_MAX - 1);
+}
+
 bool weir_policy_is_set_name(const char *name)
 {
 	return is_made_of(name, LETTERS, WEIR_SET_NAME_MAX);

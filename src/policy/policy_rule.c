@@ -326,11 +326,8 @@ static int set_name(const struct rule_words *o, const char *front, struct weir_p
 		return weir_fail(err, -EINVAL,
 				 "--name \"%s\": the rule is called %s already: leave one out",
 				 o->name, front);
-	if (name && !weir_policy_is_rule_name(name))
-		return weir_fail(err, -EINVAL,
-				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
-				 "digits and _.:-, no - in front",
-				 name, WEIR_RULE_NAME_MAX - 1);
+	if (name && weir_policy_check_rule_name(name, err))
+		return -EINVAL;
 	if (o->owner && !weir_policy_is_rule_name(o->owner))
 		return weir_fail(err, -EINVAL, "--owner \"%s\": not an owner: give filter or proxy",
 				 o->owner);

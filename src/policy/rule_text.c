@@ -57,11 +57,8 @@ size_t weir_rule_text_name(const struct weir_policy_words *words, char ret[WEIR_
 int weir_rule_text_set_name(const char *given, const char *kind, const struct weir_buf *words,
 			    char ret[WEIR_RULE_NAME_MAX], struct weir_error *err)
 {
-	if (given && !weir_policy_is_rule_name(given))
-		return weir_fail(err, -EINVAL,
-				 "\"%s\": cannot be the name of a rule: use up to %d letters, "
-				 "digits and _.:-, no - in front",
-				 given, WEIR_RULE_NAME_MAX - 1);
+	if (given && weir_policy_check_rule_name(given, err))
+		return -EINVAL;
 	if (!given && words->failed)
 		return oom(err);
 	if (given)

@@ -46,3 +46,5 @@ static inline uint32_t weir_policy_hash(const char *s, size_t n)
 }
 
 bool weir_policy_is_rule_name(const char *name);
+/* 0, or -EINVAL with the rules for names. */
+int weir_policy_check_rule_name(const char *name, struct weir_error *err);
