@@ -430,7 +430,7 @@ static __noinline int read_figures(const struct tcp_sock *tp, struct weir_tcp_fi
 
 static __always_inline void look_at(struct tcp_sock *tp, struct weir_tcp_conn *s)
 {
-	/* More than one may lie between two looks. */
+	/* More than one may lie between two looks. What sees events is not loaded then. */
 	if (cfg.watch)
 		sample_rtt(tp, s);
 	note_windows(tp, s);
@@ -550,9 +550,7 @@ static __always_inline void end(struct tcp_sock *tp, struct weir_tcp_conn *s, in
 
 static __always_inline void go_on(struct tcp_sock *tp, struct weir_tcp_conn *s, int old, int new)
 {
-	/* More than one may lie between two looks. */
-	if (cfg.watch)
-		sample_rtt(tp, s);
+	sample_rtt(tp, s);
 	note_windows(tp, s);
 	if (!s->pid && is_owned(tp))
 		learn_process(s);
@@ -617,9 +615,7 @@ int weir_tcp_packet(unsigned long long *ctx)
 
 	if (!s)
 		return 0;
-	/* More than one may lie between two looks. */
-	if (cfg.watch)
-		sample_rtt(tp, s);
+	sample_rtt(tp, s);
 	note_windows(tp, s);
 	return 0;
 }
